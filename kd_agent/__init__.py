@@ -1,0 +1,36 @@
+"""kd_agent: distil a reinforcement-learning policy into a tiny, fast one that is provably as good.
+
+Importing this package is cheap: every name below is loaded on first use, and `load_policy`
+needs NumPy and safetensors only.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kd_agent.errors import KDError
+
+if TYPE_CHECKING:
+    from kd_agent.distill import distill
+    from kd_agent.evaluate import evaluate
+    from kd_agent.runtime import Policy, load_policy
+    from kd_agent.teachers import load_teacher
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_policy": "kd_agent.runtime",
+    "Policy": "kd_agent.runtime",
+    "load_teacher": "kd_agent.teachers",
+    "distill": "kd_agent.distill",
+    "evaluate": "kd_agent.evaluate",
+}
+
+__all__ = ["KDError", "Policy", "distill", "evaluate", "load_policy", "load_teacher"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kd_agent' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,190 @@
+"""The command line: every setting is a flag, every wrong input is one line and exit code 2."""
+
+import argparse
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
+
+from kd_agent.config import DistillConfig, EvaluateConfig, RunConfig, nested, resolve
+from kd_agent.errors import KDError, unknown
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise KDError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `kd-agent COMMAND ...`; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: kd-agent COMMAND [flags]\n\n" + "\n".join(f"  {k:<14} {v[2]}" for k, v in _COMMANDS.items()))
+        return 0
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        return _fail(unknown("command", command, _COMMANDS))
+    return run(command, rest)
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """One command with its flags; returns the exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
+    config: Any = None
+    try:
+        config = _with_folder(_parse(command, argv))
+        return _COMMANDS[command][1](config)
+    except KDError as error:
+        return _fail(error)
+    except KeyboardInterrupt as stop:
+        code = int(stop.args[0]) if stop.args else 130
+        out = getattr(config, "out", None)
+        hint = f"; go on with: --resume --out {out}" if out else ""
+        print(f"\nstopped; finished rounds are kept{hint}", file=sys.stderr)
+        return code
+    except OSError as error:
+        print(f"kd-agent: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _distill(config: DistillConfig) -> int:
+    _say(config, f"distilling {config.env} into {config.out}")
+    from kd_agent.distill import STUDENT_FILE, distill
+
+    result = distill(config)
+    if config.render:
+        _render(Path(str(config.out)) / STUDENT_FILE, result["env"], config.env_kwargs, Path(str(config.out)))
+    return 0
+
+
+def _train_teacher(config: RunConfig) -> int:
+    _say(config, f"training a teacher for {config.env}")
+    from kd_agent.progress import Reporter
+    from kd_agent.train import trained_teacher
+
+    print(trained_teacher(config, Reporter(quiet=config.quiet, progress=config.progress)))
+    return 0
+
+
+def _evaluate(config: EvaluateConfig) -> int:
+    _say(config, f"evaluating {config.student}")
+    from kd_agent.judge import evaluate_file
+
+    print(json.dumps(evaluate_file(config), indent=1))
+    if config.render:
+        policy = Path(config.student)
+        _render(policy, config.env, config.env_kwargs, policy.parent)
+    return 0
+
+
+def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path) -> None:
+    from kd_agent.render import watch
+
+    print(watch(student, env, env_kwargs, folder), file=sys.stderr)
+
+
+_COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
+    "distill": (DistillConfig, _distill, "Distil a teacher into a small student; train the teacher if there is none."),
+    "train-teacher": (RunConfig, _train_teacher, "Train a PPO teacher and keep it."),
+    "evaluate": (
+        EvaluateConfig,
+        _evaluate,
+        "Play a saved student on seeded episodes, beside a teacher if one is named.",
+    ),
+}
+
+
+def _parse(command: str, argv: Sequence[str]) -> Any:
+    cls, _, summary = _COMMANDS[command]
+    parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
+    if cls is EvaluateConfig:
+        parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
+    else:
+        parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
+    _add_flags(parser, cls, "")
+    given, rest = parser.parse_known_args(argv)
+    if rest:
+        flags = [option for action in parser._actions for option in action.option_strings]
+        raise unknown("flag" if rest[0].startswith("-") else "argument", rest[0].partition("=")[0], flags)
+    values = {k: v for k, v in vars(given).items() if k != "config"}
+    return resolve(cls, _unflatten(values), getattr(given, "config", None))
+
+
+def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
+    """A flag for each field: `--env-steps`, and `--training.total-steps` for nested settings."""
+    inner = nested(cls)
+    for f in fields(cls):
+        name = f"{prefix}{f.name}"
+        if f.name in inner:
+            _add_flags(parser, get_args(f.type)[0], f"{name}.")
+        elif name != "student" or cls is DistillConfig:
+            _add_flag(parser, f"--{name.replace('_', '-')}", name, f)
+
+
+def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> None:
+    annotation, info = get_args(f.type)[0], get_args(f.type)[-1]
+    shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
+    if annotation is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
+    elif _holds_several(annotation):
+        parser.add_argument(flag, nargs="+", metavar=f.name.upper(), **shared)
+    else:
+        parser.add_argument(flag, metavar=f.name.upper(), **shared)
+
+
+def _help(description: str, f: Any) -> str:
+    default = f.default if isinstance(f.default, bool | int | float | str | tuple) else None
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return description.replace("%", "%%") + (f" ({shown})" if shown not in (None, "", False, True) else "")
+
+
+def _holds_several(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType, Annotated):
+        return any(_holds_several(part) for part in get_args(annotation))
+    return origin in (tuple, dict)
+
+
+def _unflatten(values: dict[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        owner, _, key = name.rpartition(".")
+        (result.setdefault(owner, {}) if owner else result)[key] = value
+    return result
+
+
+def _with_folder(config: Any) -> Any:
+    """Settings whose run folder is decided."""
+    if not isinstance(config, DistillConfig) or config.out:
+        return config
+    if config.resume:
+        raise KDError("--resume needs --out, the folder of the run to go on with")
+    from kd_agent.checkpoint import next_folder
+
+    return replace(config, out=str(next_folder(config.env)))
+
+
+def _say(config: Any, text: str) -> None:
+    if not config.quiet:
+        print(f"kd_agent: {text}", file=sys.stderr, flush=True)
+
+
+def _fail(error: KDError) -> int:
+    print(f"kd-agent: error: {error}", file=sys.stderr)
+    return 2
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt(128 + number)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"kd-agent: warning: {message}", file=sys.stderr)

@@ -1,0 +1,266 @@
+"""Settings: YAML, command line and Python use the same names and one validator.
+
+Layers, later ones win: the defaults below, `configs/<env>.yaml`, `--config FILE`, flags. A resumed
+run starts from the settings in its own folder instead of the first two.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from kd_agent.errors import KDError, unknown
+from kd_agent.yaml_file import read_mapping
+
+T = TypeVar("T")
+
+
+def _whole(value: Any) -> Any:
+    """`1e5` and `"1e5"` are whole numbers too."""
+    try:
+        return int(float(value)) if float(value).is_integer() else value
+    except (TypeError, ValueError, OverflowError):
+        return value
+
+
+def _pairs(value: Any) -> Any:
+    """`["a=1", "b"]` (or one such string) as `{"a": 1, "b": 1}`, values read as YAML."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    split = [str(item).partition("=") for item in value]
+    return {name: yaml.safe_load(text) if text else 1 for name, _, text in split}
+
+
+def _layers(value: Any) -> Any:
+    """A lone 0 is no hidden layer at all."""
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    return [] if [str(item) for item in items] == ["0"] else items
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
+Steps = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Hidden = Annotated[tuple[Count, ...], BeforeValidator(_layers), Field(max_length=16)]
+Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_length=1)]
+Keywords = Annotated[dict[str, Any], BeforeValidator(_pairs)]
+Sources = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu", "sigmoid", "softplus"]
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """How a PPO teacher is trained when there is none (Stable-Baselines3's PPO and its names)."""
+
+    total_steps: Annotated[Count, Field(description="environment steps at most")] = 1_000_000
+    target_return: Annotated[
+        float | None, Field(description="stop once the mean of an evaluation holds this twice in a row")
+    ] = None
+    hidden: Annotated[Hidden, Field(description="hidden layers of actor and critic")] = (256, 256)
+    activation: Annotated[Activation, Field(description="their activation")] = "tanh"
+    normalize: Annotated[bool, Field(description="train under running normalisation (VecNormalize)")] = False
+    n_envs: Annotated[Count, Field(description="parallel environments")] = 16
+    n_steps: Annotated[Count, Field(description="steps of each environment per update")] = 1024
+    batch_size: Annotated[Count, Field(description="minibatch")] = 256
+    n_epochs: Annotated[Count, Field(description="passes over the data per update")] = 4
+    gamma: Annotated[Fraction, Field(description="discount")] = 0.99
+    gae_lambda: Annotated[Fraction, Field(description="lambda of generalised advantage estimation")] = 0.95
+    ent_coef: Annotated[NonNegative, Field(description="entropy bonus")] = 0.0
+    clip_range: Annotated[Positive, Field(description="PPO's clip")] = 0.2
+    use_sde: Annotated[bool, Field(description="state-dependent exploration (gSDE)")] = False
+    log_std_init: Annotated[float, Field(description="initial log standard deviation (Box)")] = 0.0
+    learning_rate: Annotated[Positive, Field(description="Adam's rate")] = 3e-4
+    linear_decay: Annotated[bool, Field(description="let the rate fall linearly to 0")] = False
+    eval_every: Annotated[Count, Field(description="environment steps between evaluations")] = 50_000
+    eval_episodes: Annotated[Count, Field(description="episodes of an evaluation")] = 32
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RunConfig:
+    """What every command shares."""
+
+    env: Annotated[str, Field(min_length=1, description="Gymnasium id, module:ID too")]
+    env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
+        default_factory=dict
+    )
+    seed: Annotated[Seed, Field(description="everything follows from it")] = 0
+    device: Annotated[str, Field(description="torch device")] = "cpu"
+    progress: Annotated[bool, Field(description="show progress")] = True
+    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
+    training: Annotated[TrainingConfig, Field(description="the teacher's training")] = TrainingConfig()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DistillConfig(RunConfig):
+    """A whole distillation run: teacher, student, data, fit, evaluation."""
+
+    teacher: Annotated[
+        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
+    ] = ()
+    statistics: Annotated[
+        str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
+    ] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
+
+    student: Annotated[str, Field(description="the student's kind")] = "mlp"
+    hidden: Annotated[Hidden, Field(description="its hidden layers (0: linear)")] = (16, 16)
+    activation: Annotated[Activation, Field(description="its activation")] = "silu"
+    dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
+    l2: Annotated[NonNegative, Field(description="decoupled weight decay while fitting")] = 0.0
+
+    loss: Annotated[
+        Weights | None, Field(description="loss, or weighted sum: NAME or NAME=WEIGHT; default: what suits the head")
+    ] = None
+    temperature: Annotated[Positive, Field(description="softens the distributions")] = 1.0
+    convention: Annotated[
+        Literal["hinton", "rusu"], Field(description="soften both sides and scale by T^2, or the teacher only")
+    ] = "hinton"
+
+    env_steps: Annotated[Count, Field(description="distillation budget in environment steps")] = 100_000
+    rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
+    n_envs: Annotated[Count, Field(description="parallel environments")] = 16
+    beta_fraction: Annotated[
+        Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
+    ] = 1 / 3
+    exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
+    round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
+    final_steps: Annotated[Steps, Field(description="gradient steps of the last fit")] = 8_000
+    batch_size: Annotated[Count, Field(description="minibatch of a gradient step")] = 512
+    learning_rate: Annotated[Positive, Field(description="Adam's first rate; a cosine takes it to 0")] = 5e-3
+
+    episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
+    margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
+
+    out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
+    render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False
+    resume: Annotated[bool, Field(description="go on from the last checkpoint in --out")] = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluateConfig:
+    """Playing a saved student."""
+
+    student: Annotated[str, Field(description="a saved student, *.safetensors")]
+    env: Annotated[str | None, Field(description="Gymnasium id (default: the one it was made for)")] = None
+    env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
+        default_factory=dict
+    )
+    teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
+    statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    episodes: Annotated[Count, Field(description="number of episodes")] = 100
+    seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
+    sampled: Annotated[bool, Field(description="sample actions instead of the greedy ones")] = False
+    out: Annotated[str | None, Field(description="write the figures to this JSON file")] = None
+    render: Annotated[bool, Field(description="watch: a window, or replay.gif without a display")] = False
+    progress: Annotated[bool, Field(description="show progress")] = True
+    quiet: Annotated[bool, Field(description="print nothing but errors and the result")] = False
+
+
+def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None = None) -> T:
+    """Merge the layers and validate.
+
+    Args:
+        cls: The settings class.
+        settings: The flags or keyword arguments (nested mappings for nested settings).
+        config_file: A YAML file between the environment's own and `settings`.
+
+    Raises:
+        KDError: A key is unknown, a value is wrong, or a file cannot be read; one line.
+    """
+    given = read_mapping(config_file) if config_file else {}
+    env = settings.get("env", given.get("env"))
+    begun = Path(str(settings.get("out"))) / "config.yaml"
+    if settings.get("resume") and begun.is_file():
+        layers = [read_mapping(begun), given, settings]
+    else:
+        layers = [env_defaults(env) if isinstance(env, str) else {}, given, settings]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
+    return validate(cls, _select(cls, merged, set(settings)))
+
+
+def validate(cls: type[T], values: Mapping[str, Any]) -> T:
+    """`cls` from plain values; KDError in one line on a wrong one."""
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        raise _one_line(cls, error) from None
+
+
+def env_defaults(env: str) -> dict[str, Any]:
+    """The settings shipped for an environment (empty where there are none)."""
+    path = config_folder() / f"{env.rpartition(':')[2].replace('/', '-')}.yaml"
+    return read_mapping(path) if path.is_file() else {}
+
+
+def config_folder() -> Path:
+    """Where the shipped settings lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def to_yaml(config: Any) -> str:
+    """The settings, fully resolved, as YAML that `resolve` reads back."""
+    return yaml.safe_dump(plain(config), sort_keys=False)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Settings as JSON-able data."""
+    return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def nested(cls: Any) -> dict[str, Any]:
+    """The fields of a settings class that are settings classes themselves."""
+    return {f.name: f.type for f in fields(cls) if is_dataclass(_bare(f.type))}
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and key == "training" else value
+        )
+    return merged
+
+
+def _select(cls: Any, merged: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
+    """Drop what a file says to other commands; never what was asked for by name."""
+    known = {f.name for f in fields(cls)}
+    elsewhere = {f.name for f in fields(DistillConfig)} - known - set(required)
+    return {key: value for key, value in merged.items() if key not in elsewhere}
+
+
+def _one_line(cls: Any, error: ValidationError) -> KDError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        owner = _bare(nested(cls)[path[0]]) if len(path) > 1 and path[0] in nested(cls) else cls
+        return unknown("setting", path[-1], [f.name for f in fields(owner)])
+    if first["type"] in ("missing", "missing_argument"):
+        return KDError(f"{name} is missing (--{name.replace('_', '-')})")
+    return KDError(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})")

@@ -1,0 +1,170 @@
+"""The loop, top to bottom: collect -> aggregate -> fit -> evaluate -> save."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import VecEnv
+from torch.utils.tensorboard import SummaryWriter
+
+from kd_agent import plugins
+from kd_agent.actions import Softening
+from kd_agent.checkpoint import next_folder, open_run
+from kd_agent.config import DistillConfig, resolve
+from kd_agent.environments import make_env, resolve_id, spaces_of
+from kd_agent.errors import KDError
+from kd_agent.evaluate import agree
+from kd_agent.graph import ObservationSpec
+from kd_agent.judge import judge
+from kd_agent.learners.gradient import Objective, fit
+from kd_agent.normalizer import Normalizer
+from kd_agent.policy import Student, Teacher
+from kd_agent.progress import Reporter
+from kd_agent.rollouts import Rollout, aggregate, collect
+from kd_agent.session import Session, provenance, remember, timed
+from kd_agent.teachers import load_teacher
+from kd_agent.train import trained_teacher
+
+STUDENT_FILE = "student.safetensors"
+_FINISHED = "finished rounds"
+
+
+def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Distil a teacher into a small student and judge it.
+
+    Args:
+        config: Settings, or a mapping of those that differ from the defaults.
+
+    Returns:
+        The content of `result.json`; the student lies beside it in the run folder.
+
+    Raises:
+        KDError: An input is wrong; nothing half-written is left.
+    """
+    if not isinstance(config, DistillConfig):
+        config = resolve(DistillConfig, config)
+    check(config)
+    env_id = resolve_id(config.env)
+    spaces = spaces_of(env_id, config.env_kwargs)
+    reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
+    given = load_given(config, spaces)
+    with open_run(Path(config.out) if config.out else next_folder(env_id), resume=config.resume) as folder:
+        reporter.say(f"run folder: {folder.path}")
+        with timed(seconds, "teacher_s"):
+            teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
+        remember(folder, config, teacher)
+        with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
+            student, env_steps = learn(Session(config, env_id, teacher, folder, reporter, events))
+        student.save(folder.path / STUDENT_FILE, provenance(config, env_id, teacher))
+        with timed(seconds, "evaluate_s"):
+            result = judge(config, env_id, teacher, folder.path / STUDENT_FILE, reporter)
+        gradient_steps = config.rounds * config.round_steps + config.final_steps
+        result["cost"] = {"env_steps": env_steps, "gradient_steps": gradient_steps, **seconds}
+        plugins.load("report", "html").write(folder, result)
+        folder.write_json("result.json", result)
+    return result
+
+
+def learn(run: Session) -> tuple[Student, int]:
+    """Rounds of collecting and fitting, then a last, longer fit to all states.
+
+    Returns:
+        The student and the environment steps spent.
+    """
+    config = run.config
+    rollouts, student = restore(run)
+    env = make_env(run.env_id, config.n_envs, config.env_kwargs)
+    for number in range(len(rollouts), config.rounds):
+        rollout = collect_round(run, env, student, number)
+        rollouts.append(rollout)
+        student = student or build_student(config, run.teacher, rollout)
+        run.events.add_scalar("distill/agreement_before_fit", agreement(student, rollout), number)
+        fit_all(run, student, rollouts, number)
+        run.folder.save_arrays(f"round-{number}", rollout.arrays())
+        run.folder.save_arrays("state", {**student.arrays(), _FINISHED: np.array(number + 1)})
+    env.close()
+    assert student is not None
+    fit_all(run, student, rollouts, config.rounds)
+    return student, sum(rollout.driver.size for rollout in rollouts)
+
+
+def collect_round(run: Session, env: VecEnv, student: Student | None, number: int) -> Rollout:
+    """One round of labelled states; beta falls from 1 over the first rounds."""
+    config = run.config
+    steps = -(-config.env_steps // (config.rounds * config.n_envs))
+    beta = max(0.0, 1 - number / max(config.rounds * config.beta_fraction, 1e-9)) if number else 1.0
+    with run.reporter.stage(f"round {number + 1} of {config.rounds}", steps * config.n_envs, "steps") as advance:
+        return collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
+                       exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
+
+
+def fit_all(run: Session, student: Student, rollouts: list[Rollout], number: int) -> None:
+    """Fit to the states of all rounds so far, longer after the last one."""
+    config, last = run.config, number == run.config.rounds
+    steps = config.final_steps if last else config.round_steps
+    observations, params = aggregate(rollouts)
+    weights = config.loss or {"mse" if student.head.spec.is_gaussian else "kl": 1.0}
+    objective = Objective(weights, Softening(config.temperature, config.convention))
+    with run.reporter.stage("last fit" if last else f"fit {number + 1}", steps, "gradient steps") as advance:
+        loss = fit(student, observations, params, objective, steps=steps, batch_size=config.batch_size,
+                   learning_rate=config.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
+                   on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
+    run.events.add_scalar("distill/loss", loss, number)
+
+
+def restore(run: Session) -> tuple[list[Rollout], Student | None]:
+    """The rounds finished before, and the student as it was after them."""
+    state = run.folder.load_arrays("state")
+    if state is None:
+        return [], None
+    arrays = [run.folder.load_arrays(f"round-{number}") for number in range(int(state.pop(_FINISHED)))]
+    rollouts = [Rollout.from_arrays(array) for array in arrays if array is not None]
+    student = build_student(run.config, run.teacher, rollouts[0])
+    try:
+        student.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    except RuntimeError:
+        raise KDError(f"{run.folder.path}: its checkpoint is of another student") from None
+    return rollouts, student
+
+
+def build_student(config: DistillConfig, teacher: Teacher, rollout: Rollout) -> Student:
+    """A new student, normalised by the first round's states."""
+    specs = {
+        key: ObservationSpec(spec.shape, rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()
+    }
+    normalizers = {key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape)) for key, spec in specs.items()}
+    student: Student = plugins.load("students", config.student).build(
+        specs, teacher.head, normalizers, hidden=config.hidden, activation=config.activation,
+        dropout=config.dropout, seed=config.seed,
+    )  # fmt: skip
+    return student.to(config.device)
+
+
+def agreement(student: Student, rollout: Rollout) -> float:
+    """Share of a round's states on which the student acts like the teacher."""
+    observations, params = aggregate([rollout])
+    return float(np.mean(agree(student.head.spec, params, student.policy().params_batch(observations))))
+
+
+def check(config: DistillConfig) -> None:
+    """Find what is wrong with the settings before anything is written; prepare torch."""
+    for name in config.loss or {}:
+        plugins.load("losses", name)
+    plugins.load("students", config.student)
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+    torch.set_num_threads(1)
+
+
+def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:
+    """The teacher that the settings name; None where one is to be trained."""
+    if len(config.teacher) > 1:
+        raise KDError("several teachers at once are not supported yet; name one")
+    if not config.teacher:
+        return None
+    return load_teacher(config.teacher[0], env=spaces, statistics=config.statistics,
+                        allow_missing_statistics=config.allow_missing_statistics)  # fmt: skip

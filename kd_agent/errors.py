@@ -1,0 +1,24 @@
+"""Errors a user can cause, and the words that help out of them."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class KDError(Exception):
+    """A wrong input; the message is one line that names it and what was expected."""
+
+
+def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
+    """Error for a name that is not among `choices`, with the nearest valid one.
+
+    Args:
+        what: What the name stands for, as a noun ("loss", "environment").
+        name: The name given.
+        choices: The valid names.
+    """
+    options = sorted(choices)
+    close = get_close_matches(str(name), options, n=1, cutoff=0.5)
+    if close:
+        return KDError(f"unknown {what} {str(name)!r}; did you mean {close[0]!r}?")
+    shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
+    return KDError(f"unknown {what} {str(name)!r}; choose from: {shown}")

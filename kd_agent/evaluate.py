@@ -1,0 +1,149 @@
+"""Evaluation: whole episodes on given seeds, the same for everybody who is compared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from gymnasium.vector.utils import batch_space
+from torch.distributions import kl_divergence
+
+from kd_agent.environments import make_env, resolve_id, start
+from kd_agent.head import Array, HeadSpec
+from kd_agent.policy import Teacher
+from kd_agent.progress import Advance
+from kd_agent.runtime import Policy
+from kd_agent.spaces import as_mapping
+
+N_ENVS = 16
+KEPT_STATES = 10_000
+_KEEP_EVERY = 8
+
+
+class Predicts(Protocol):
+    """Anything with Stable-Baselines3's `predict`: a student, a teacher, an SB3 model."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        """Actions and the next state."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Episodes played.
+
+    Attributes:
+        returns: Return of each episode, in the order of the seeds.
+        lengths: Steps of each.
+        states: Up to `KEPT_STATES` of the observations visited, by key.
+    """
+
+    returns: Array
+    lengths: Array
+    states: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How close two policies are on the same states.
+
+    Attributes:
+        kl: Mean forward KL from teacher to student, in nats.
+        kl_uniform: The same for the least informed policy, the yardstick.
+        agreement: Share of states with the same greedy action (Box: every part within 5 % of its range).
+    """
+
+    kl: float
+    kl_uniform: float
+    agreement: float
+
+
+def evaluate(
+    policy: Predicts | None,
+    env: str,
+    *,
+    seeds: Iterable[int],
+    env_kwargs: Mapping[str, Any] | None = None,
+    deterministic: bool = True,
+    advance: Advance = lambda done, **figures: None,
+) -> Evaluation:
+    """Play one episode a seed.
+
+    Args:
+        policy: Who plays; None: uniformly random actions.
+        env: Gymnasium id.
+        seeds: Seed of each episode.
+        env_kwargs: The environment's keyword arguments.
+        deterministic: Greedy actions rather than samples.
+        advance: Called with the number of finished episodes.
+
+    Raises:
+        KDError: The environment is unknown or failed, or the policy does not fit it.
+    """
+    wanted = list(seeds)
+    venv = make_env(resolve_id(env), min(N_ENVS, len(wanted)), env_kwargs)
+    if policy is None:
+        policy = _Chance(batch_space(venv.action_space, venv.num_envs), wanted[0])
+    found: dict[int, tuple[float, int]] = {}
+    states: list[Mapping[str, Array]] = []
+    observations = start(venv, iter(wanted))
+    memory, starts, step = None, np.ones(venv.num_envs, bool), 0
+    try:
+        while len(found) < len(wanted):
+            if step % _KEEP_EVERY == 0:
+                states.append(observations)
+            given: Any = observations if len(observations) > 1 else next(iter(observations.values()))
+            actions, memory = policy.predict(given, memory, starts, deterministic)
+            following, _, starts, infos = venv.step(actions)
+            observations, step = as_mapping(following), step + 1
+            found |= {i["episode"][0]: i["episode"][1:] for i in infos if i.get("episode", (None,))[0] is not None}
+            advance(len(found))
+    finally:
+        venv.close()
+    returns, lengths = zip(*(found[seed] for seed in wanted), strict=True)
+    return Evaluation(np.array(returns), np.array(lengths), _thin(states))
+
+
+def closeness(teacher: Teacher, student: Policy, states: Mapping[str, Array]) -> Closeness:
+    """KL and agreement on `states [S, *O]` by key."""
+    head = teacher.head
+    p = teacher(states).params
+    q = torch.from_numpy(student.params_batch(states))
+    dist = head.distribution(p)
+    return Closeness(
+        kl=float(kl_divergence(dist, head.distribution(q)).mean()),
+        kl_uniform=float(kl_divergence(dist, head.distribution(head.uniform(len(p)))).mean()),
+        agreement=float(np.mean(agree(head.spec, p.numpy(), q.numpy()))),
+    )
+
+
+def agree(spec: HeadSpec, p: Array, q: Array) -> Array:
+    """`[B]`, where the greedy actions of two rows agree (Box: every part within 5 % of its range)."""
+    first, second = (spec.greedy(row).reshape(len(row), -1) for row in (p, q))
+    if not spec.is_gaussian:
+        return np.asarray((first == second).all(-1))
+    width = np.asarray(spec.high) - np.asarray(spec.low)
+    tolerance = 0.05 * np.where(np.isfinite(width), width, 2.0)
+    return np.asarray((np.abs(first - second) <= tolerance).all(-1))
+
+
+class _Chance:
+    """Uniformly random actions."""
+
+    def __init__(self, space: Any, seed: int) -> None:
+        self._space = space
+        self._space.seed(seed)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        return np.asarray(self._space.sample()), None
+
+
+def _thin(states: list[Mapping[str, Array]]) -> dict[str, Array]:
+    rows = sum(len(next(iter(s.values()))) for s in states)
+    every = max(1, -(-rows // KEPT_STATES))
+    return {key: np.concatenate([s[key] for s in islice(states, 0, None, every)]) for key in states[0]}

@@ -1,0 +1,141 @@
+"""The verdict on a student: the same seeds as the teacher, more of them while it is open."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from kd_agent.config import DistillConfig, EvaluateConfig
+from kd_agent.environments import resolve_id, spaces_of
+from kd_agent.evaluate import Closeness, Evaluation, closeness, evaluate
+from kd_agent.policy import Teacher, check_fits
+from kd_agent.progress import Reporter
+from kd_agent.runtime import load_policy
+from kd_agent.statistics import Verdict, compare, iqm, iqm_interval
+from kd_agent.teachers import load_teacher
+
+EVALUATION_SEED = 20_000
+"""The episodes' seeds count up from here, whatever the run's seed: never those of training."""
+
+
+def judge(
+    config: DistillConfig, env_id: str, teacher: Teacher, student_file: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """Play teacher, student and the random policy on the same seeds and compare them.
+
+    Returns:
+        `result.json` without its costs.
+    """
+    student = load_policy(student_file)
+    looks = number_of_looks(config.episodes, config.max_episodes)
+    returns: dict[str, list[float]] = {"teacher": [], "student": [], "random": []}
+    players: dict[str, Any] = {"teacher": teacher, "random": None, "student": student}
+    for look in range(looks):
+        first = len(returns["teacher"])
+        last = min(config.episodes << look, config.max_episodes)
+        seeds = range(EVALUATION_SEED + first, EVALUATION_SEED + last)
+        for name in ("teacher", "student", "random")[: 3 if look == 0 else 2]:
+            with reporter.stage(f"evaluating the {name}", len(seeds), "episodes") as advance:
+                played = evaluate(players[name], env_id, seeds=seeds, env_kwargs=config.env_kwargs, advance=advance)
+            returns[name] += played.returns.tolist()
+            if name == "student" and look == 0:
+                close = closeness(teacher, student, played.states)
+            if name == "teacher" and look == 0:
+                warn_if_weak(env_id, played, reporter)
+        verdict = compare(returns["teacher"], returns["student"], float(iqm(returns["random"])),
+                          margin=config.margin, looks=looks)  # fmt: skip
+        if verdict.decision != "undecided":
+            break
+    result = summary(config, env_id, teacher, student_file, returns=returns, verdict=verdict, close=close)
+    reporter.say(sentence(result))
+    return result
+
+
+def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
+    """Play a saved student, and a teacher if one is named, on the same seeds.
+
+    Raises:
+        KDError: The student is of another environment, or something cannot be read.
+    """
+    student = load_policy(config.student)
+    env_id = resolve_id(config.env or student.env_id)
+    spaces = spaces_of(env_id, config.env_kwargs)
+    check_fits(student.graph, spaces, config.student)
+    players: dict[str, Any] = {"student": student}
+    for source in config.teacher:
+        players[source] = load_teacher(source, env=spaces, statistics=config.statistics)
+    reporter = Reporter(quiet=config.quiet, progress=config.progress)
+    seeds = range(config.seed, config.seed + config.episodes)
+    result: dict[str, Any] = {"env": env_id, "seeds": [seeds.start, seeds.stop], "deterministic": not config.sampled}
+    for name, player in players.items():
+        with reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
+            played = evaluate(player, env_id, seeds=seeds, env_kwargs=config.env_kwargs,
+                              deterministic=not config.sampled, advance=advance)  # fmt: skip
+        result[name] = scores(played.returns.tolist())
+    return result
+
+
+def number_of_looks(episodes: int, max_episodes: int) -> int:
+    """How often the comparison may be made: at `episodes`, and after each doubling up to the maximum."""
+    return 1 + max(0, int(np.ceil(np.log2(max(max_episodes, 1) / episodes)))) if max_episodes > episodes else 1
+
+
+def warn_if_weak(env_id: str, played: Evaluation, reporter: Reporter) -> str | None:
+    """Say so where the teacher stays below the environment's reward threshold."""
+    threshold = gym.spec(env_id).reward_threshold
+    score = float(iqm(played.returns))
+    if threshold is None or score >= threshold:
+        return None
+    text = f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}"
+    reporter.say(text)
+    return text
+
+
+def summary(
+    config: DistillConfig, env_id: str, teacher: Teacher, file: Path, *,
+    returns: dict[str, list[float]], verdict: Verdict, close: Closeness,
+) -> dict[str, Any]:  # fmt: skip
+    """The figures in the layout of `result.json`."""
+    raw, student = file.read_bytes(), load_policy(file)
+    threshold = gym.spec(env_id).reward_threshold
+    teacher_scores = scores(returns["teacher"])
+    return {
+        "format": 1,
+        "env": env_id,
+        "seed": config.seed,
+        "teacher": {
+            "source": teacher.origin.source, "sha256": teacher.origin.sha256, "algo": teacher.origin.algo,
+            "parameters": teacher.origin.num_parameters, **teacher_scores,
+            "reward_threshold": threshold, "weak": threshold is not None and teacher_scores["iqm"] < threshold,
+        },
+        "student": {
+            "file": file.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw),
+            "parameters": student.num_parameters, **scores(returns["student"]), **vars(close),
+        },
+        "random": {"iqm": float(iqm(returns["random"]))},
+        "verdict": {
+            "non_inferior": verdict.non_inferior, "decision": verdict.decision, "episodes": verdict.episodes,
+            "margin": verdict.margin, "difference": verdict.difference,
+            "difference_ci": list(verdict.difference_ci), "level": verdict.level,
+            "compression": teacher.origin.num_parameters / student.num_parameters,
+        },
+    }  # fmt: skip
+
+
+def scores(returns: list[float]) -> dict[str, Any]:
+    """Returns in seed order, their IQM and its 95 % interval."""
+    return {"returns": returns, "iqm": float(iqm(returns)), "iqm_ci": list(iqm_interval(returns))}
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """The verdict in one line."""
+    teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
+    low, high = verdict["difference_ci"]
+    return (
+        f"{verdict['decision']}: student IQM {student['iqm']:.1f} ({student['parameters']:,} parameters), teacher "
+        f"{teacher['iqm']:.1f} ({teacher['parameters']:,}), difference {verdict['difference']:+.1f} "
+        f"[{low:.1f}, {high:.1f}] against a margin of {verdict['margin']:.1f}, {verdict['episodes']} episodes, greedy; "
+        f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
+    )

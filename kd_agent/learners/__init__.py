@@ -1,0 +1,1 @@
+"""Learners: how a student is fitted to labelled states."""

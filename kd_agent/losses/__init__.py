@@ -1,0 +1,1 @@
+"""Losses: each file has `loss(student, teacher, head, softening) -> [B]`, unreduced."""

@@ -1,0 +1,26 @@
+"""Cross-entropy on the teacher's greedy action, the hard label of reinforcement learning."""
+
+import torch
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.policy import PolicyOutput
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """`-log q(y)` `[B]` at temperature 1, `y` being the teacher's mode.
+
+    Gaussians: the negative log-density of the teacher's mean (before any squash), which is bounded
+    below because log standard deviations are.
+    """
+    if head.spec.is_gaussian:
+        mean, _ = head.mean_log_std(teacher.params)
+        return torch.neg(head.gaussian(student.params).log_prob(mean))
+    label = head.mode(teacher.params).to(student.params.device)
+    if head.kind == "bernoulli":
+        bits = label.reshape(len(label), -1).to(student.params.dtype)
+        return torch.neg(head.distribution(student.params).log_prob(bits))
+    start = label.new_tensor(head.spec.start)
+    parts = label.reshape(len(label), -1) - start
+    value = parts.squeeze(-1) if head.kind == "categorical" else parts
+    return torch.neg(head.distribution(student.params).log_prob(value))

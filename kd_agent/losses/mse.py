@@ -1,0 +1,38 @@
+"""Squared error of the acting parameters: logits, or the actions that means stand for."""
+
+import torch
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.policy import PolicyOutput
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """Mean squared error `[B]` over a row's columns.
+
+    Discrete heads: logits, centred in each part because a constant does not act (Bernoulli logits do).
+    Gaussians: means as they act, in half-widths of the Box, plus log standard deviations. A diagonal
+    Gaussian's means are clipped: beyond the bound that the teacher passes, the student is free.
+    """
+    q, p = student.params, teacher.params
+    if not head.spec.is_gaussian:
+        return (_centred(q, head) - _centred(p, head)).square().mean(-1)
+    (mean_q, log_q), (mean_p, log_p) = head.mean_log_std(q), head.mean_log_std(p)
+    error = mean_q.tanh() - mean_p.tanh() if head.kind == "squashed_gaussian" else _clipped_error(mean_q, mean_p, head)
+    return (error.square() + (log_q - log_p).square()).mean(-1)
+
+
+def _centred(logits: Tensor, head: ActionHead) -> Tensor:
+    if head.kind == "bernoulli":
+        return logits
+    parts = logits.split(list(head.spec.nvec), dim=-1)
+    return torch.cat([part - part.mean(-1, keepdim=True) for part in parts], dim=-1)
+
+
+def _clipped_error(mean_q: Tensor, mean_p: Tensor, head: ActionHead) -> Tensor:
+    low, high = mean_q.new_tensor(head.spec.low), mean_q.new_tensor(head.spec.high)
+    half = (high - low) / 2
+    unit = torch.where(half.isfinite(), half, torch.ones_like(half))
+    target = mean_p.clamp(low, high)
+    beyond = ((mean_p >= high) & (mean_q >= high)) | ((mean_p <= low) & (mean_q <= low))
+    return torch.where(beyond, torch.zeros_like(mean_q), (mean_q - target) / unit)

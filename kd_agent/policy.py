@@ -1,0 +1,178 @@
+"""What teachers and students share.
+
+Letters: `B` batch, `P` head parameters, `F` features of a layer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd_agent import graph_file
+from kd_agent.actions import ActionHead, head_for
+from kd_agent.errors import KDError
+from kd_agent.graph import PARAMS, ObservationSpec, Op, PolicyGraph, compile_ops
+from kd_agent.head import Array
+from kd_agent.runtime import Policy
+from kd_agent.spaces import as_mapping, observation_specs
+
+Observations = Mapping[str, Array]
+"""Observation arrays `[B, *O]` by key ("obs" where the space is not a Dict)."""
+
+
+@dataclass(frozen=True)
+class PolicyOutput:
+    """What a policy says of a batch.
+
+    Attributes:
+        params: `[B, P]`, the action distribution.
+        value: `[B]`, the critic's estimate, where there is one.
+        features: Hidden layers `[B, F]` by name.
+        state: Memory of a recurrent policy.
+    """
+
+    params: Tensor
+    value: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    state: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a teacher comes from.
+
+    Attributes:
+        source: Path or name.
+        sha256: Hash of its file.
+        algo: The algorithm that trained it.
+        num_parameters: Number of parameters that act.
+    """
+
+    source: str
+    sha256: str
+    algo: str
+    num_parameters: int
+
+
+class Teacher(ABC):
+    """Anything that labels observations: never mutated, never differentiated, always in eval mode.
+
+    Attributes:
+        head: Its action head.
+        origin: Where it comes from.
+        observations: What it sees, by key.
+    """
+
+    head: ActionHead
+    origin: Origin
+    observations: Mapping[str, ObservationSpec]
+
+    @abstractmethod
+    def __call__(self, observations: Observations) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """Actions `[B, *A]` of a batch, with Stable-Baselines3's signature."""
+        params = self(as_mapping(observation)).params.numpy()
+        spec = self.head.spec
+        return (spec.greedy(params) if deterministic else spec.sample(params, np.random.default_rng())), state
+
+
+class GraphTeacher(Teacher):
+    """A teacher that is a PolicyGraph: someone else's network read as data, or a saved student.
+
+    Args:
+        graph: Its program; every register is offered as a feature.
+        origin: Where it comes from.
+        critic: Operations that go on from the graph's registers and write `value [B, 1]`.
+    """
+
+    def __init__(self, graph: PolicyGraph, origin: Origin, critic: Sequence[Op] = ()) -> None:
+        self.graph, self.origin = graph, origin
+        self.head = ActionHead(graph.head)
+        self.observations = graph.observations
+        self._run = compile_ops([*graph.ops, *critic])
+
+    def __call__(self, observations: Observations) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        registers = self._run(observations)
+        features = {k: torch.from_numpy(v) for k, v in registers.items() if v.ndim == 2 and v.dtype == np.float32}
+        value = features.pop("value", None)
+        return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features)
+
+
+class Student(nn.Module, ABC):
+    """A network that learns and knows how to become a PolicyGraph.
+
+    Attributes:
+        head: Its action head.
+        observations: What it sees.
+    """
+
+    head: ActionHead
+    observations: Mapping[str, ObservationSpec]
+
+    @abstractmethod
+    def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
+        """Differentiable output for a batch `[B, *O]` by key."""
+
+    @abstractmethod
+    def ops(self) -> list[Op]:
+        """The network, as it stands, as operations that write `params`."""
+
+    def graph(self, provenance: Mapping[str, Any] | None = None) -> PolicyGraph:
+        """The deployable program of the present weights."""
+        return PolicyGraph(self.observations, tuple(self.ops()), self.head.spec, provenance or {})
+
+    def policy(self) -> Policy:
+        """The present weights, ready to act without torch."""
+        return Policy(self.graph())
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """As `kd_agent.Policy.predict`."""
+        return self.policy().predict(observation, state, episode_start, deterministic)
+
+    def save(self, path: Path, provenance: Mapping[str, Any] | None = None) -> Path:
+        """Write the student's file."""
+        return graph_file.write(self.graph(provenance), path)
+
+    def arrays(self) -> dict[str, Array]:
+        """Weights and buffers by name, for a checkpoint."""
+        return {name: np.array(tensor.detach().cpu()) for name, tensor in self.state_dict().items()}
+
+
+def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], what: str) -> None:
+    """Require a policy to fit an environment's observation and action space.
+
+    Raises:
+        KDError: A shape or the kind of action differs; the message says which and what was expected.
+    """
+    wanted = observation_specs(env[0])
+    for key, spec in graph.observations.items():
+        if key not in wanted or wanted[key].shape != spec.shape:
+            has = wanted[key].shape if key in wanted else "no such key"
+            raise KDError(f"{what}: expects observation {key!r} of shape {spec.shape}, the environment has {has}")
+    head = head_for(env[1], squashed=graph.head.kind == "squashed_gaussian").spec
+    if (head.kind, head.shape, head.nvec) != (graph.head.kind, graph.head.shape, graph.head.nvec):
+        raise KDError(f"{what}: acts by {graph.head.kind} {graph.head.nvec or graph.head.shape}, "
+                      f"the environment has {env[1]}")  # fmt: skip
+    if not np.allclose([head.low, head.high], [graph.head.low, graph.head.high]):
+        raise KDError(f"{what}: its action bounds are not those of the environment's {env[1]}")

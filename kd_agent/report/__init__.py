@@ -1,0 +1,1 @@
+"""Reports: each file has `write(folder, result)`."""

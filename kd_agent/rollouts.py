@@ -1,0 +1,145 @@
+"""Rollouts: states visited by teacher, student or chance, each labelled by the teacher.
+
+Letters: `T` steps, `N` environments, `P` head parameters, `*O` shape of an observation.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.vec_env import VecEnv
+
+from kd_agent.environments import start
+from kd_agent.errors import KDError
+from kd_agent.head import Array
+from kd_agent.policy import Teacher
+from kd_agent.progress import Advance
+from kd_agent.runtime import Policy
+from kd_agent.spaces import as_mapping
+
+TEACHER, STUDENT, CHANCE = 0, 1, 2
+"""Who chose an action, in `Rollout.driver`."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Arrays of one round.
+
+    Attributes:
+        obs: Observations `[T, N, *O]` by key.
+        params: The teacher's rows `[T, N, P]`, float32.
+        driver: Who chose the action, `[T, N]`.
+        reward: `[T, N]`.
+        episode_start: `[T, N]`, whether the observation is the first of an episode.
+        weight: `[T, N]`, weight of each state in the fit.
+    """
+
+    obs: Mapping[str, Array]
+    params: Array
+    driver: Array
+    reward: Array
+    episode_start: Array
+    weight: Array
+
+    def __post_init__(self) -> None:
+        shape = self.driver.shape
+        arrays = [self.params, self.reward, self.episode_start, self.weight, *self.obs.values()]
+        if len(shape) != 2 or any(array.shape[:2] != shape for array in arrays):
+            raise KDError("the arrays of a rollout differ in steps or environments")
+        if not np.isfinite(self.params).all():
+            raise KDError("the teacher answered NaN or infinity")
+
+    def arrays(self) -> dict[str, Array]:
+        """Plain arrays, for a checkpoint."""
+        rest = {name: getattr(self, name) for name in ("params", "driver", "reward", "episode_start", "weight")}
+        return {**{f"obs.{key}": value for key, value in self.obs.items()}, **rest}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Array]) -> "Rollout":
+        """Inverse of `arrays`."""
+        obs = {key.removeprefix("obs."): value for key, value in arrays.items() if key.startswith("obs.")}
+        return Rollout(obs, **{key: value for key, value in arrays.items() if not key.startswith("obs.")})
+
+
+def collect(
+    env: VecEnv,
+    teacher: Teacher,
+    student: Policy | None,
+    *,
+    steps: int,
+    beta: float,
+    exploration: float = 0.0,
+    seed: Sequence[int] = (0,),
+    advance: Advance = lambda done, **figures: None,
+) -> Rollout:
+    """Play from fresh episodes and label every state.
+
+    At each step of each environment the teacher acts greedily with probability `beta`, else the
+    student does (DAgger, Ross et al. 2011); a share `exploration` of the actions is random.
+
+    Args:
+        env: Made by `make_env`.
+        teacher: Labels, and acts where beta says so.
+        student: Acts elsewhere; None: the teacher always does.
+        steps: Steps `T` of each environment.
+        beta: Probability that the teacher acts.
+        exploration: Probability of a random action.
+        seed: Entropy of everything random here, the episodes' seeds included.
+        advance: Called with the number of steps taken, over all environments.
+
+    Raises:
+        KDError: The environment failed, or the teacher answered NaN.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(list(seed)))
+    observations = start(env, episode_seeds(int(rng.integers(2**63))))
+    chance = batch_space(env.action_space, env.num_envs)
+    chance.seed(int(rng.integers(2**31)))
+    starts = np.ones(env.num_envs, bool)
+    rows: list[dict[str, Any]] = []
+    for step in range(steps):
+        params = teacher(observations).params.numpy()
+        driver = _drivers(rng, env.num_envs, beta if student else 1.0, exploration)
+        actions = teacher.head.spec.greedy(params)
+        if student and (driver == STUDENT).any():
+            _overwrite(actions, driver == STUDENT, student.greedy_batch(observations))
+        if (driver == CHANCE).any():
+            _overwrite(actions, driver == CHANCE, np.asarray(chance.sample()))
+        row = {"obs": observations, "params": params, "driver": driver, "episode_start": starts}
+        following, rewards, starts, _ = env.step(actions)
+        rows.append({**row, "reward": rewards})
+        observations = as_mapping(following)
+        advance((step + 1) * env.num_envs)
+    return _stack(rows)
+
+
+def episode_seeds(entropy: int) -> Iterator[int]:
+    """An endless stream of episode seeds."""
+    rng = np.random.default_rng(entropy)
+    while True:
+        yield int(rng.integers(2**31))
+
+
+def aggregate(rollouts: Sequence[Rollout]) -> tuple[dict[str, Array], Array]:
+    """All states `[S, *O]` by key and their labels `[S, P]`, as DAgger's data set."""
+    obs = {
+        key: np.concatenate([r.obs[key].reshape(-1, *r.obs[key].shape[2:]) for r in rollouts])
+        for key in rollouts[0].obs
+    }
+    return obs, np.concatenate([r.params.reshape(-1, r.params.shape[-1]) for r in rollouts])
+
+
+def _drivers(rng: np.random.Generator, n: int, beta: float, exploration: float) -> Array:
+    driver = np.where(rng.random(n) < beta, TEACHER, STUDENT)
+    return np.where(rng.random(n) < exploration, CHANCE, driver).astype(np.int8)
+
+
+def _overwrite(actions: Array, where: Array, other: Array) -> None:
+    actions[where] = other[where]
+
+
+def _stack(rows: Sequence[Mapping[str, Any]]) -> Rollout:
+    obs = {key: np.stack([row["obs"][key] for row in rows]) for key in rows[0]["obs"]}
+    rest = {name: np.stack([row[name] for row in rows]) for name in ("params", "driver", "reward", "episode_start")}
+    return Rollout(obs, weight=np.ones(rest["driver"].shape, np.float32), **rest)

@@ -1,0 +1,148 @@
+"""A saved student in use: NumPy and safetensors only.
+
+    policy = load_policy("student.safetensors")
+    action, state = policy.predict(observation)
+
+Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of an observation.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kd_agent import graph_file
+from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION, PARAMS, ObservationSpec, PolicyGraph
+from kd_agent.head import Array
+
+Observation = Any
+"""An array-like `[*O]` or `[B, *O]`, or a mapping of such for Dict observations."""
+
+
+class Policy:
+    """A PolicyGraph ready to act.
+
+    Attributes:
+        graph: The program it runs.
+        rng: The generator behind `predict(deterministic=False)`.
+    """
+
+    def __init__(self, graph: PolicyGraph, seed: int | None = None) -> None:
+        self.graph = graph
+        self.rng = np.random.default_rng(seed)
+        self._run = graph.compile()
+        self._scalar = graph.head.kind == "categorical"
+
+    @property
+    def env_id(self) -> str:
+        """Gymnasium id of the environment that the policy was made for ("" if unknown)."""
+        return str(self.graph.provenance.get("env", ""))
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters that act."""
+        return self.graph.num_parameters
+
+    def predict(
+        self,
+        observation: Observation,
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """Actions, with Stable-Baselines3's signature.
+
+        Args:
+            observation: One observation `[*O]` or a batch `[B, *O]`.
+            state: Memory of a recurrent policy (None for the others).
+            episode_start: `[B]`, where the memory begins anew.
+            deterministic: The greedy action instead of a sample.
+
+        Returns:
+            The action `[*A]` or actions `[B, *A]`, in the environment's units, and the next state.
+
+        Raises:
+            KDError: The observation has another shape, or is NaN or infinite.
+        """
+        batch, single = self._batch(observation)
+        params = self._run(batch)[PARAMS]
+        head = self.graph.head
+        actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
+        return (actions[0] if single else actions), state
+
+    def act(self, observation: Observation) -> Any:
+        """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
+        batch, single = self._batch(observation)
+        if not single:
+            raise KDError("act() takes one observation; use predict() for a batch")
+        action = self.graph.head.greedy(self._run(batch)[PARAMS])[0]
+        return int(action) if self._scalar else action
+
+    def params(self, observation: Observation) -> Array:
+        """Head parameters `[B, P]` (`B` = 1 for one observation)."""
+        return self._run(self._batch(observation)[0])[PARAMS]
+
+    def probabilities(self, observation: Observation) -> Array:
+        """Action probabilities, laid out as `params`; KDError for continuous actions."""
+        return self.graph.head.probabilities(self.params(observation))
+
+    def params_batch(self, observations: Mapping[str, Array]) -> Array:
+        """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source."""
+        return self._run(observations)[PARAMS]
+
+    def greedy_batch(self, observations: Mapping[str, Array]) -> Array:
+        """Greedy actions `[B, *A]` of arrays `[B, *O]` by key, unchecked."""
+        return self.graph.head.greedy(self._run(observations)[PARAMS])
+
+    def _batch(self, observation: Observation) -> tuple[dict[str, Array], bool]:
+        specs = self.graph.observations
+        if isinstance(observation, Mapping):
+            missing = [key for key in specs if key not in observation]
+            if missing:
+                raise KDError(f"the observation lacks the key {missing[0]!r}")
+            parts = {key: observation[key] for key in specs}
+        elif list(specs) == [OBSERVATION]:
+            parts = {OBSERVATION: observation}
+        else:
+            raise KDError(f"the observation must be a mapping with the keys {', '.join(specs)}")
+        checked = {key: check_array(value, specs[key], key) for key, value in parts.items()}
+        ranks = {key: array.ndim == len(specs[key].shape) for key, array in checked.items()}
+        single = all(ranks.values())
+        if single:
+            return {key: array[None] for key, array in checked.items()}, True
+        if any(ranks.values()) or len({len(array) for array in checked.values()}) > 1:
+            raise KDError("the observation's parts have different batch sizes")
+        return checked, False
+
+
+def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> Array:
+    """`value` as an array `[*O]` or `[B, *O]` of the spec's shape; KDError says what is wrong."""
+    try:
+        array = np.asarray(value)
+        numeric = array.astype(np.float32, copy=False) if array.dtype.kind in "fiub" else None
+    except (ValueError, TypeError, OverflowError):
+        numeric = None
+    if numeric is None:
+        raise KDError(f"observation {name!r} is not an array of numbers; expected shape {spec.shape}")
+    if (numeric.shape != spec.shape and numeric.shape[1:] != spec.shape) or numeric.ndim > len(spec.shape) + 1:
+        raise KDError(f"observation {name!r} has shape {numeric.shape}, expected {spec.shape} or (B, *{spec.shape})")
+    flat = numeric.reshape(-1)
+    if not math.isfinite(flat @ flat) and not np.isfinite(numeric).all():
+        raise KDError(f"observation {name!r} is NaN or infinite")
+    return numeric
+
+
+def load_policy(path: str | os.PathLike[str], *, seed: int | None = None) -> Policy:
+    """Load a saved student.
+
+    Args:
+        path: A `student.safetensors` written by kd_agent.
+        seed: Seed of the samples drawn by `predict(deterministic=False)`.
+
+    Raises:
+        KDError: The file is missing, damaged, of a newer format, or not a policy.
+    """
+    return Policy(graph_file.read(path), seed)

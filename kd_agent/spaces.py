@@ -1,0 +1,65 @@
+"""Gymnasium spaces: what they say of arrays, and whether two of them fit."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION, ObservationSpec
+from kd_agent.head import Array
+
+
+def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
+    """Shape and dtype of each observation array.
+
+    Raises:
+        KDError: A space that is not (a Dict of) arrays of fixed shape.
+    """
+    parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
+    for key, part in parts.items():
+        if part.shape is None or part.dtype is None:
+            raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
+    return {key: ObservationSpec(tuple(part.shape or ()), np.dtype(part.dtype).name) for key, part in parts.items()}
+
+
+def as_mapping(observations: Any) -> dict[str, Array]:
+    """A batch of observations by key, floats as float32."""
+    parts = observations if isinstance(observations, Mapping) else {OBSERVATION: observations}
+    return {key: _float32(np.asarray(part)) for key, part in parts.items()}
+
+
+def _float32(array: Array) -> Array:
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:
+    """Require two spaces to be of one kind, shape and size.
+
+    Args:
+        own: The space of a policy.
+        other: The environment's.
+        what: What is compared, for the message.
+        bounds: Whether a Box's bounds must agree too (else: a warning).
+
+    Raises:
+        KDError: They differ.
+    """
+    if type(own) is not type(other) or _size(own) != _size(other):
+        raise KDError(f"{what} are {own}, but the environment has {other}")
+    if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):
+        if np.allclose(own.low, other.low) and np.allclose(own.high, other.high):
+            return
+        if bounds:
+            raise KDError(f"{what} are {own}, but the environment has {other}")
+        warnings.warn(f"{what} have other bounds than the environment's", stacklevel=2)
+
+
+def _size(space: gym.Space[Any]) -> tuple[Any, ...]:
+    if isinstance(space, gym.spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tuple(map(int, np.ravel(space.nvec)))
+    return (space.shape, np.dtype(space.dtype).kind)

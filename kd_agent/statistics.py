@@ -1,0 +1,79 @@
+"""Scores and the verdict: interquartile means, paired bootstrap intervals, non-inferiority.
+
+IQM after Agarwal et al. 2021 (Deep RL at the Edge of the Statistical Precipice); the intervals are
+percentile bootstraps over episodes (scipy.stats.bootstrap).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap, trim_mean
+
+Floats = NDArray[np.float64]
+_RESAMPLES = 4999
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a paired comparison.
+
+    Attributes:
+        decision: "non-inferior", "inferior" or "undecided".
+        episodes: Number of paired episodes.
+        margin: The loss in return that counts as none.
+        difference: Student IQM minus teacher IQM.
+        difference_ci: Its interval at `level`.
+        level: Coverage of the interval, after Bonferroni's adjustment for the looks.
+    """
+
+    decision: str
+    episodes: int
+    margin: float
+    difference: float
+    difference_ci: tuple[float, float]
+    level: float
+
+    @property
+    def non_inferior(self) -> bool:
+        """Whether the student is shown to be as good as the teacher, up to the margin."""
+        return self.decision == "non-inferior"
+
+
+def iqm(returns: ArrayLike, axis: int = -1) -> Floats:
+    """Interquartile mean: the mean of the middle half of `returns [..., n]`."""
+    return np.asarray(trim_mean(np.asarray(returns, np.float64), 0.25, axis=axis))
+
+
+def iqm_interval(returns: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Bootstrap interval of the IQM of `returns [n]` (the point itself where n is 1)."""
+    values = np.asarray(returns, np.float64)
+    if len(values) < 2:
+        return float(iqm(values)), float(iqm(values))
+    ci = bootstrap((values,), iqm, n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
+                   rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
+    return float(ci.low), float(ci.high)
+
+
+def compare(
+    teacher: ArrayLike, student: ArrayLike, random_iqm: float, *, margin: float = 0.05, looks: int = 1, seed: int = 0
+) -> Verdict:
+    """Is the student non-inferior to the teacher?
+
+    Args:
+        teacher: Returns `[n]` of the teacher, in seed order.
+        student: Returns `[n]` of the student on the same seeds.
+        random_iqm: IQM of the random policy, for scale.
+        margin: Allowed loss, as a fraction of |teacher IQM - random IQM|.
+        looks: How often the comparison may be repeated; the error is shared among them.
+        seed: Seed of the bootstrap.
+    """
+    t, s = np.asarray(teacher, np.float64), np.asarray(student, np.float64)
+    level = 1 - 0.05 / looks
+    allowed = margin * abs(float(iqm(t)) - random_iqm)
+    ci = bootstrap((t, s), lambda a, b, axis=-1: iqm(b, axis) - iqm(a, axis), paired=True,
+                   n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
+                   rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
+    low, high = float(ci.low), float(ci.high)
+    decision = "non-inferior" if low > -allowed else "inferior" if high < -allowed else "undecided"
+    return Verdict(decision, len(t), allowed, float(iqm(s) - iqm(t)), (low, high), level)

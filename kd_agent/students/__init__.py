@@ -1,0 +1,1 @@
+"""Students: each file has `build(observations, head, normalizers, *, hidden, activation, dropout, seed)`."""

@@ -1,0 +1,187 @@
+"""Reading a Stable-Baselines3 zip as data: nothing in it is executed or unpickled.
+
+Weights come from `policy.pth` by `torch.load(weights_only=True)` after an allow-list over its opcodes;
+spaces and architecture from the readable text that SB3 writes beside each pickled field of `data`.
+The pickled fields, the optimiser and the variables stay unread.
+"""
+
+import hashlib
+import io
+import json
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from kd_agent.errors import KDError
+from kd_agent.files import read_capped
+from kd_agent.head import Array
+
+MAX_FILE = 64 << 20
+MAX_DATA = 16 << 20
+MAX_TENSORS = 64
+_GLOBAL = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch (Float|Double|Half|Long)Storage")
+_OPCODES = frozenset(
+    """PROTO EMPTY_DICT EMPTY_TUPLE MARK STOP GLOBAL REDUCE BUILD BINPERSID SETITEM SETITEMS BINUNICODE
+    BININT BININT1 BININT2 NEWTRUE NEWFALSE TUPLE TUPLE1 TUPLE2 TUPLE3 BINPUT LONG_BINPUT BINGET
+    LONG_BINGET""".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a zip says of its agent.
+
+    Attributes:
+        source: Its path.
+        sha256: Hash of the file.
+        data: The JSON document `data`.
+        tensors: The policy's float tensors by name.
+    """
+
+    source: str
+    sha256: str
+    data: Mapping[str, Any]
+    tensors: Mapping[str, Array]
+
+    @property
+    def policy_class(self) -> str:
+        """Class name of the policy, read from the text of its functions."""
+        record = self.data.get("policy_class")
+        text = " ".join(map(str, record.values())) if isinstance(record, dict) else str(record)
+        found = re.search(r"<function (\w+)\.__init__", text)
+        if not found:
+            raise KDError(f"{self.source}: the class of its policy is not readable")
+        return found.group(1)
+
+    def policy_kwarg(self, name: str, default: Any = None) -> Any:
+        """A value (or the text of one) of `policy_kwargs`."""
+        kwargs = self.data.get("policy_kwargs")
+        return kwargs.get(name, default) if isinstance(kwargs, dict) else default
+
+
+def read(path: str | Path) -> Archive:
+    """Read an agent's zip.
+
+    Raises:
+        KDError: It is no SB3 zip, is damaged or hostile, or lacks something; one line.
+    """
+    raw = read_capped(path, MAX_FILE)
+    try:
+        members = _members(raw, str(path))
+        for name in ("data", "policy.pth"):
+            if name not in members:
+                raise KDError(f"{path}: not an agent of Stable-Baselines3, it has no {name!r}")
+        data = _parse(members["data"](), str(path))
+        tensors = _tensors(members["policy.pth"](), str(path))
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise KDError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+    return Archive(str(path), hashlib.sha256(raw).hexdigest(), data, tensors)
+
+
+def space(record: Any) -> gym.Space[Any] | None:
+    """The space that the readable part of a pickled space describes; None where it is elided."""
+    if not isinstance(record, dict):
+        return None
+    kind = str(record.get(":type:", ""))
+    shape = _numbers(record.get("_shape", record.get("shape")))
+    size = int(np.prod(shape)) if shape is not None else 0
+    if ".Discrete'" in kind and (n := _numbers(record.get("n"))):
+        start = _numbers(record.get("start")) or [0]
+        return gym.spaces.Discrete(int(n[0]), start=int(start[0])) if 0 < n[0] < 1 << 20 else None
+    if ".MultiDiscrete'" in kind and (nvec := _numbers(record.get("nvec"))):
+        return gym.spaces.MultiDiscrete([int(n) for n in nvec]) if min(nvec) > 0 and sum(nvec) < 1 << 20 else None
+    if ".MultiBinary'" in kind and (n := _numbers(record.get("n"))):
+        return gym.spaces.MultiBinary(int(n[0])) if 0 < n[0] < 1 << 20 else None
+    if ".Box'" in kind and shape is not None and 0 < size < 1 << 24 and min(shape, default=1) > 0:
+        low, high = _bound(record.get("low"), size), _bound(record.get("high"), size)
+        dtype = re.sub(r"\W", "", str(record.get("dtype", "float32")))
+        if low is None or high is None or dtype not in ("float32", "float64", "uint8"):
+            return None
+        sides = [np.resize(bound, [int(n) for n in shape]).astype(dtype) for bound in (low, high)]
+        box: gym.Space[Any] = gym.spaces.Box(sides[0], sides[1], dtype=np.dtype(dtype))
+        return box
+    return None
+
+
+def _numbers(text: Any) -> list[float] | None:
+    """The numbers in a text such as `[1. -inf 2e3]`; None where it is elided or absent."""
+    if text is None or "..." in str(text):
+        return None
+    found = re.findall(r"[-+]?(?:inf|\d+\.?\d*(?:e[-+]?\d+)?)", str(text))
+    return [float(x) for x in found]
+
+
+def _bound(text: Any, size: int) -> list[float] | None:
+    numbers = _numbers(text)
+    return numbers if numbers and len(numbers) in (1, size) else None
+
+
+def _members(raw: bytes, source: str) -> dict[str, Any]:
+    """Readers of a zip's members: stored, unencrypted, unique, and no larger together than the file."""
+    archive = zipfile.ZipFile(io.BytesIO(raw))
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if len(set(names)) != len(names):
+        raise KDError(f"{source}: a member appears twice")
+    if any(i.compress_type != zipfile.ZIP_STORED or i.compress_size != i.file_size or i.flag_bits & 1 for i in infos):
+        raise KDError(f"{source}: a member is compressed or encrypted, which Stable-Baselines3 never does")
+    if sum(info.file_size for info in infos) > len(raw):
+        raise KDError(f"{source}: its members claim more bytes than the file has")
+    return {info.filename: (lambda info=info: archive.read(info)) for info in infos}
+
+
+def _parse(raw: bytes, source: str) -> dict[str, Any]:
+    if len(raw) > MAX_DATA:
+        raise KDError(f"{source}: its data exceed {MAX_DATA >> 20} MiB")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise KDError(f"{source}: its data are not JSON") from None
+    if not isinstance(data, dict):
+        raise KDError(f"{source}: its data are not a JSON object")
+    return data
+
+
+def _tensors(raw: bytes, source: str) -> dict[str, Array]:
+    program = [reader for name, reader in _members(raw, source).items() if name.endswith("/data.pkl")]
+    if len(program) != 1:
+        raise KDError(f"{source}: policy.pth is not a state dict of torch")
+    _check_program(program[0](), source)
+    try:
+        state = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise KDError(f"{source}: policy.pth cannot be read ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not 0 < len(state) <= MAX_TENSORS * 4:
+        raise KDError(f"{source}: policy.pth is not a state dict of torch")
+    return {str(name): _array(tensor, str(name), source) for name, tensor in state.items()}
+
+
+def _check_program(raw: bytes, source: str) -> None:
+    """Let only the few opcodes and names pass that a state dict consists of."""
+    limit = len(raw)
+    for opcode, argument, _ in pickletools.genops(raw):
+        if opcode.name not in _OPCODES:
+            raise KDError(f"{source}: policy.pth holds more than tensors ({opcode.name})")
+        if opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument)):
+            raise KDError(f"{source}: policy.pth names {argument!r}, which is no tensor")
+        if opcode.name.endswith("PUT") and int(argument or 0) > limit:
+            raise KDError(f"{source}: policy.pth is damaged")
+
+
+def _array(tensor: Any, name: str, source: str) -> Array:
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+        raise KDError(f"{source}: {name} is not a dense tensor")
+    if not tensor.is_contiguous() or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise KDError(f"{source}: {name} claims more numbers than it has")
+    array = tensor.detach().numpy().astype(np.float32)
+    if not np.isfinite(array).all():
+        raise KDError(f"{source}: {name} is NaN or infinite")
+    return array

@@ -1,0 +1,169 @@
+"""A PPO teacher, trained once per environment, settings and seed, and kept."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+
+from kd_agent.config import RunConfig, plain
+from kd_agent.environments import make_env, resolve_id
+from kd_agent.errors import KDError
+from kd_agent.evaluate import evaluate
+from kd_agent.head import Array
+from kd_agent.normalizer import Normalizer
+from kd_agent.progress import Advance, Reporter
+from kd_agent.rollouts import episode_seeds
+from kd_agent.statistics import iqm
+from kd_agent.teachers._statistics import write_statistics
+
+_EVALUATION_SEED = 1_000_000
+_FUNCTIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU, "elu": torch.nn.ELU,
+              "leaky_relu": torch.nn.LeakyReLU, "sigmoid": torch.nn.Sigmoid, "softplus": torch.nn.Softplus}  # fmt: skip
+
+
+def trained_teacher(config: RunConfig, reporter: Reporter, root: Path = Path("runs/teachers")) -> Path:
+    """The zip of a teacher for these settings: the one kept from an earlier run, or a new one.
+
+    Args:
+        config: Environment, seed and training settings.
+        reporter: Shows the training.
+        root: Where teachers are kept, `<env>-<key>/teacher.zip`.
+
+    Raises:
+        KDError: The settings do not fit the environment, or the folder cannot be written.
+    """
+    folder = root / f"{resolve_id(config.env).replace('/', '-')}-{_key(config)}"
+    path = folder / "teacher.zip"
+    if path.is_file():
+        reporter.say(f"teacher: {path}, trained earlier")
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KDError(f"{folder}: cannot be written ({error.strerror})") from None
+    train(config, path, reporter)
+    return path
+
+
+def train(config: RunConfig, path: Path, reporter: Reporter) -> None:
+    """Train by PPO and keep the best of all evaluations at `path` (and its statistics beside it)."""
+    settings = config.training
+    env = _environment(config)
+    model = _model(config, env, path.parent)
+    with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
+        keeper = _Keeper(config, path, advance)
+        model.learn(settings.total_steps, callback=keeper, tb_log_name="ppo")
+        keeper.check()
+    env.close()
+    reporter.say(f"teacher: {path}, IQM {keeper.best:.1f} after {model.num_timesteps:,} steps")
+
+
+class _Keeper(BaseCallback):
+    """Evaluates, keeps the best model, and stops once the target return is held."""
+
+    def __init__(self, config: RunConfig, path: Path, advance: Advance) -> None:
+        super().__init__()
+        self.config, self.path, self.advance = config, path, advance
+        self.best, self.last, self.held, self.checked = -np.inf, float("nan"), 0, 0
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % 1024 < self.training_env.num_envs:
+            recent = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+            self.advance(self.num_timesteps, return_=float(np.mean(recent or [np.nan])), evaluated=self.last)
+        return self.held < 2
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps - self.checked >= self.config.training.eval_every:
+            self.check()
+
+    def check(self) -> None:
+        """Evaluate the present policy, unless that has been done, and keep it if it is the best."""
+        if self.checked == self.num_timesteps:
+            return
+        self.checked = self.num_timesteps
+        settings = self.config.training
+        seeds = range(_EVALUATION_SEED, _EVALUATION_SEED + settings.eval_episodes)
+        player = _Normalised(self.model, self.training_env)
+        returns = evaluate(player, self.config.env, seeds=seeds, env_kwargs=self.config.env_kwargs).returns
+        self.last = float(iqm(returns))
+        self.logger.record("eval/iqm", self.last)
+        if self.last > self.best:
+            self.best = self.last
+            _save(self.model, self.training_env, self.path)
+        reached = settings.target_return is not None and self.last >= settings.target_return
+        self.held = self.held + 1 if reached else 0
+
+
+class _Normalised:
+    """A model that plays on raw observations."""
+
+    def __init__(self, model: Any, env: VecEnv) -> None:
+        self._model = model
+        self._normalise: Callable[[Array], Any] = env.normalize_obs if isinstance(env, VecNormalize) else lambda x: x
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        actions, state = self._model.predict(self._normalise(observation), state, episode_start, deterministic)
+        return actions, state
+
+
+def _environment(config: RunConfig) -> VecEnv:
+    settings = config.training
+    env = make_env(resolve_id(config.env), settings.n_envs, config.env_kwargs)
+    env.set_attr("seeds", episode_seeds(config.seed))
+    monitored = VecMonitor(env)
+    return VecNormalize(monitored, gamma=settings.gamma) if settings.normalize else monitored
+
+
+def _model(config: RunConfig, env: VecEnv, folder: Path) -> PPO:
+    settings = config.training
+    rate = settings.learning_rate
+    layers = list(settings.hidden)
+    try:
+        return PPO(
+            "MultiInputPolicy" if hasattr(env.observation_space, "spaces") else "MlpPolicy",
+            env,
+            learning_rate=(lambda left: rate * left) if settings.linear_decay else rate,
+            n_steps=settings.n_steps,
+            batch_size=settings.batch_size,
+            n_epochs=settings.n_epochs,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            clip_range=settings.clip_range,
+            ent_coef=settings.ent_coef,
+            use_sde=settings.use_sde,
+            policy_kwargs={
+                "net_arch": {"pi": layers, "vf": layers},
+                "activation_fn": _FUNCTIONS[settings.activation],
+                "log_std_init": settings.log_std_init,
+            },
+            tensorboard_log=str(folder),
+            seed=config.seed,
+            device=config.device,
+        )
+    except (AssertionError, ValueError) as error:
+        raise KDError(f"PPO cannot be trained on {config.env}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _save(model: Any, env: VecEnv, path: Path) -> None:
+    temporary = path.with_name(".teacher.tmp.zip")
+    if isinstance(env, VecNormalize):
+        rms: Any = env.obs_rms
+        write_statistics(path.with_suffix(".npz"), Normalizer(rms.mean, rms.var, env.clip_obs, env.epsilon))
+    model.save(temporary, exclude=["ep_info_buffer", "rollout_buffer"])
+    os.replace(temporary, path)
+
+
+def _key(config: RunConfig) -> str:
+    relevant = {"env": resolve_id(config.env), "env_kwargs": config.env_kwargs, "seed": config.seed,
+                "training": plain(config.training)}  # fmt: skip
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]
