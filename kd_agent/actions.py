@@ -99,6 +99,24 @@ class ActionHead:
         mean, log_std = params.chunk(2, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
+    def log_probabilities(self, params: Tensor) -> list[Tensor]:
+        """Log-probabilities `[B, n]` of each part of a discrete row, finite however large the logits."""
+        if self.kind == "bernoulli":
+            pairs = torch.stack([params, -params], dim=-1)
+            return list(torch.nn.functional.logsigmoid(pairs).unbind(dim=-2))
+        return [part.log_softmax(-1) for part in params.split(list(self.spec.nvec), dim=-1)]
+
+    def kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """`KL(p || q)` `[B]` of two rows, in nats.
+
+        Discrete heads: from log-probabilities, because torch's own is infinite where a probability
+        underflows.
+        """
+        if self.spec.is_gaussian:
+            return td.kl_divergence(self.distribution(p), self.distribution(q))
+        pairs = zip(self.log_probabilities(p), self.log_probabilities(q), strict=True)
+        return torch.stack([(a.exp() * (a - b)).sum(-1) for a, b in pairs]).sum(0)
+
     def soften(self, params: Tensor, temperature: float) -> Tensor:
         """The row of the distribution `p^(1/T)`, normalised; the input is left as it is.
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from gymnasium.vector.utils import batch_space
-from torch.distributions import kl_divergence
 
 from kd_agent.environments import make_env, resolve_id, start
 from kd_agent.head import Array, HeadSpec
@@ -112,10 +111,9 @@ def closeness(teacher: Teacher, student: Policy, states: Mapping[str, Array]) ->
     head = teacher.head
     p = teacher(states).params
     q = torch.from_numpy(student.params_batch(states))
-    dist = head.distribution(p)
     return Closeness(
-        kl=float(kl_divergence(dist, head.distribution(q)).mean()),
-        kl_uniform=float(kl_divergence(dist, head.distribution(head.uniform(len(p)))).mean()),
+        kl=float(head.kl(p, q).mean()),
+        kl_uniform=float(head.kl(p, head.uniform(len(p))).mean()),
         agreement=float(np.mean(agree(head.spec, p.numpy(), q.numpy()))),
     )
 

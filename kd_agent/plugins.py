@@ -24,5 +24,5 @@ def load(kind: str, name: str) -> ModuleType:
         KDError: There is no such plug-in; the message names the nearest.
     """
     if name not in names(kind):
-        raise unknown(kind.rstrip("es") if kind == "losses" else kind.removesuffix("s"), name, names(kind))
+        raise unknown("loss" if kind == "losses" else kind.removesuffix("s"), name, names(kind))
     return import_module(f"kd_agent.{kind}.{name}")

@@ -156,7 +156,7 @@ class Student(nn.Module, ABC):
 
     def arrays(self) -> dict[str, Array]:
         """Weights and buffers by name, for a checkpoint."""
-        return {name: np.array(tensor.detach().cpu()) for name, tensor in self.state_dict().items()}
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
 
 
 def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], what: str) -> None:

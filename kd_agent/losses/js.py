@@ -20,18 +20,11 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
 
 def _discrete(q: Tensor, p: Tensor, head: ActionHead) -> Tensor:
     total = torch.zeros(len(q), dtype=q.dtype, device=q.device)
-    for log_q, log_p in zip(_log_probabilities(q, head), _log_probabilities(p, head), strict=True):
+    for log_q, log_p in zip(head.log_probabilities(q), head.log_probabilities(p), strict=True):
         log_m = torch.logaddexp(log_q, log_p) - float(torch.log(torch.tensor(2.0)))
         both = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
         total = total + 0.5 * both.sum(-1)
     return total
-
-
-def _log_probabilities(logits: Tensor, head: ActionHead) -> list[Tensor]:
-    if head.kind == "bernoulli":
-        pair = torch.stack([logits, -logits], dim=-1)
-        return list(torch.nn.functional.logsigmoid(pair).unbind(dim=-2))
-    return [part.log_softmax(-1) for part in logits.split(list(head.spec.nvec), dim=-1)]
 
 
 def _gaussian(q: Tensor, p: Tensor, head: ActionHead) -> Tensor:

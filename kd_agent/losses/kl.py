@@ -1,7 +1,6 @@
 """Forward KL, `KL(teacher || student)`: the student covers all that the teacher might do."""
 
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from kd_agent.actions import ActionHead, Softening
 from kd_agent.policy import PolicyOutput
@@ -10,4 +9,4 @@ from kd_agent.policy import PolicyOutput
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
     """Forward KL `[B]` of the softened distributions, in nats (Hinton et al. 2015, Rusu et al. 2015)."""
     q, p, scale = softening.apply(head, student.params, teacher.params)
-    return scale * kl_divergence(head.distribution(p), head.distribution(q))
+    return scale * head.kl(p, q)

@@ -110,7 +110,7 @@ class MLP(Student):
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu(), np.float32)
+    return tensor.detach().cpu().numpy().astype(np.float32)
 
 
 build = MLP

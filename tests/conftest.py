@@ -1,0 +1,60 @@
+"""What several test files share: tiny agents, trained once per session, and the folder of public teachers."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import kd_envs  # noqa: F401 - registers the probes
+import pytest
+import torch
+from samples import PROBES, ROOT, SPACES, Agent, train_agent
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Agent]:
+    """An agent of Stable-Baselines3 for each action space, by the space's name."""
+    folder = tmp_path_factory.mktemp("agents")
+    return {name: train_agent(folder / f"{name}.zip", env_id) for name, env_id in PROBES.items()}
+
+
+@pytest.fixture(params=sorted(SPACES))
+def space_name(request: pytest.FixtureRequest) -> str:
+    """Each action space in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def agent(agents: dict[str, Agent], space_name: str) -> Agent:
+    """The agent of each action space in turn."""
+    return agents[space_name]
+
+
+@pytest.fixture(scope="session")
+def public_teachers() -> Path:
+    """The folder of public agents beside the checkout."""
+    folder = ROOT.parent / "shared" / "teachers"
+    if not folder.is_dir():
+        pytest.skip("the public teachers (../shared/teachers) are not here")
+    return folder
+
+
+@pytest.fixture
+def register_env() -> Iterator[Any]:
+    """Registers an environment class under an id for one test."""
+    added: list[str] = []
+
+    def register(env_id: str, entry_point: Any, **more: Any) -> str:
+        gym.register(env_id, entry_point, **more)
+        added.append(env_id)
+        return env_id
+
+    yield register
+    for env_id in added:
+        gym.registry.pop(env_id)

@@ -1,0 +1,95 @@
+"""Samples that the tests share: spaces, heads, rows, students, agents."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import A2C, PPO
+
+from kd_agent import plugins
+from kd_agent.actions import ActionHead, head_for
+from kd_agent.graph import ObservationSpec, PolicyGraph
+from kd_agent.normalizer import Normalizer
+from kd_agent.policy import Student
+
+ROOT = Path(__file__).parents[1]
+
+SPACES: dict[str, gym.Space[Any]] = {
+    "Discrete": gym.spaces.Discrete(4),
+    "MultiDiscrete": gym.spaces.MultiDiscrete([3, 4]),
+    "MultiBinary": gym.spaces.MultiBinary(3),
+    "Box": gym.spaces.Box(np.float32([-1, -2]), np.float32([1, 3])),
+}
+PROBES = {name: f"kd_envs/Probe{name}-v0" for name in SPACES}
+
+HEADS: dict[str, ActionHead] = {
+    "categorical": head_for(SPACES["Discrete"]),
+    "multi_categorical": head_for(SPACES["MultiDiscrete"]),
+    "bernoulli": head_for(SPACES["MultiBinary"]),
+    "diag_gaussian": head_for(SPACES["Box"]),
+    "squashed_gaussian": head_for(SPACES["Box"], squashed=True),
+}
+
+
+def rows(head: ActionHead, batch: int = 7, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    """Random head parameters `[batch, P]`."""
+    return scale * torch.randn(batch, head.num_params, generator=torch.Generator().manual_seed(seed))
+
+
+def make_student(
+    head: ActionHead, name: str = "mlp", observations: dict[str, ObservationSpec] | None = None, **settings: Any
+) -> Student:
+    """A student whose statistics and log standard deviations are not those of a new one."""
+    observations = observations or {"obs": ObservationSpec((4,), "float32")}
+    rng = np.random.default_rng(1)
+    normalizers = {
+        k: Normalizer(rng.normal(size=s.shape), rng.uniform(0.5, 2, s.shape), clip=3.0) for k, s in observations.items()
+    }
+    student: Student = plugins.load("students", name).build(observations, head, normalizers, **settings)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        for parameter in student.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return student.eval()
+
+
+def make_graph(kind: str = "categorical", provenance: dict[str, Any] | None = None, **settings: Any) -> PolicyGraph:
+    """The program of a small student."""
+    return make_student(HEADS[kind], **{"hidden": (5,), **settings}).graph(provenance or {"env": "CartPole-v1"})
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A Stable-Baselines3 model, its zip and its environment."""
+
+    model: Any
+    path: Path
+    env_id: str
+
+    @property
+    def spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """Observation and action space."""
+        return self.model.observation_space, self.model.action_space
+
+    def observations(self, batch: int = 32) -> np.ndarray:
+        """Observations `[batch, *O]` on and somewhat beyond the beaten track."""
+        shape = self.model.observation_space.shape
+        return np.random.default_rng(5).normal(size=(batch, *shape)).astype(np.float32)
+
+
+def train_agent(path: Path, env_id: str, algo: type[Any] = PPO, **settings: Any) -> Agent:
+    """Train for a moment, shake the weights so that no output is near a tie, and save."""
+    sizes = {"n_steps": 8} if algo is A2C else {"n_steps": 32, "batch_size": 32, "n_epochs": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = algo("MlpPolicy", env_id, seed=3, device="cpu", **sizes, **settings)
+        model.learn(32)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.save(path)
+    return Agent(model, path, env_id)
