@@ -44,6 +44,8 @@ class HeadSpec:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown("action head", self.kind, KINDS)
+        if np.dtype(self.dtype).kind not in "fiub":
+            raise KDError(f"actions of type {self.dtype} are not numbers")
         size = int(np.prod(self.shape, dtype=np.int64))
         parts = len(self.low) if self.is_gaussian else len(self.nvec)
         if parts != size or len(self.low) != len(self.high) or size < 1:
@@ -139,7 +141,7 @@ class HeadSpec:
                 low=tuple(-np.inf if x is None else float(x) for x in plain["low"]),
                 high=tuple(np.inf if x is None else float(x) for x in plain["high"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the action head's description is damaged: {error}") from None
 
 

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "kd_agent"
 FLOORS = (
     ("errors", "progress", "statistics"),
     ("files", "head", "plugins"),
-    ("graph", "yaml_file"),
+    ("kernels", "yaml_file"),
+    ("graph",),
     ("actions", "checkpoint", "config", "graph_file", "normalizer", "spaces"),
     ("runtime",),
     ("environments", "policy"),

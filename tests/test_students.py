@@ -1,6 +1,7 @@
 """Contract of every student: its program in NumPy equals torch, and nothing is lost in a file."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from samples import HEADS, make_student
 
 from kd_agent import graph_file, load_policy, plugins
 from kd_agent.actions import ActionHead, head_for
-from kd_agent.graph import ACTIVATIONS, PARAMS, ObservationSpec
+from kd_agent.config import Activation
+from kd_agent.graph import PARAMS, ObservationSpec
 
 import gymnasium as gym  # isort: skip
 
@@ -47,7 +49,7 @@ def test_the_program_in_numpy_equals_torch(name: str, head: ActionHead) -> None:
 
 
 @every_student
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("activation", get_args(Activation))
 def test_every_activation_is_the_same_in_numpy(name: str, activation: str) -> None:
     student = make_student(HEADS["categorical"], name, activation=activation)
     torchs, numpys = both(student, batch_for(student.observations))
