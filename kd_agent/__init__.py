@@ -4,7 +4,9 @@ Importing this package is cheap: every name below is loaded on first use, and `l
 needs NumPy and safetensors only.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kd_agent.errors import KDError
@@ -26,6 +28,17 @@ _HOMES = {
 }
 
 __all__ = ["KDError", "Policy", "distill", "evaluate", "load_policy", "load_teacher"]
+
+
+class _Package(ModuleType):
+    """Keeps `kd_agent.distill` the function, although a module of that name is imported too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

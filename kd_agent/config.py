@@ -34,7 +34,10 @@ def _pairs(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
     split = [str(item).partition("=") for item in value]
-    return {name: yaml.safe_load(text) if text else 1 for name, _, text in split}
+    try:
+        return {name: yaml.safe_load(text) if text else 1 for name, _, text in split}
+    except yaml.YAMLError:
+        raise ValueError("should be NAME or NAME=VALUE, the value plain YAML") from None
 
 
 def _layers(value: Any) -> Any:
@@ -52,6 +55,7 @@ Steps = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Hidden = Annotated[tuple[Count, ...], BeforeValidator(_layers), Field(max_length=16)]
 Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_length=1)]
@@ -68,7 +72,7 @@ class TrainingConfig:
 
     total_steps: Annotated[Count, Field(description="environment steps at most")] = 1_000_000
     target_return: Annotated[
-        float | None, Field(description="stop once the mean of an evaluation holds this twice in a row")
+        Finite | None, Field(description="stop once the mean of an evaluation holds this twice in a row")
     ] = None
     hidden: Annotated[Hidden, Field(description="hidden layers of actor and critic")] = (256, 256)
     activation: Annotated[Activation, Field(description="their activation")] = "tanh"
@@ -82,7 +86,7 @@ class TrainingConfig:
     ent_coef: Annotated[NonNegative, Field(description="entropy bonus")] = 0.0
     clip_range: Annotated[Positive, Field(description="PPO's clip")] = 0.2
     use_sde: Annotated[bool, Field(description="state-dependent exploration (gSDE)")] = False
-    log_std_init: Annotated[float, Field(description="initial log standard deviation (Box)")] = 0.0
+    log_std_init: Annotated[Finite, Field(description="initial log standard deviation (Box)")] = 0.0
     learning_rate: Annotated[Positive, Field(description="Adam's rate")] = 3e-4
     linear_decay: Annotated[bool, Field(description="let the rate fall linearly to 0")] = False
     eval_every: Annotated[Count, Field(description="environment steps between evaluations")] = 50_000
@@ -119,7 +123,9 @@ class DistillConfig(RunConfig):
     ] = False
 
     student: Annotated[str, Field(description="the student's kind")] = "mlp"
-    hidden: Annotated[Hidden, Field(description="its hidden layers (0: linear)")] = (16, 16)
+    hidden: Annotated[
+        Hidden | None, Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys")
+    ] = None
     activation: Annotated[Activation, Field(description="its activation")] = "silu"
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
     l2: Annotated[NonNegative, Field(description="decoupled weight decay while fitting")] = 0.0

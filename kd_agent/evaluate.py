@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector.utils import batch_space
 
 from kd_agent.environments import make_env, resolve_id, start
+from kd_agent.errors import KDError
 from kd_agent.head import Array, HeadSpec
 from kd_agent.policy import Teacher
 from kd_agent.progress import Advance
@@ -83,6 +84,8 @@ def evaluate(
         KDError: The environment is unknown or failed, or the policy does not fit it.
     """
     wanted = list(seeds)
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise KDError("an evaluation needs at least one seed, and each seed once")
     venv = make_env(resolve_id(env), min(N_ENVS, len(wanted)), env_kwargs)
     if policy is None:
         policy = _Chance(batch_space(venv.action_space, venv.num_envs), wanted[0])

@@ -67,10 +67,15 @@ def compare(
         margin: Allowed loss, as a fraction of |teacher IQM - random IQM|.
         looks: How often the comparison may be repeated; the error is shared among them.
         seed: Seed of the bootstrap.
+
+    One episode has no interval: it decides nothing.
     """
     t, s = np.asarray(teacher, np.float64), np.asarray(student, np.float64)
     level = 1 - 0.05 / looks
     allowed = margin * abs(float(iqm(t)) - random_iqm)
+    if len(t) < 2:
+        point = float(iqm(s) - iqm(t))
+        return Verdict("undecided", len(t), allowed, point, (point, point), level)
     ci = bootstrap((t, s), lambda a, b, axis=-1: iqm(b, axis) - iqm(a, axis), paired=True,
                    n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
                    rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip

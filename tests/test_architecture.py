@@ -21,7 +21,7 @@ FLOORS = (
     ("actions", "checkpoint", "config", "graph_file", "normalizer", "spaces"),
     ("runtime",),
     ("environments", "policy"),
-    ("collectors", "compress", "evaluate", "export", "losses", "report", "rollouts", "students", "teachers"),
+    ("collectors", "compress", "evaluate", "export", "losses", "report", "rollouts", "sizing", "students", "teachers"),
     ("judge", "learners", "render", "session", "train"),
     ("distill",),
     ("cli",),
@@ -103,6 +103,18 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[1] == "(2,)"
+
+
+def test_the_promised_names_are_functions_whatever_was_imported_before() -> None:
+    code = """
+import kd_agent.distill, kd_agent.evaluate, kd_agent
+from kd_agent import distill, evaluate, load_policy, load_teacher
+assert all(map(callable, (distill, evaluate, load_policy, load_teacher)))
+assert kd_agent.distill is distill and kd_agent.evaluate is evaluate
+assert {"distill", "evaluate"} <= set(kd_agent.__all__) and not hasattr(kd_agent, "absent")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_folder_is_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

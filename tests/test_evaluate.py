@@ -1,0 +1,135 @@
+"""Evaluation: one episode a seed, the same for everybody, in the order of the seeds."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from samples import HEADS, PROBES, Agent, make_student, rows
+from torch.distributions import kl_divergence
+
+from kd_agent import KDError, evaluate, load_teacher
+from kd_agent.actions import head_for
+from kd_agent.evaluate import agree, closeness
+from kd_agent.runtime import Policy
+
+SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
+"""More seeds than parallel environments, in no order."""
+
+
+def cart_pole_policy(seed: int = 0) -> Policy:
+    return make_student(head_for(gym.spaces.Discrete(2)), seed=seed).policy()
+
+
+class Balance:
+    """Falls early on some seeds and late on others."""
+
+    def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False):
+        return (np.asarray(observation)[..., 2] > 0).astype(int), state
+
+
+def plain_return(policy: Any, env_id: str, seed: int) -> tuple[float, int]:
+    """The return of one seed in a plain Gymnasium loop."""
+    env = gym.make(env_id)
+    observation, _ = env.reset(seed=seed)
+    total, steps, done = 0.0, 0, False
+    while not done:
+        action, _ = policy.predict(observation[None], deterministic=True)
+        observation, reward, terminated, truncated, _ = env.step(action[0])
+        total, steps, done = total + float(reward), steps + 1, terminated or truncated
+    return total, steps
+
+
+def test_every_seed_has_the_return_of_a_plain_loop_in_its_place() -> None:
+    policy = cart_pole_policy()
+    played = evaluate(policy, "CartPole-v1", seeds=SEEDS)
+    expected = [plain_return(policy, "CartPole-v1", seed) for seed in SEEDS]
+    assert played.returns.tolist() == [r for r, _ in expected]
+    assert played.lengths.tolist() == [n for _, n in expected]
+    assert len(set(played.returns.tolist())) > 2
+
+
+def test_short_episodes_are_not_over_represented() -> None:
+    expected = [plain_return(Balance(), "CartPole-v1", seed)[0] for seed in range(40)]
+    played = evaluate(Balance(), "CartPole-v1", seeds=range(40))
+    assert played.returns.tolist() == expected
+    assert max(expected) > 1.2 * min(expected)
+
+
+def test_the_same_seeds_give_the_same_returns_whatever_was_played_before() -> None:
+    policy = cart_pole_policy()
+    first = evaluate(policy, "CartPole-v1", seeds=SEEDS)
+    evaluate(policy, "CartPole-v1", seeds=range(3))
+    np.testing.assert_array_equal(evaluate(policy, "CartPole-v1", seeds=SEEDS).returns, first.returns)
+    backwards = evaluate(policy, "CartPole-v1", seeds=SEEDS[::-1])
+    np.testing.assert_array_equal(backwards.returns[::-1], first.returns)
+
+
+def test_the_random_policy_is_reproducible_and_bad() -> None:
+    first, second = (evaluate(None, PROBES["Discrete"], seeds=range(20)).returns for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert 5 < first.mean() < 20
+
+
+def test_sampled_actions_differ_from_greedy_ones() -> None:
+    policy = cart_pole_policy()
+    greedy = evaluate(policy, "CartPole-v1", seeds=range(12)).returns
+    sampled = evaluate(policy, "CartPole-v1", seeds=range(12), deterministic=False).returns
+    assert not np.array_equal(greedy, sampled)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 2, 1]])
+def test_no_seed_and_a_repeated_seed_are_refused(seeds: list[int]) -> None:
+    with pytest.raises(KDError, match="each seed once"):
+        evaluate(cart_pole_policy(), "CartPole-v1", seeds=seeds)
+
+
+def test_an_unknown_environment_is_answered_with_the_nearest() -> None:
+    with pytest.raises(KDError, match="did you mean 'CartPole-v"):
+        evaluate(cart_pole_policy(), "CartPoel-v1", seeds=[1])
+
+
+def test_an_id_that_is_gone_plays_on_the_newest_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="playing on MountainCar-v0"):
+        played = evaluate(None, "MountainCar-v7", seeds=[1])
+    assert played.returns.tolist() == [-200]
+
+
+def test_an_agent_of_stable_baselines3_is_a_player_too(agent: Agent) -> None:
+    teacher = load_teacher(str(agent.path))
+    theirs = evaluate(agent.model, agent.env_id, seeds=range(4)).returns
+    ours = evaluate(teacher, agent.env_id, seeds=range(4)).returns
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_states_that_are_kept_are_those_that_were_visited() -> None:
+    states = evaluate(cart_pole_policy(), "CartPole-v1", seeds=SEEDS).states["obs"]
+    assert states.shape[1:] == (4,)
+    assert len(states) >= len(SEEDS) // 2
+    assert np.isfinite(states).all()
+    assert np.abs(states[:, 2]).max() < 0.5
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_agreement_is_total_with_oneself_and_partial_with_another(kind: str) -> None:
+    spec = HEADS[kind].spec
+    p, q = rows(HEADS[kind], 200).numpy(), rows(HEADS[kind], 200, seed=1).numpy()
+    assert agree(spec, p, p).all()
+    assert 0 < agree(spec, p, q).mean() < 1
+
+
+def test_closeness_is_the_mean_kl_beside_that_of_the_uniform_policy(agents: dict[str, Agent]) -> None:
+    agent = agents["Discrete"]
+    teacher = load_teacher(str(agent.path))
+    student = make_student(teacher.head).policy()
+    states = {"obs": agent.observations(100)}
+    close = closeness(teacher, student, states)
+    p, q = teacher(states).params, torch.from_numpy(student.params_batch(states))
+    of = teacher.head.distribution
+    assert close.kl == pytest.approx(float(kl_divergence(of(p), of(q)).mean()), rel=1e-4)
+    assert close.kl_uniform == pytest.approx(float((np.log(4) - of(p).entropy()).mean()), rel=1e-4)
+    assert close.agreement == pytest.approx(float((p.argmax(-1) == q.argmax(-1)).float().mean()))
+    itself = closeness(teacher, Policy(teacher.graph), states)
+    assert itself.kl < 1e-6
+    assert itself.agreement == 1
