@@ -1,11 +1,13 @@
 """PolicyGraph: a policy as a short program over named arrays, and its NumPy interpreter.
 
 Every student translates itself into this program once; files and exports translate it onwards. An
-operation reads registers, writes one register and owns constant tensors. The registers of the
-observation exist at the start; the program ends having written `params [B, P]`.
+operation reads registers, writes one register and owns constant tensors (`kd_agent.kernels`). The
+registers of the observation exist at the start, and so do those of the states of a recurrent policy,
+zero where an episode starts; the program ends having written `params [B, P]` and, for each state, its
+next value in `<state>.next`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,29 +15,14 @@ import numpy as np
 
 from kd_agent.errors import KDError, unknown
 from kd_agent.head import Array, HeadSpec
+from kd_agent.kernels import ACTIVATIONS, ELEMENTWISE, KERNELS, LEARNT, MAX_SIZE, Op
+
+__all__ = ["ACTIVATIONS", "KERNELS", "LEARNT", "OBSERVATION", "PARAMS", "ObservationSpec", "Op", "PolicyGraph",
+           "compile_ops", "following"]  # fmt: skip
 
 OBSERVATION = "obs"
 """The register of an observation that is not a Dict; a Dict observation has a register a key."""
 PARAMS = "params"
-
-
-@dataclass(frozen=True)
-class Op:
-    """One step of the program.
-
-    Attributes:
-        kind: A key of `KERNELS`.
-        inputs: Registers read.
-        output: Register written.
-        attributes: Constants that are not arrays (JSON values).
-        tensors: Constant arrays by role ("weight", "bias", ...).
-    """
-
-    kind: str
-    inputs: tuple[str, ...]
-    output: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    tensors: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,65 +32,14 @@ class ObservationSpec:
     shape: tuple[int, ...]
     dtype: str
 
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
-    "sigmoid": lambda x: 0.5 * (np.tanh(0.5 * x) + 1),
-    "silu": lambda x: x * (0.5 * (np.tanh(0.5 * x) + 1)),
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.01) * x),
-    "softplus": lambda x: np.logaddexp(x, np.float32(0)),
-}
-
-Kernel = Callable[..., Array]
+    def __post_init__(self) -> None:
+        if np.dtype(self.dtype).kind not in "fiub":
+            raise KDError(f"an observation of type {self.dtype} is not an array of numbers")
 
 
-def _normalise(op: Op) -> Kernel:
-    mean, scale, clip = op.tensors["mean"], op.tensors["scale"], np.float32(op.attributes["clip"])
-    return lambda x: np.minimum(np.maximum((x - mean) * scale, -clip), clip)
-
-
-def _linear(op: Op) -> Kernel:
-    weight, bias = np.ascontiguousarray(op.tensors["weight"].T), op.tensors["bias"]
-    return lambda x: x @ weight + bias
-
-
-def _activation(op: Op) -> Kernel:
-    name = op.attributes["function"]
-    if name not in ACTIVATIONS:
-        raise unknown("activation", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
-
-
-def _flatten(op: Op) -> Kernel:
-    return lambda x: x.reshape(len(x), -1).astype(np.float32, copy=False)
-
-
-def _concatenate(op: Op) -> Kernel:
-    return lambda *xs: np.concatenate(xs, axis=-1)
-
-
-def _append(op: Op) -> Kernel:
-    value = op.tensors["value"]
-    return lambda x: np.concatenate([x, np.broadcast_to(value, (len(x), len(value)))], axis=-1)
-
-
-def _sde_log_std(op: Op) -> Kernel:
-    variance = op.tensors["variance"]
-    return lambda x: 0.5 * np.log((x * x) @ variance + np.float32(1e-6))
-
-
-KERNELS: dict[str, Callable[[Op], Kernel]] = {
-    "flatten": _flatten,
-    "concatenate": _concatenate,
-    "normalise": _normalise,
-    "linear": _linear,
-    "activation": _activation,
-    "append": _append,
-    "sde_log_std": _sde_log_std,
-}
-"""Operation kinds: each makes the function that runs one operation on arrays `[B, ...]`."""
+def following(state: str) -> str:
+    """The register that holds the next value of a state."""
+    return f"{state}.next"
 
 
 def compile_ops(ops: Iterable[Op]) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
@@ -119,10 +55,6 @@ def compile_ops(ops: Iterable[Op]) -> Callable[[Mapping[str, Array]], dict[str, 
     return run
 
 
-LEARNT = frozenset({"linear"})
-"""Kinds whose tensors are fitted and count as parameters."""
-
-
 @dataclass(frozen=True)
 class PolicyGraph:
     """A deployable policy.
@@ -132,15 +64,17 @@ class PolicyGraph:
         ops: The program, in order; each register is written once.
         head: How its `params` become an action.
         provenance: Where the policy comes from (JSON values).
+        states: Shape `*S` of each state that a recurrent policy carries, by register name.
     """
 
     observations: Mapping[str, ObservationSpec]
     ops: tuple[Op, ...]
     head: HeadSpec
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = set(self.observations)
+        known = {*self.observations, *self.states}
         for op in self.ops:
             if op.kind not in KERNELS:
                 raise unknown("operation", op.kind, KERNELS)
@@ -154,18 +88,79 @@ class PolicyGraph:
 
     @property
     def num_parameters(self) -> int:
-        """Number of fitted numbers that decide the greedy action (no critic, no log std)."""
-        return sum(t.size for op in self.ops if op.kind in LEARNT for t in op.tensors.values())
+        """Number of fitted numbers that decide the greedy action (no critic, no log std, no bias that is 0)."""
+        return sum(t.size for op in self.acting_ops() if op.kind in LEARNT for t in op.tensors.values() if t.any())
+
+    def acting_ops(self) -> list[Op]:
+        """The operations that the greedy action, or the memory behind it, depends on."""
+        needed = {PARAMS, *map(following, self.states)}
+        acting = []
+        for op in reversed(self.ops):
+            if op.output in needed:
+                acting.append(op)
+                only_mean = op.output == PARAMS and op.kind == "concatenate" and self.head.is_gaussian
+                needed |= set(op.inputs[:1] if only_mean else op.inputs)
+        return acting[::-1]
 
     def compile(self) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-        """The interpreter: a function from observations `{name: [B, *O]}` to all registers."""
+        """The interpreter: from observations `{name: [B, *O]}` and `memory` to all registers."""
         return compile_ops(self.ops)
 
+    def memory(
+        self, batch: int, state: Sequence[Any] | None = None, episode_start: Any = None
+    ) -> dict[str, Array]:  # fmt: skip
+        """The state registers `{name: [B, *S]}` before a step.
+
+        Args:
+            batch: `B`.
+            state: The last step's states, in the order of `next_state`; None: zeros.
+            episode_start: `[B]`, where the states are zero again.
+
+        Raises:
+            KDError: `state` is not of this policy or batch.
+        """
+        blank = {name: np.zeros((batch, *self.states[name]), np.float32) for name in sorted(self.states)}
+        if state is None:
+            return blank
+        given = [np.asarray(array, np.float32) for array in state]
+        if [array.shape for array in given] != [zeros.shape for zeros in blank.values()]:
+            shapes = [zeros.shape for zeros in blank.values()]
+            raise KDError(f"the state has shapes {[a.shape for a in given]}, expected {shapes}")
+        starts = np.broadcast_to(np.asarray(False if episode_start is None else episode_start, bool), (batch,))
+        keep = {name: ~starts.reshape(batch, *[1] * (zeros.ndim - 1)) for name, zeros in blank.items()}
+        return {name: np.where(keep[name], array, 0) for name, array in zip(blank, given, strict=True)}
+
+    def next_state(self, registers: Mapping[str, Array]) -> tuple[Array, ...] | None:
+        """The states after a step; None for a policy without memory."""
+        return tuple(registers[following(name)] for name in sorted(self.states)) or None
+
     def _check_shapes(self) -> None:
-        blank = {k: np.zeros((1, *s.shape), s.dtype) for k, s in self.observations.items()}
+        """Run the program once on zeros, growing no array beyond `MAX_SIZE`."""
+        shapes = [*(spec.shape for spec in self.observations.values()), *self.states.values()]
+        if any(min(shape, default=1) < 1 or np.prod(shape, dtype=float) > MAX_SIZE for shape in shapes):
+            raise KDError("the policy's observations or states have impossible shapes")
+        registers = {k: np.zeros((1, *s.shape), s.dtype) for k, s in self.observations.items()} | self.memory(1)
         try:
-            shape = self.compile()(blank)[PARAMS].shape
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise KDError(f"the policy's operations do not fit together: {error}") from None
-        if shape != (1, self.head.num_params):
-            raise KDError(f"the policy ends in shape {shape[1:]}, its head needs ({self.head.num_params},)")
+            for op in self.ops:
+                registers[op.output] = _checked(op, [registers[name] for name in op.inputs])
+            params = registers[PARAMS]
+            lost = [name for name, kept in self.states.items() if registers[following(name)].shape != (1, *kept)]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError) as error:
+            raise KDError(f"the policy's operations do not fit together: {' '.join(str(error).split())}") from None
+        if params.shape != (1, self.head.num_params):
+            raise KDError(f"the policy ends in shape {params.shape[1:]}, its head needs ({self.head.num_params},)")
+        if not np.isfinite(params).all():
+            raise KDError("the policy answers NaN or infinity to an observation of zeros")
+        if lost:
+            raise KDError(f"the policy's state {lost[0]!r} changes its shape")
+
+
+def _checked(op: Op, inputs: list[Array]) -> Array:
+    if op.kind in ELEMENTWISE:
+        shape = inputs[0].shape
+        if any(np.broadcast_shapes(shape, tensor.shape) != shape for tensor in op.tensors.values()):
+            raise KDError(f"operation {op.kind!r} ({op.output!r}) has tensors of another shape than its input")
+    result = KERNELS[op.kind](op)(*inputs)
+    if result.size > MAX_SIZE:
+        raise KDError(f"operation {op.kind!r} ({op.output!r}) makes an array that is too large")
+    return result

@@ -47,6 +47,8 @@ def to_bytes(graph: PolicyGraph) -> bytes:
         "head": graph.head.to_json(),
         "provenance": dict(graph.provenance),
     }
+    if graph.states:
+        document["states"] = dict(graph.states)
     raw = save(tensors, {_KEY: json.dumps(document, sort_keys=True, allow_nan=False)})
     return raw.replace(_BLANK.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
 
@@ -92,7 +94,7 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     document = _json(metadata[_KEY])
     if document.get("format") != FORMAT:
         raise KDError(f"format {document.get('format')!r} is not known here (this is {FORMAT}); update kd_agent")
-    digest = str(document.get("sha256")).encode()
+    digest = str(document.get("sha256")).encode("ascii", "replace")
     if len(digest) != 64 or hashlib.sha256(raw.replace(digest, _BLANK.encode(), 1)).hexdigest().encode() != digest:
         raise KDError("damaged: its content does not match its SHA-256")
     try:
@@ -119,13 +121,14 @@ def _from_document(document: dict[str, Any], tensors: dict[str, Array]) -> Polic
             for k, s in document["observations"].items()
         }
         provenance = dict(document["provenance"])
+        states = {str(k): tuple(map(int, shape)) for k, shape in document.get("states", {}).items()}
         head = HeadSpec.from_json(document["head"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise KDError(f"its description is damaged: {error!r}") from None
     used = [tensor for op in ops for tensor in op.tensors.values()]
     if tensors or any(tensor.dtype.name not in _DTYPES for tensor in used):
         raise KDError("damaged: tensors that no operation uses, or of a strange type")
-    return PolicyGraph(observations, ops, head, provenance)
+    return PolicyGraph(observations, ops, head, provenance, states)
 
 
 def _json(text: str) -> dict[str, Any]:

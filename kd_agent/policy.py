@@ -24,6 +24,8 @@ from kd_agent.spaces import as_mapping, observation_specs
 
 Observations = Mapping[str, Array]
 """Observation arrays `[B, *O]` by key ("obs" where the space is not a Dict)."""
+State = Sequence[Any] | None
+"""Memory of a recurrent policy: arrays or tensors `[B, *S]`; None without one."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,35 @@ class Teacher(ABC):
     origin: Origin
     observations: Mapping[str, ObservationSpec]
 
+    @property
+    def widest_layer(self) -> int:
+        """Units of its widest hidden layer (0 where that is not known)."""
+        return 0
+
     @abstractmethod
-    def __call__(self, observations: Observations) -> PolicyOutput:
-        """Label a batch `[B, *O]` by key."""
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch.
+
+        Args:
+            observations: Arrays `[B, *O]` by key.
+            state: The `state` of the last output (None: a first step, or a teacher without memory).
+            episode_start: `[B]`, where the memory begins anew.
+        """
 
     def predict(
         self,
         observation: Any,
-        state: tuple[Array, ...] | None = None,
+        state: State = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
-    ) -> tuple[Array, tuple[Array, ...] | None]:
+    ) -> tuple[Array, State]:
         """Actions `[B, *A]` of a batch, with Stable-Baselines3's signature."""
-        params = self(as_mapping(observation)).params.numpy()
-        spec = self.head.spec
-        return (spec.greedy(params) if deterministic else spec.sample(params, np.random.default_rng())), state
+        output = self(as_mapping(observation), state, episode_start)
+        params, spec = output.params.numpy(), self.head.spec
+        actions = spec.greedy(params) if deterministic else spec.sample(params, np.random.default_rng())
+        return actions, output.state
 
 
 class GraphTeacher(Teacher):
@@ -105,12 +121,22 @@ class GraphTeacher(Teacher):
         self.observations = graph.observations
         self._run = compile_ops([*graph.ops, *critic])
 
-    def __call__(self, observations: Observations) -> PolicyOutput:
+    @property
+    def widest_layer(self) -> int:
+        """Units of the widest linear layer before the last."""
+        return max([len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"][:-1], default=0)
+
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key."""
-        registers = self._run(observations)
+        batch = len(next(iter(observations.values())))
+        registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
+        memory = self.graph.next_state(registers)
         features = {k: torch.from_numpy(v) for k, v in registers.items() if v.ndim == 2 and v.dtype == np.float32}
         value = features.pop("value", None)
-        return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features)
+        states = tuple(torch.from_numpy(array) for array in memory) if memory else None
+        return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features, states)
 
 
 class Student(nn.Module, ABC):
@@ -134,7 +160,11 @@ class Student(nn.Module, ABC):
 
     def graph(self, provenance: Mapping[str, Any] | None = None) -> PolicyGraph:
         """The deployable program of the present weights."""
-        return PolicyGraph(self.observations, tuple(self.ops()), self.head.spec, provenance or {})
+        return PolicyGraph(self.observations, tuple(self.ops()), self.head.spec, provenance or {}, self.states())
+
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each state that a recurrent student carries, by register name."""
+        return {}
 
     def policy(self) -> Policy:
         """The present weights, ready to act without torch."""

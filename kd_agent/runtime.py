@@ -8,7 +8,7 @@ Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of 
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class Policy:
         """Number of parameters that act."""
         return self.graph.num_parameters
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has a memory."""
+        return bool(self.graph.states)
+
     def predict(
         self,
         observation: Observation,
@@ -65,16 +70,18 @@ class Policy:
             The action `[*A]` or actions `[B, *A]`, in the environment's units, and the next state.
 
         Raises:
-            KDError: The observation has another shape, or is NaN or infinite.
+            KDError: The observation or the state has another shape, or the observation is NaN or infinite.
         """
         batch, single = self._batch(observation)
-        params = self._run(batch)[PARAMS]
+        params, state = self.step_batch(batch, state, episode_start)
         head = self.graph.head
         actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
         return (actions[0] if single else actions), state
 
     def act(self, observation: Observation) -> Any:
         """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
+        if self.recurrent:
+            raise KDError("this policy has a memory, which act() would forget; use predict() and pass its state on")
         batch, single = self._batch(observation)
         if not single:
             raise KDError("act() takes one observation; use predict() for a batch")
@@ -82,8 +89,8 @@ class Policy:
         return int(action) if self._scalar else action
 
     def params(self, observation: Observation) -> Array:
-        """Head parameters `[B, P]` (`B` = 1 for one observation)."""
-        return self._run(self._batch(observation)[0])[PARAMS]
+        """Head parameters `[B, P]` (`B` = 1 for one observation); of a first step, where there is a memory."""
+        return self.params_batch(self._batch(observation)[0])
 
     def probabilities(self, observation: Observation) -> Array:
         """Action probabilities, laid out as `params`; KDError for continuous actions."""
@@ -91,11 +98,27 @@ class Policy:
 
     def params_batch(self, observations: Mapping[str, Array]) -> Array:
         """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source."""
-        return self._run(observations)[PARAMS]
+        return self.step_batch(observations)[0]
 
     def greedy_batch(self, observations: Mapping[str, Array]) -> Array:
         """Greedy actions `[B, *A]` of arrays `[B, *O]` by key, unchecked."""
-        return self.graph.head.greedy(self._run(observations)[PARAMS])
+        return self.graph.head.greedy(self.params_batch(observations))
+
+    def step_batch(
+        self, observations: Mapping[str, Array], state: Sequence[Any] | None = None, episode_start: Any = None
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """`params [B, P]` and the next state of arrays `[B, *O]` by key, the observations unchecked.
+
+        Args:
+            observations: Arrays by key.
+            state: What the last step returned (None: a first step).
+            episode_start: `[B]`, where the memory begins anew.
+        """
+        if not self.recurrent:
+            return self._run(observations)[PARAMS], None
+        batch = len(next(iter(observations.values())))
+        registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
+        return registers[PARAMS], self.graph.next_state(registers)
 
     def _batch(self, observation: Observation) -> tuple[dict[str, Array], bool]:
         specs = self.graph.observations

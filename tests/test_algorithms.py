@@ -1,11 +1,13 @@
 """Every algorithm and space: the graph read from a zip acts as the model that wrote it."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import kd_envs  # noqa: F401 - registers the probes
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,6 @@ from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.distributions import Distribution
 
-import kd_envs  # noqa: F401 - registers the probes
 from kd_agent.graph_file import from_bytes, to_bytes
 from kd_agent.policy import GraphTeacher
 from kd_agent.runtime import Policy
@@ -26,6 +27,7 @@ SMALL: dict[str, Any] = {"net_arch": [8, 8]}
 STEPS = {"n_steps": 16, "batch_size": 16}
 REPLAY = {"buffer_size": 300, "learning_starts": 20, "batch_size": 16}
 SDE = {"use_sde": True}
+TINY_CNN: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}}
 
 
 class Fake(gym.Env[Any, Any]):
@@ -45,6 +47,9 @@ class Fake(gym.Env[Any, Any]):
         self.steps += 1
         return self.observation_space.sample(), float(np.sum(action)), False, self.steps >= 9, {}
 
+    def action_masks(self) -> Any:
+        return np.ones(getattr(self.action_space, "n", 1), bool)
+
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
 LAST = spaces.Box(0, 255, (36, 40, 3), np.uint8)
@@ -62,19 +67,20 @@ CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {
         PPO, "Mlp", VECTOR, BOX,
         {**STEPS, "policy_kwargs": {"net_arch": {"pi": [6, 5], "vf": [7]}, "activation_fn": torch.nn.SiLU}},
     ),
-    "ppo gsde, squashed": (PPO, "Mlp", VECTOR, BOX, {**STEPS, **SDE, "policy_kwargs": {**SMALL, "squash_output": True}}),
+    "ppo gsde, squashed": (
+        PPO, "Mlp", VECTOR, BOX, {**STEPS, **SDE, "policy_kwargs": {**SMALL, "squash_output": True}},
+    ),
     "ppo gsde, expln": (
         PPO, "Mlp", VECTOR, BOX,
         {**STEPS, **SDE, "policy_kwargs": {**SMALL, "use_expln": True, "full_std": False, "log_std_init": 0.3}},
     ),
     "ppo image, channels last, gelu": (
         PPO, "Cnn", LAST, BOX,
-        {**STEPS, "policy_kwargs": {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": {"pi": [8], "vf": [8]},
-                                    "activation_fn": torch.nn.GELU}},
+        {**STEPS, "policy_kwargs": {**TINY_CNN, "net_arch": {"pi": [8], "vf": [8]}, "activation_fn": torch.nn.GELU}},
     ),
     "ppo image, two extractors": (
         PPO, "Cnn", FIRST, CHOICE,
-        {**STEPS, "policy_kwargs": {"features_extractor_kwargs": {"features_dim": 16}, "share_features_extractor": False}},
+        {**STEPS, "policy_kwargs": {**TINY_CNN, "share_features_extractor": False}},
     ),
     "ppo image through an mlp": (PPO, "Mlp", LAST, CHOICE, STEPS),
     "ppo dict": (PPO, "MultiInput", DICT, CHOICE, STEPS),
@@ -88,18 +94,24 @@ CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {
     "maskable ppo": (MaskablePPO, "Mlp", VECTOR, CHOICE, STEPS),
     "dqn": (DQN, "Mlp", VECTOR, CHOICE, {**REPLAY, "policy_kwargs": SMALL}),
     "dqn image": (DQN, "Cnn", LAST, CHOICE, REPLAY),
-    "qr-dqn": (QRDQN, "Mlp", VECTOR, CHOICE, {**REPLAY, "policy_kwargs": {**SMALL, "n_quantiles": 7}}),
+    "qr-dqn": (QRDQN, "Mlp", VECTOR, CHOICE, {**REPLAY, "policy_kwargs": {**SMALL, "n_quantiles": 3}}),
     "sac": (SAC, "Mlp", VECTOR, BOX, {**REPLAY, "policy_kwargs": {"net_arch": {"pi": [8, 6], "qf": [5]}}}),
-    "sac gsde": (SAC, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {**SMALL, "clip_mean": 0.1}}),
-    "sac gsde, unbounded means": (SAC, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {**SMALL, "clip_mean": 0.0}}),
+    "sac gsde": (SAC, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {**SMALL, "clip_mean": 0.5}}),
+    "sac gsde, unbounded means": (
+        SAC, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {**SMALL, "clip_mean": 0.0}},
+    ),
     "sac dict": (SAC, "MultiInput", DICT, BOX, {**REPLAY, "policy_kwargs": SMALL}),
-    "sac image, one extractor": (SAC, "Cnn", LAST, BOX, {**REPLAY, "policy_kwargs": {**SMALL, "share_features_extractor": True}}),
+    "sac image, one extractor": (
+        SAC, "Cnn", LAST, BOX, {**REPLAY, "policy_kwargs": {**SMALL, "share_features_extractor": True}},
+    ),
     "td3": (TD3, "Mlp", VECTOR, BOX, {**REPLAY, "policy_kwargs": SMALL}),
     "ddpg": (DDPG, "Mlp", VECTOR, BOX, {**REPLAY, "policy_kwargs": SMALL}),
     "tqc": (TQC, "Mlp", VECTOR, BOX, {**REPLAY, "policy_kwargs": SMALL}),
     "tqc gsde": (TQC, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": SMALL}),
     "crossq": (CrossQ, "Mlp", VECTOR, BOX, {**REPLAY, "policy_kwargs": {"net_arch": {"pi": [8, 8], "qf": [16]}}}),
-    "crossq gsde": (CrossQ, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {"net_arch": {"pi": [8], "qf": [16]}}}),
+    "crossq gsde": (
+        CrossQ, "Mlp", VECTOR, BOX, {**REPLAY, **SDE, "policy_kwargs": {"net_arch": {"pi": [8], "qf": [16]}}},
+    ),
     "ars linear": (ARS, "Linear", VECTOR, BOX, {"n_delta": 2}),
     "ars mlp": (ARS, "Mlp", VECTOR, BOX, {"n_delta": 2, "policy_kwargs": SMALL}),
     "ars discrete": (ARS, "Linear", VECTOR, CHOICE, {"n_delta": 2}),
@@ -132,7 +144,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             env = Fake(observation_space, action_space)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = algorithm(f"{policy}Policy", env, seed=0, device="cpu", **settings)
+                model = algorithm(f"{policy}Policy", env, seed=0, device="cpu", **copy.deepcopy(settings))
                 model.learn(48)
             spread(model)
             path = folder / f"{len(made)}.zip"
@@ -149,16 +161,26 @@ def spread(model: Any) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.policy.named_parameters():
-            if parameter.ndim == 2 and not name.startswith(("log_std", "actor.log_std")):
-                parameter += 0.3 * torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5
+            if parameter.ndim in (2, 4) and not name.startswith(("log_std", "actor.log_std")):
+                fan_in = parameter[0].numel()
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=1.5 * fan_in**-0.5)
 
 
 def observations(env: Fake, count: int = 100) -> Any:
     env.observation_space.seed(5)
     samples = [env.observation_space.sample() for _ in range(count)]
     if isinstance(env.observation_space, spaces.Dict):
-        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
-    return np.stack(samples)
+        return {key: coloured(np.stack([sample[key] for sample in samples])) for key in samples[0]}
+    return coloured(np.stack(samples))
+
+
+def coloured(batch: Any) -> Any:
+    """Images differ in colour too: to a network, one of pure noise looks like any other."""
+    if batch.dtype != np.uint8 or batch.ndim != 4:
+        return batch
+    axes = (0, 3) if batch.shape[3] < batch.shape[1] else (0, 1)
+    shape = [size if axis in axes else 1 for axis, size in enumerate(batch.shape)]
+    return (batch // 4 + np.random.default_rng(0).integers(0, 190, shape)).astype(np.uint8)
 
 
 def as_model_wants(model: Any, batch: Any) -> Any:
@@ -184,11 +206,11 @@ def test_the_graph_acts_as_the_model_does(trained: Any, case: str) -> None:
     actions, _ = teacher.predict(batch, deterministic=True)
     assert actions.dtype == env.action_space.dtype
     if isinstance(env.action_space, spaces.Box):
-        np.testing.assert_allclose(actions, wanted, atol=1e-5)
-        assert np.ptp(wanted, axis=0).min() > 1e-3
+        np.testing.assert_allclose(actions, wanted, atol=1e-5, rtol=1e-5)
     else:
         assert np.mean(actions == wanted) > 0.98  # ties to the last bit may fall either way
-        assert len(np.unique(wanted, axis=0)) > 1
+    acting = teacher(as_mapping(batch)).params.numpy()[:, : teacher.head.spec.num_acting]
+    assert np.ptp(acting, axis=0).min() > 1e-2, "the test would not see a mistake"
 
 
 def distribution(model: Any, batch: Any) -> Distribution:
@@ -248,7 +270,7 @@ def test_a_teacher_without_a_density_gets_the_stated_one(trained: Any, case: str
 @pytest.mark.parametrize("case", CASES)
 def test_the_algorithm_is_recognised(trained: Any, case: str) -> None:
     _, _, teacher = load(trained, case)
-    first = case.split(",")[0].split()[0]
+    first = case.split(",", maxsplit=1)[0].split(maxsplit=1)[0]
     assert teacher.origin.algo == ALGORITHMS.get(first, first.upper())
 
 
@@ -279,7 +301,7 @@ def test_memory_is_carried_and_begins_anew_with_each_episode(trained: Any, case:
         wanted, theirs = model.predict(batch, theirs, starts, deterministic=True)
         actions, ours = teacher.predict(batch, ours, starts, deterministic=True)
         again, saved = policy.predict(batch, saved, starts, deterministic=True)
-        np.testing.assert_allclose(actions, wanted, atol=1e-5)
+        np.testing.assert_allclose(actions, wanted, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(again, wanted, atol=1e-5)
         hidden = np.concatenate([np.asarray(array)[:, : array.shape[1] // 2] for array in ours], axis=-1)
         np.testing.assert_allclose(hidden, np.concatenate(theirs[0], axis=-1), atol=1e-5)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
@@ -26,7 +25,8 @@ from kd_agent.head import Array
 
 MAX_FILE = 64 << 20
 MAX_DATA = 16 << 20
-MAX_TENSORS = 64
+MAX_TENSORS = 256
+"""Actor, critics and their targets together: TQC from pixels has some 100."""
 _GLOBAL = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch (Float|Double|Half|Long)Storage")
 _OPCODES = frozenset(
     """PROTO EMPTY_DICT EMPTY_TUPLE MARK STOP GLOBAL REDUCE BUILD BINPERSID SETITEM SETITEMS BINUNICODE
@@ -58,8 +58,14 @@ class Archive:
         text = " ".join(map(str, record.values())) if isinstance(record, dict) else str(record)
         found = re.search(r"<function (\w+)\.__init__", text)
         if not found:
-            raise KDError(f"{self.source}: the class of its policy is not readable")
+            raise KDError(f"{self.source}: the class of its policy is not readable (--trust-teacher lets SB3 load it)")
         return found.group(1)
+
+    @property
+    def policy_module(self) -> str:
+        """Module of the policy's class ("" if unreadable)."""
+        record = self.data.get("policy_class")
+        return str(record.get("__module__", "")) if isinstance(record, dict) else ""
 
     def policy_kwarg(self, name: str, default: Any = None) -> Any:
         """A value (or the text of one) of `policy_kwargs`."""
@@ -84,44 +90,6 @@ def read(path: str | Path) -> Archive:
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise KDError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
     return Archive(str(path), hashlib.sha256(raw).hexdigest(), data, tensors)
-
-
-def space(record: Any) -> gym.Space[Any] | None:
-    """The space that the readable part of a pickled space describes; None where it is elided."""
-    if not isinstance(record, dict):
-        return None
-    kind = str(record.get(":type:", ""))
-    shape = _numbers(record.get("_shape", record.get("shape")))
-    size = int(np.prod(shape)) if shape is not None else 0
-    if ".Discrete'" in kind and (n := _numbers(record.get("n"))):
-        start = _numbers(record.get("start")) or [0]
-        return gym.spaces.Discrete(int(n[0]), start=int(start[0])) if 0 < n[0] < 1 << 20 else None
-    if ".MultiDiscrete'" in kind and (nvec := _numbers(record.get("nvec"))):
-        return gym.spaces.MultiDiscrete([int(n) for n in nvec]) if min(nvec) > 0 and sum(nvec) < 1 << 20 else None
-    if ".MultiBinary'" in kind and (n := _numbers(record.get("n"))):
-        return gym.spaces.MultiBinary(int(n[0])) if 0 < n[0] < 1 << 20 else None
-    if ".Box'" in kind and shape is not None and 0 < size < 1 << 24 and min(shape, default=1) > 0:
-        low, high = _bound(record.get("low"), size), _bound(record.get("high"), size)
-        dtype = re.sub(r"\W", "", str(record.get("dtype", "float32")))
-        if low is None or high is None or dtype not in ("float32", "float64", "uint8"):
-            return None
-        sides = [np.resize(bound, [int(n) for n in shape]).astype(dtype) for bound in (low, high)]
-        box: gym.Space[Any] = gym.spaces.Box(sides[0], sides[1], dtype=np.dtype(dtype))
-        return box
-    return None
-
-
-def _numbers(text: Any) -> list[float] | None:
-    """The numbers in a text such as `[1. -inf 2e3]`; None where it is elided or absent."""
-    if text is None or "..." in str(text):
-        return None
-    found = re.findall(r"[-+]?(?:inf|\d+\.?\d*(?:e[-+]?\d+)?)", str(text))
-    return [float(x) for x in found]
-
-
-def _bound(text: Any, size: int) -> list[float] | None:
-    numbers = _numbers(text)
-    return numbers if numbers and len(numbers) in (1, size) else None
 
 
 def _members(raw: bytes, source: str) -> dict[str, Any]:
@@ -159,7 +127,7 @@ def _tensors(raw: bytes, source: str) -> dict[str, Array]:
         state = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
     except Exception as error:
         raise KDError(f"{source}: policy.pth cannot be read ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not 0 < len(state) <= MAX_TENSORS * 4:
+    if not isinstance(state, dict) or not 0 < len(state) <= MAX_TENSORS:
         raise KDError(f"{source}: policy.pth is not a state dict of torch")
     return {str(name): _array(tensor, str(name), source) for name, tensor in state.items()}
 

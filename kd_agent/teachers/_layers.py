@@ -1,61 +1,190 @@
 """Building graph operations from the tensors of somebody else's network."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
+
+import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.graph import Op
+from kd_agent.graph import PARAMS, Op, following
 from kd_agent.head import Array
+from kd_agent.teachers._archive import Archive
+
+DETERMINISTIC_LOG_STD = float(np.log(0.1))
+"""The log standard deviation stated for teachers that have none (TD3, DDPG, ARS, plain functions).
+
+0.1, before tanh where there is one, is the exploration noise of TD3 (Fujimoto et al. 2018).
+"""
+
+FUNCTIONS = {"Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "ELU": "elu", "LeakyReLU": "leaky_relu",
+             "Sigmoid": "sigmoid", "Softplus": "softplus", "GELU": "gelu"}  # fmt: skip
 
 
 class Program:
     """Operations under construction, each reading what the last one wrote.
 
     Attributes:
+        archive: Whose tensors they use.
         ops: The operations so far.
         last: The register that the last one wrote.
+        used: Names of the tensors used so far, shared with every branch.
+        states: States of a recurrent network, `{name: (size,)}`.
     """
 
-    def __init__(self, tensors: Mapping[str, Array], register: str, source: str) -> None:
-        self.tensors, self.source = dict(tensors), source
+    def __init__(self, archive: Archive, register: str, used: set[str] | None = None) -> None:
+        self.archive, self.source = archive, archive.source
         self.ops: list[Op] = []
         self.last = register
+        self.used: set[str] = set() if used is None else used
+        self.states: dict[str, tuple[int, ...]] = {}
 
     def branch(self, register: str) -> "Program":
         """A program that goes on from `register` with the same tensors."""
-        return Program(self.tensors, register, self.source)
+        return Program(self.archive, register, self.used)
 
     def add(self, op: Op) -> None:
         """Append an operation."""
         self.ops.append(op)
         self.last = op.output
 
-    def linear(self, prefix: str, output: str) -> None:
-        """`x W^T + b` with the tensors `<prefix>.weight [out, in]` and `<prefix>.bias [out]` (or none)."""
+    def linear(
+        self, prefix: str, output: str, change: Callable[[Array], Array] = lambda tensor: tensor
+    ) -> None:  # fmt: skip
+        """`x W^T + b` with the tensors `<prefix>.weight [out, in]` and `<prefix>.bias [out]` (or none).
+
+        Args:
+            prefix: Name of the layer.
+            output: Register to write.
+            change: What becomes of weight and bias first (along `out`).
+        """
         weight = self.tensor(f"{prefix}.weight", 2)
-        bias = self.tensors.get(f"{prefix}.bias", weight[:, 0] * 0)
+        bias = self.tensor(f"{prefix}.bias", 1) if self.has(f"{prefix}.bias") else weight[:, 0] * 0
         if bias.shape != weight.shape[:1]:
             raise KDError(f"{self.source}: {prefix}.bias does not fit its weight")
-        self.add(Op("linear", (self.last,), output, {}, {"weight": weight, "bias": bias}))
+        self.add(Op("linear", (self.last,), output, {}, {"weight": change(weight), "bias": change(bias)}))
+
+    def conv2d(self, prefix: str, output: str, stride: int) -> None:
+        """A convolution without padding."""
+        tensors = {"weight": self.tensor(f"{prefix}.weight", 4), "bias": self.tensor(f"{prefix}.bias", 1)}
+        self.add(Op("conv2d", (self.last,), output, {"stride": stride}, tensors))
+
+    def batch_renorm(self, prefix: str) -> None:
+        """sb3-contrib's BatchRenorm in eval mode: fixed statistics, so an affine map of each feature."""
+        mean, var, scale, bias = (
+            self.tensor(f"{prefix}.{name}", 1).astype(np.float64) for name in ("ra_mean", "ra_var", "scale", "bias")
+        )
+        self.used.add(f"{prefix}.steps")
+        factor = scale / np.sqrt(var + float(self.archive.policy_kwarg("batch_norm_eps", 1e-3)))
+        tensors = {"scale": factor.astype(np.float32), "shift": (bias - mean * factor).astype(np.float32)}
+        self.add(Op("scale", (self.last,), prefix, {}, tensors))
+
+    def lstm(self, prefix: str) -> None:
+        """All layers of a torch LSTM; each has a memory `[B, 2H]` (hidden, cell)."""
+        layer = 0
+        while layer == 0 or self.has(f"{prefix}.weight_ih_l{layer}"):
+            weights = {"weight_input": self.tensor(f"{prefix}.weight_ih_l{layer}", 2),
+                       "weight_hidden": self.tensor(f"{prefix}.weight_hh_l{layer}", 2)}  # fmt: skip
+            names = [name for name in (f"{prefix}.bias_ih_l{layer}", f"{prefix}.bias_hh_l{layer}") if self.has(name)]
+            bias = sum((self.tensor(name, 1) for name in names), np.zeros(len(weights["weight_input"]), np.float32))
+            state, size = f"memory.{layer}", weights["weight_hidden"].shape[1]
+            self.states[state] = (2 * size,)
+            self.add(Op("lstm", (self.last, state), following(state), {}, {**weights, "bias": bias}))
+            self.add(Op("slice", (self.last,), f"{prefix}.{layer}", {"start": 0, "stop": size}))
+            layer += 1
 
     def activation(self, function: str, output: str) -> None:
         """An activation function."""
         self.add(Op("activation", (self.last,), output, {"function": function}))
 
-    def sequence(self, prefix: str, function: str) -> None:
-        """`nn.Sequential` of linear layers with an activation after each, at indices 0, 2, 4, ..."""
-        for index in self.indices(prefix):
-            self.linear(f"{prefix}.{index}", f"{prefix}.{index}")
-            self.activation(function, f"{prefix}.{index + 1}")
+    def clip(self, low: float, high: float, output: str) -> None:
+        """Bound the last register."""
+        self.add(Op("clip", (self.last,), output, {"low": low, "high": high}))
+
+    def sequence(
+        self, prefix: str, function: str, output: str | None = None, change: Callable[[Array], Array] = lambda t: t
+    ) -> None:
+        """`nn.Sequential` of linear layers (and batch renorms before them), an activation after each.
+
+        Args:
+            prefix: Name of the sequence.
+            function: Its activation.
+            output: Register of the last linear layer, which then has no activation.
+            change: What becomes of that layer's weight and bias first.
+        """
+        indices = self.indices(prefix)
+        for index in indices:
+            name = f"{prefix}.{index}"
+            if self.has(f"{name}.ra_mean"):
+                self.batch_renorm(name)
+            elif output is not None and index == indices[-1]:
+                self.linear(name, output, change)
+            else:
+                self.linear(name, name)
+                self.activation(function, f"{name}.active")
 
     def indices(self, prefix: str) -> list[int]:
-        """Positions in `prefix` that have a two-dimensional weight, ascending."""
-        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.weight")
-        found = (pattern.fullmatch(name) for name, tensor in self.tensors.items() if tensor.ndim == 2)
-        return sorted(int(match.group(1)) for match in found if match)
+        """Positions in the sequence `prefix` that have tensors, ascending."""
+        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.\w+")
+        found = (pattern.fullmatch(name) for name in self.archive.tensors)
+        return sorted({int(match.group(1)) for match in found if match})
+
+    def append_log_std(self, value: Array | float, size: int) -> None:
+        """Constant log standard deviations beside the means of the last register."""
+        self.add(Op("append", (self.last,), PARAMS, {}, {"value": np.full(size, value, np.float32)}))
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+        return name in self.archive.tensors
 
     def tensor(self, name: str, rank: int) -> Array:
         """A tensor of a given rank; KDError where it is missing."""
-        if name not in self.tensors or self.tensors[name].ndim != rank:
-            raise KDError(f"{self.source}: policy.pth has no usable {name!r}")
-        return self.tensors[name]
+        tensors = self.archive.tensors
+        if name not in tensors or tensors[name].ndim != rank:
+            raise KDError(f"{self.source}: policy.pth has no usable {name!r} (--trust-teacher lets SB3 load it)")
+        self.used.add(name)
+        return tensors[name]
+
+
+def activation(archive: Archive, default: str) -> str:
+    """Name of the activation function that `policy_kwargs` asks for."""
+    given = archive.policy_kwarg("activation_fn")
+    if given is None:
+        return default
+    found = re.search(r"(\w+)'?>?$", str(given))
+    name = found.group(1) if found else str(given)
+    if name not in FUNCTIONS:
+        raise KDError(f"{archive.source}: the activation {name!r} is not understood (--trust-teacher lets SB3 load it)")
+    return FUNCTIONS[name]
+
+
+def is_true(value: object) -> bool:
+    """Whether a readable value says True."""
+    return str(value) == "True"
+
+
+def gsde_log_std(program: Program, name: str, latent: str, size: int) -> None:
+    """Log standard deviations of gSDE (Raffin et al. 2021), which depend on the latent.
+
+    Args:
+        program: Writes the register "log_std".
+        name: The tensor, `[F, A]` or `[F, 1]`.
+        latent: Register of the latent `[B, F]`.
+        size: `A`, number of action parts.
+    """
+    log_std = program.tensor(name, 2).astype(np.float64)
+    if is_true(program.archive.policy_kwarg("use_expln", False)):
+        std = np.where(log_std > 0, np.log1p(np.maximum(log_std, 0) + 1e-6) + 1, np.exp(np.minimum(log_std, 0)))
+    else:
+        std = np.exp(log_std)
+    variance = np.ascontiguousarray(np.broadcast_to(std**2, (len(std), size)), np.float32)
+    program.add(Op("sde_log_std", (latent,), "log_std", {}, {"variance": variance}))
+
+
+def gsde_latent(program: Program, prefix: str, features: str, latent: str, function: str) -> str:
+    """Register of gSDE's latent: the policy's own, or (before SB3 1.8) that of a network of its own."""
+    name = f"{prefix}sde_features_extractor"
+    if not program.indices(name):
+        return latent
+    program.last = features
+    program.sequence(name, function)
+    return program.last

@@ -1,39 +1,98 @@
 """VecNormalize statistics, found beside a teacher's zip."""
 
 import io
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.files import read_capped
+from kd_agent.graph import OBSERVATION
 from kd_agent.normalizer import Normalizer
 
 MAX_BYTES = 16 << 20
+_NAMES = ("vecnormalize.npz", "vecnormalize.pkl", "vec_normalize.pkl")
+_READER = Path(__file__).with_name("_unpickle.py")
+_SECONDS = 20
 
 
-def find_statistics(teacher: Path, given: str | None = None) -> Normalizer | None:
-    """The statistics of a teacher, from `given` or from the usual places; None where there are none."""
+def find_statistics(teacher: Path, given: str | None = None) -> Mapping[str, Normalizer] | None:
+    """The statistics of a teacher by observation key; None where there are none.
+
+    Args:
+        teacher: Its zip; looked for are `<stem>.npz`, and a `vecnormalize` file in the folder `<stem>`, in
+            the zip's own folder and, where that is an RL Zoo run, in the run's settings folder.
+        given: The file to use instead.
+    """
     if given is not None:
         return read_statistics(Path(given))
-    beside = teacher.with_suffix("")
-    for path in (teacher.with_suffix(".npz"), beside / "vecnormalize.npz", teacher.parent / "vecnormalize.npz"):
+    folders = [teacher.with_suffix(""), teacher.parent]
+    if teacher.stem.startswith(("best_model", "rl_model")):
+        folders += sorted(path.parent for path in teacher.parent.glob("*/config.yml"))[:1]
+    for path in (teacher.with_suffix(".npz"), *(folder / name for folder in folders for name in _NAMES)):
         if path.is_file():
             return read_statistics(path)
     return None
 
 
-def read_statistics(path: Path) -> Normalizer:
-    """Statistics from an `.npz` with `mean`, `var`, `clip` and `epsilon`; KDError where that fails."""
+def read_statistics(path: Path) -> Mapping[str, Normalizer]:
+    """Statistics by key, from a `vecnormalize.pkl` or an `.npz` with `mean`, `var`, `clip` and `epsilon`.
+
+    Empty where the file says that observations are not normalised.
+
+    Raises:
+        KDError: The file is missing, too large, damaged, or holds anything else.
+    """
     raw = read_capped(path, MAX_BYTES)
     try:
+        if not raw.startswith(b"PK"):
+            return _from_document(_unpickle(raw))
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             values = {key: archive[key] for key in ("mean", "var", "clip", "epsilon")}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise KDError(f"{path}: not usable as normalisation statistics ({error})") from None
-    return Normalizer(values["mean"], values["var"], float(values["clip"]), float(values["epsilon"]))
+        return {OBSERVATION: _normalizer(values["mean"], values["var"], values["clip"], values["epsilon"])}
+    except KDError as error:
+        raise KDError(f"{path}: {error}") from None
+    except Exception as error:  # np.load, zipfile and zlib raise all kinds on damage
+        raise KDError(f"{path}: not usable as statistics ({' '.join(str(error).split())[:120]})") from None
 
 
 def write_statistics(path: Path, normalizer: Normalizer) -> None:
     """Write what `read_statistics` reads."""
     np.savez(path, mean=normalizer.mean, var=normalizer.var, clip=normalizer.clip, epsilon=normalizer.epsilon)
+
+
+def _unpickle(raw: bytes) -> dict[str, Any]:
+    """What the reader in its own process makes of a pickle."""
+    try:
+        done = subprocess.run(  # noqa: S603 - our own file
+            [sys.executable, "-I", "-S", str(_READER)],
+            input=raw, capture_output=True, timeout=_SECONDS, env={}, check=False,
+        )  # fmt: skip
+        document = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, OSError, ValueError):
+        raise KDError("its pickle cannot be read") from None
+    if "error" in document:
+        raise KDError(f"not usable as statistics: {document['error']}")
+    return dict(document)
+
+
+def _from_document(document: Mapping[str, Any]) -> dict[str, Normalizer]:
+    clip, epsilon = document["clip"], document["epsilon"]
+    return {
+        key: _normalizer(np.reshape(part["mean"], part["shape"]), np.reshape(part["var"], part["shape"]), clip, epsilon)
+        for key, part in document["parts"].items()
+    }
+
+
+def _normalizer(mean: Any, var: Any, clip: Any, epsilon: Any) -> Normalizer:
+    mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
+    clip, epsilon = float(clip), float(epsilon)
+    if not (math.isfinite(clip) and math.isfinite(epsilon) and clip > 0 and epsilon >= 0):
+        raise KDError(f"clip {clip} and epsilon {epsilon} are not usable")
+    return Normalizer(mean, var, clip, epsilon)

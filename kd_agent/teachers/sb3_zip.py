@@ -1,44 +1,48 @@
 """Teachers from Stable-Baselines3 zips, old or new, translated into PolicyGraphs without running them."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
-from kd_agent.actions import ActionHead, head_for
 from kd_agent.errors import KDError
-from kd_agent.graph import OBSERVATION, PARAMS, Op, PolicyGraph
+from kd_agent.graph import OBSERVATION, PolicyGraph
 from kd_agent.normalizer import Normalizer
 from kd_agent.policy import GraphTeacher, Origin
 from kd_agent.spaces import check_same, observation_specs
-from kd_agent.teachers._archive import Archive, read, space
+from kd_agent.teachers import _off_policy, _on_policy, _value_based
+from kd_agent.teachers._archive import Archive, read
+from kd_agent.teachers._features import as_seen, prepare
 from kd_agent.teachers._layers import Program
+from kd_agent.teachers._space_text import space
 from kd_agent.teachers._statistics import find_statistics
+from kd_agent.teachers._translation import Translation
 
-_ON_POLICY = ("ActorCriticPolicy", "ActorCriticCnnPolicy", "MultiInputActorCriticPolicy")
-_FUNCTIONS = {"Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "ELU": "elu", "LeakyReLU": "leaky_relu",
-              "Sigmoid": "sigmoid", "Softplus": "softplus"}  # fmt: skip
+Translator = Callable[[Program, Mapping[str, str], gym.Space[Any]], Translation]
 
+_TRANSLATORS: dict[str, Translator] = {
+    "stable_baselines3.common": _on_policy.translate,
+    "sb3_contrib.common.maskable": _on_policy.translate,
+    "sb3_contrib.common.recurrent": _on_policy.translate,
+    "stable_baselines3.sac": _off_policy.stochastic,
+    "sb3_contrib.tqc": _off_policy.stochastic,
+    "sb3_contrib.crossq": _off_policy.stochastic,
+    "stable_baselines3.td3": _off_policy.deterministic,
+    "sb3_contrib.ars": _off_policy.random_search,
+    "stable_baselines3.dqn": _value_based.dqn,
+    "sb3_contrib.qrdqn": _value_based.qrdqn,
+}
+"""By the module of the policy's class; a policy of one's own is not among them."""
 
-@dataclass(frozen=True)
-class Translation:
-    """A policy as graph operations.
+_FAITHFUL_ORIGINAL_OBS = (_on_policy.translate, _off_policy.random_search)
+"""Families that keep `_last_original_obs` under VecNormalize alone."""
 
-    Attributes:
-        algo: Name of the algorithm.
-        head: Its action head.
-        actor: Operations that write `params`.
-        critic: Operations that go on from the actor's registers and write `value` (may be empty).
-    """
-
-    algo: str
-    head: ActionHead
-    actor: list[Op]
-    critic: list[Op]
+_BYSTANDERS = re.compile(
+    r"critic\b.*|\w+_target\..*|value_net\..*|mlp_extractor\.value_net\..*|lstm_critic\..*|(pi_|vf_)?features_extractor\..*"
+)
+"""Tensors that do not act: critics, targets, and names that SB3 gives a second time."""
 
 
 def accepts(source: str) -> bool:
@@ -65,102 +69,65 @@ def load(
         KDError: The zip is damaged, not understood, or does not fit; one line.
     """
     archive = read(source)
-    observation_space, action_space = _spaces(archive, env)
-    normalizer = _normalizer(archive, statistics, allow_missing_statistics)
-    program = Program(archive.tensors, OBSERVATION, source)
-    if normalizer:
-        if normalizer.mean.shape != observation_space.shape:
-            raise KDError(
-                f"{source}: statistics of shape {normalizer.mean.shape} for observations of {observation_space.shape}"
-            )
-        program.add(normalizer.op(OBSERVATION, "normal"))
     translate = _translator(archive)
-    result = translate(archive, program, action_space)
-    graph = PolicyGraph(observation_specs(observation_space), tuple(result.actor), result.head.spec)
-    origin = Origin(source, archive.sha256, result.algo, graph.num_parameters)
-    return GraphTeacher(graph, origin, result.critic)
+    own, (observation_space, action_space) = _spaces(archive, env)
+    normalizers = _normalizers(archive, translate, statistics, allow_missing_statistics)
+    program = Program(archive, OBSERVATION)
+    inputs = prepare(program, observation_space, own, normalizers)
+    result = translate(program, inputs, action_space)
+    _check_all_used(archive, program)
+    graph = PolicyGraph(
+        observation_specs(observation_space), tuple(program.ops), result.head.spec, states=program.states
+    )
+    return GraphTeacher(graph, Origin(source, archive.sha256, result.algo, graph.num_parameters), result.critic)
 
 
-def _translator(archive: Archive) -> Callable[[Archive, Program, gym.Space[Any]], Translation]:
-    if archive.policy_class in _ON_POLICY:
-        return _on_policy
-    raise KDError(f"{archive.source}: policies of class {archive.policy_class} are not understood")
+def own_spaces(archive: Archive) -> tuple[gym.Space[Any] | None, gym.Space[Any] | None]:
+    """Observation and action space as far as the zip tells them."""
+    return space(archive.data.get("observation_space")), space(archive.data.get("action_space"))
 
 
-def _on_policy(archive: Archive, program: Program, action_space: gym.Space[Any]) -> Translation:
-    """PPO, A2C, TRPO: shared layers (before SB3 1.8), policy layers, `action_net`; the critic likewise."""
-    head = head_for(action_space, squashed=_is_true(archive.policy_kwarg("squash_output")))
-    function = activation(archive, "tanh")
-    program.sequence("mlp_extractor.shared_net", function)
-    critic = program.branch(program.last)
-    program.sequence("mlp_extractor.policy_net", function)
-    latent = program.last
-    if head.spec.is_gaussian:
-        program.linear("action_net", "mean")
-        _append_log_std(archive, program, latent)
-    else:
-        program.linear("action_net", PARAMS)
-    critic.sequence("mlp_extractor.value_net", function)
-    critic.linear("value_net", "value")
-    return Translation(_on_policy_algo(archive), head, program.ops, critic.ops)
-
-
-def _append_log_std(archive: Archive, program: Program, latent: str) -> None:
-    """Log standard deviations: constant, or of gSDE (Raffin et al. 2021), which depend on the latent."""
-    if archive.data.get("use_sde"):
-        log_std = program.tensor("log_std", 2)
-        if _is_true(archive.policy_kwarg("use_expln")):
-            raise KDError(f"{archive.source}: gSDE with use_expln is not understood")
-        size = len(program.ops[-1].tensors["bias"])
-        variance = np.broadcast_to(np.exp(log_std) ** 2, (log_std.shape[0], size))
-        program.ops.append(Op("sde_log_std", (latent,), "log_std", {}, {"variance": np.ascontiguousarray(variance)}))
-        program.add(Op("concatenate", ("mean", "log_std"), PARAMS))
-    else:
-        program.add(Op("append", ("mean",), PARAMS, {}, {"value": program.tensor("log_std", 1)}))
-
-
-def _is_true(value: Any) -> bool:
-    return str(value) == "True"
-
-
-def _on_policy_algo(archive: Archive) -> str:
-    if "clip_range" in archive.data:
-        return "PPO"
-    return "TRPO" if "cg_max_steps" in archive.data else "A2C"
-
-
-def activation(archive: Archive, default: str) -> str:
-    """Name of the activation function that `policy_kwargs` asks for."""
-    given = archive.policy_kwarg("activation_fn")
-    if given is None:
-        return default
-    found = re.search(r"(\w+)'?>?$", str(given))
-    name = found.group(1) if found else str(given)
-    if name not in _FUNCTIONS:
-        raise KDError(f"{archive.source}: the activation {name!r} is not understood")
-    return _FUNCTIONS[name]
+def _translator(archive: Archive) -> Translator:
+    name, module = archive.policy_class, archive.policy_module
+    found = [translate for prefix, translate in _TRANSLATORS.items() if module == f"{prefix}.policies"]
+    if not found:
+        raise KDError(f"{archive.source}: policies of class {module}.{name} are not understood "
+                      "(--trust-teacher lets SB3 load it)")  # fmt: skip
+    return found[0]
 
 
 def _spaces(
     archive: Archive, env: tuple[gym.Space[Any], gym.Space[Any]] | None
-) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    read_spaces = [space(archive.data.get(f"{side}_space")) for side in ("observation", "action")]
+) -> tuple[gym.Space[Any] | None, tuple[gym.Space[Any], gym.Space[Any]]]:
+    """The zip's observation space, and the spaces to play in."""
+    observations, actions = own_spaces(archive)
     if env is None:
-        if read_spaces[0] is None or read_spaces[1] is None:
+        if observations is None or actions is None:
             raise KDError(f"{archive.source}: its spaces are not readable; name the environment (--env)")
-        return read_spaces[0], read_spaces[1]
-    for side, own, wanted in zip(("observations", "actions"), read_spaces, env, strict=True):
-        if own is not None:
-            check_same(own, wanted, f"{archive.source}: the teacher's {side}", bounds=side == "actions")
-    return env
+        return observations, (observations, actions)
+    if observations is not None:
+        check_same(observations, as_seen(env[0], observations), f"{archive.source}: the teacher's observations",
+                   bounds=False)  # fmt: skip
+    if actions is not None:
+        check_same(actions, env[1], f"{archive.source}: the teacher's actions", bounds=True)
+    return observations, env
 
 
-def _normalizer(archive: Archive, statistics: str | None, allow_missing: bool) -> Normalizer | None:
+def _normalizers(
+    archive: Archive, translate: Translator, statistics: str | None, allow_missing: bool
+) -> Mapping[str, Normalizer]:
     found = find_statistics(Path(archive.source), statistics)
-    on_policy = archive.policy_class in _ON_POLICY
-    if found is None and on_policy and archive.data.get("_last_original_obs") is not None and not allow_missing:
+    normalised = translate in _FAITHFUL_ORIGINAL_OBS and archive.data.get("_last_original_obs") is not None
+    if found is None and normalised and not allow_missing:
         raise KDError(
             f"{archive.source}: trained under VecNormalize, but its statistics are missing "
             "(--statistics FILE, or --allow-missing-statistics)"
         )
-    return found
+    return found or {}
+
+
+def _check_all_used(archive: Archive, program: Program) -> None:
+    """A tensor left over means a network of another make, which would act differently."""
+    rest = [name for name in archive.tensors if name not in program.used and not _BYSTANDERS.fullmatch(name)]
+    if rest:
+        raise KDError(f"{archive.source}: its tensor {rest[0]!r} is not understood (--trust-teacher lets SB3 load it)")

@@ -1,0 +1,61 @@
+"""PPO, A2C, TRPO, MaskablePPO and RecurrentPPO: an actor and a critic over shared observations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from kd_agent.actions import head_for
+from kd_agent.graph import PARAMS, Op
+from kd_agent.teachers._archive import Archive
+from kd_agent.teachers._features import extract
+from kd_agent.teachers._layers import Program, activation, gsde_latent, gsde_log_std, is_true
+from kd_agent.teachers._translation import Translation
+
+
+def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Space[Any]) -> Translation:
+    """Features, (before SB3 1.8) shared layers, policy layers, `action_net`; the critic likewise.
+
+    A recurrent critic has a memory of its own and is left out; so a recurrent teacher tells no value.
+    """
+    archive = program.archive
+    head = head_for(action_space, squashed=is_true(archive.policy_kwarg("squash_output")))
+    function = activation(archive, "tanh")
+    shared = str(archive.policy_kwarg("share_features_extractor", True)) != "False"
+    extract(program, "features_extractor" if shared else "pi_features_extractor", inputs)
+    recurrent = program.has("lstm_actor.weight_ih_l0")
+    if recurrent:
+        program.lstm("lstm_actor")
+    features = program.last
+    program.sequence("mlp_extractor.shared_net", function)
+    critic = program.branch(program.last)
+    program.sequence("mlp_extractor.policy_net", function)
+    _head(program, function, features, len(head.spec.low) if head.spec.is_gaussian else 0)
+    if not recurrent:
+        if not shared:
+            extract(critic, "vf_features_extractor", inputs)
+        critic.sequence("mlp_extractor.value_net", function)
+        critic.linear("value_net", "value")
+    return Translation(_algo(archive), head, program, critic.ops)
+
+
+def _head(program: Program, function: str, features: str, size: int) -> None:
+    latent = program.last
+    program.linear("action_net", "mean" if size else PARAMS)
+    if not size:
+        return
+    if program.archive.data.get("use_sde"):
+        gsde_log_std(program, "log_std", gsde_latent(program, "", features, latent, function), size)
+        program.add(Op("concatenate", ("mean", "log_std"), PARAMS))
+    else:
+        program.append_log_std(program.tensor("log_std", 1), size)
+
+
+def _algo(archive: Archive) -> str:
+    if "recurrent" in archive.policy_module:
+        return "RecurrentPPO"
+    if "maskable" in archive.policy_module:
+        return "MaskablePPO"
+    if "clip_range" in archive.data:
+        return "PPO"
+    return "TRPO" if "cg_max_steps" in archive.data else "A2C"

@@ -1,0 +1,214 @@
+"""Run by itself in a process of its own: VecNormalize statistics from a pickle, without building an object of its.
+
+    python -I -S _unpickle.py < vecnormalize.pkl
+
+Standard library only. Every name in the pickle must be in a fixed table, and each stands for an inert
+bag that keeps what the pickle says; no class, no function and not even NumPy's reader is reached. Prints
+one JSON document: `{"parts": {key: {"shape", "mean", "var"}}, "clip", "epsilon"}` or `{"error": text}`.
+"""
+
+import array
+import io
+import json
+import math
+import pickle
+import pickletools
+import sys
+from typing import Any
+
+MEMORY = 512 << 20
+SECONDS = 2
+OPCODES = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+    SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD
+    BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET""".split()  # noqa: SIM905
+)
+
+
+class Bag:
+    """What a pickle says of an object: the arguments and the state."""
+
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: object) -> "Bag":
+        """Both of pickle's ways to make an object come through here."""
+        bag = super().__new__(cls)
+        bag.args, bag.state = args, None
+        return bag
+
+    def __init__(self, *args: object) -> None:
+        """Nothing more."""
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+class Array(Bag):
+    """A NumPy array (`_reconstruct` and its state, or `_frombuffer`)."""
+
+
+class Buffer(Bag):
+    """A NumPy array of protocol 5."""
+
+
+class Scalar(Bag):
+    """A NumPy scalar."""
+
+
+class Dtype(Bag):
+    """A NumPy dtype."""
+
+
+class VecNormalize(Bag):
+    """The wrapper."""
+
+
+class RunningMeanStd(Bag):
+    """Mean, variance and count."""
+
+
+def table() -> dict[tuple[str, str], type]:
+    """What each name in a pickle stands for."""
+    names: dict[tuple[str, str], type] = {
+        ("stable_baselines3.common.vec_env.vec_normalize", "VecNormalize"): VecNormalize,
+        ("stable_baselines3.common.running_mean_std", "RunningMeanStd"): RunningMeanStd,
+        ("numpy", "dtype"): Dtype,
+        ("numpy", "ndarray"): Bag,
+        ("collections", "OrderedDict"): dict,
+    }
+    for core in ("numpy.core", "numpy._core"):
+        names |= {(f"{core}.multiarray", "_reconstruct"): Array, (f"{core}.multiarray", "scalar"): Scalar,
+                  (f"{core}.numeric", "_frombuffer"): Buffer}  # fmt: skip
+    for gym in ("gym", "gymnasium"):
+        for module, name in (("box", "Box"), ("discrete", "Discrete"), ("multi_discrete", "MultiDiscrete"),
+                             ("multi_binary", "MultiBinary"), ("dict", "Dict"), ("tuple", "Tuple")):  # fmt: skip
+            names[f"{gym}.spaces.{module}", name] = Bag
+    for kind in ("float32", "float64", "int8", "int32", "int64", "uint8", "bool_"):
+        names["numpy", kind] = Bag
+    for name in ("__generator_ctor", "__bit_generator_ctor", "__randomstate_ctor"):
+        names["numpy.random._pickle", name] = Bag
+    names |= {("numpy.random._pcg64", "PCG64"): Bag, ("numpy.random._mt19937", "MT19937"): Bag,
+              ("numpy.random.bit_generator", "SeedSequence"): Bag,
+              ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"): Bag}  # fmt: skip
+    return names
+
+
+TABLE = table()
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer
+    """The pickle holds something else."""
+
+
+class Reader(pickle.Unpickler):
+    """Knows the table's names and nothing else."""
+
+    def find_class(self, module: str, name: str) -> type:
+        """The bag of a name."""
+        if (module, name) not in TABLE:
+            raise Refused(f"it names {module[:60]}.{name[:60]}, which no statistics need")
+        return TABLE[module, name]
+
+    def persistent_load(self, pid: object) -> object:
+        """There is nothing outside."""
+        raise Refused("it refers to something outside")
+
+
+def check_opcodes(raw: bytes) -> None:
+    """Let only the opcodes of plain data pass, none of which claims more than the file has."""
+    for opcode, argument, position in pickletools.genops(raw):
+        if opcode.name not in OPCODES:
+            raise Refused(f"it uses the opcode {opcode.name}")
+        if opcode.name == "GLOBAL" and tuple(str(argument).split(" ")) not in TABLE:
+            raise Refused(f"it names {str(argument)[:120]}, which no statistics need")
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and (argument or 0) > (position or 0):
+            raise Refused("it is damaged")
+
+
+def numbers(value: Any) -> tuple[list[int], list[float]]:
+    """Shape and content of an array of floats."""
+    if isinstance(value, Buffer):
+        data, dtype, shape, order = value.args
+        fortran = order == "F"
+    elif isinstance(value, Array):
+        _, shape, dtype, fortran, data = value.state
+    else:
+        raise Refused("its mean or variance is no array")
+    shape = [int(n) for n in shape]
+    content = floats(dtype, data)
+    if len(shape) > 4 or min(shape, default=1) < 0 or math.prod(shape) != len(content):
+        raise Refused("an array claims more numbers than it has")
+    if fortran and len(shape) > 1:
+        raise Refused("an array is in column order")
+    return shape, content
+
+
+def floats(dtype: Any, data: Any) -> list[float]:
+    """The floats in the bytes of an array or scalar."""
+    code = str(dtype.args[0]) if isinstance(dtype, Dtype) else ""
+    kinds = {"f4": "f", "f8": "d", "i4": "i", "i8": "q"}
+    if code not in kinds or not isinstance(data, bytes | bytearray):
+        raise Refused("an array is not of floats")
+    content = array.array(kinds[code], bytes(data))
+    order = dtype.state[1] if isinstance(dtype, Dtype) and isinstance(dtype.state, tuple) else "<"
+    if (order == ">") == (sys.byteorder == "little"):
+        content.byteswap()
+    return [float(x) for x in content]
+
+
+def number(value: Any) -> float:
+    """A number or a NumPy scalar."""
+    if isinstance(value, Scalar):
+        return floats(*value.args[:2])[0]
+    return float(value)
+
+
+def statistics(raw: bytes) -> dict[str, object]:
+    """The document to print."""
+    check_opcodes(raw)
+    bag = Reader(io.BytesIO(raw)).load()
+    if not isinstance(bag, VecNormalize) or not isinstance(bag.state, dict):
+        raise Refused("it is no VecNormalize")
+    state = bag.state
+    records = state.get("obs_rms")
+    records = records if isinstance(records, dict) else {"obs": records}
+    parts = {str(key): part(record) for key, record in records.items()} if state.get("norm_obs", True) else {}
+    return {"parts": parts, "clip": number(state["clip_obs"]), "epsilon": number(state["epsilon"])}
+
+
+def part(record: Any) -> dict[str, object]:
+    """Shape, mean and variance of one observation."""
+    if not isinstance(record, RunningMeanStd) or not isinstance(record.state, dict):
+        raise Refused("it has no running mean and variance")
+    (shape, mean), (other, var) = numbers(record.state["mean"]), numbers(record.state["var"])
+    if shape != other:
+        raise Refused("mean and variance differ in shape")
+    return {"shape": shape, "mean": mean, "var": var}
+
+
+def limit() -> None:
+    """Bound memory and time, and forbid writing files."""
+    import resource  # noqa: PLC0415 - not on every platform
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    """Read standard input, print the document."""
+    try:
+        limit()
+        document = statistics(sys.stdin.buffer.read())
+    except Refused as refusal:
+        document = {"error": str(refusal)}
+    except BaseException as error:
+        document = {"error": f"it cannot be read ({type(error).__name__})"}
+    print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
