@@ -17,7 +17,9 @@ from kd_agent.errors import KDError
 from kd_agent.head import HeadSpec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-"""Bounds of log standard deviations (as in Stable-Baselines3's SAC): a zero std has no KL."""
+"""Bounds of log standard deviations in Stable-Baselines3's SAC; a zero std has no KL."""
+_LARGEST_LOG_STD = 10.0
+"""Bound of everybody's: gSDE's standard deviations pass SAC's, they grow with the root of the layer's width."""
 
 
 _ONE = torch.Size()
@@ -97,7 +99,7 @@ class ActionHead:
     def mean_log_std(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Means and bounded log standard deviations, each `[B, A]`."""
         mean, log_std = params.chunk(2, dim=-1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return mean, log_std.clamp(LOG_STD_MIN, _LARGEST_LOG_STD)
 
     def log_probabilities(self, params: Tensor) -> list[Tensor]:
         """Log-probabilities `[B, n]` of each part of a discrete row, finite however large the logits."""

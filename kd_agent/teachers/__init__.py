@@ -30,8 +30,11 @@ def load_teacher(
     for name in plugins.names("teachers"):
         plugin = plugins.load("teachers", name)
         if plugin.accepts(source):
-            teacher: Teacher = plugin.load(
-                source, env=env, statistics=statistics, allow_missing_statistics=allow_missing_statistics
-            )
+            try:
+                teacher: Teacher = plugin.load(
+                    source, env=env, statistics=statistics, allow_missing_statistics=allow_missing_statistics
+                )
+            except KDError as error:
+                raise KDError(str(error) if source in str(error) else f"{source}: {error}") from None
             return teacher
     raise KDError(f"{source}: not a teacher; expected a Stable-Baselines3 .zip or a student's .safetensors")
