@@ -1,0 +1,133 @@
+"""The C functions that generated code may call, each emitted only where it is used.
+
+No math.h: `kd_decay(x) = exp(-|x|)` carries all of them, to about 1e-7, and is written so that
+compilers turn loops over it into vector code (no branches, clamping by integers, C99 unions).
+"""
+
+import re
+
+FUNCTIONS = {
+    "kd_word": "typedef union { float f; int32_t i; } kd_word;",
+    "kd_clip": """\
+static inline float kd_clip(float x, float low, float high) {
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}""",
+    "kd_decay": """\
+/* exp(-|x|): 2^-k times a Taylor polynomial on [-ln(2)/2, ln(2)/2]; |x| is cut at 87. */
+static inline float kd_decay(float x) {
+    kd_word a, power;
+    float k, r, p;
+    a.f = x;
+    a.i &= INT32_MAX;
+    a.i = a.i < 0x42ae0000 ? a.i : 0x42ae0000;
+    power.i = (int32_t)(a.f * 1.44269504f + 0.5f);
+    k = (float)power.i;
+    r = (k * 0.693359375f - a.f) - k * 2.12194440e-4f;
+    p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    power.i = (127 - power.i) * 8388608;
+    return p * power.f;
+}""",
+    "kd_tanh": """\
+static inline float kd_tanh(float x) {
+    kd_word sign, t;
+    const float e = kd_decay(2.0f * x);
+    sign.f = x;
+    t.f = (1.0f - e) / (1.0f + e);
+    t.i |= sign.i & INT32_MIN;
+    return t.f;
+}""",
+    "kd_sigmoid": """\
+static inline float kd_sigmoid(float x) {
+    return 0.5f * (kd_tanh(0.5f * x) + 1.0f);
+}""",
+    "kd_silu": """\
+static inline float kd_silu(float x) {
+    return x * (0.5f * (kd_tanh(0.5f * x) + 1.0f));
+}""",
+    "kd_relu": """\
+static inline float kd_relu(float x) {
+    return x > 0.0f ? x : 0.0f;
+}""",
+    "kd_leaky_relu": """\
+static inline float kd_leaky_relu(float x) {
+    return x > 0.0f ? x : 0.01f * x;
+}""",
+    "kd_elu": """\
+static inline float kd_elu(float x) {
+    const float positive = x > 0.0f ? x : 0.0f;
+    return positive + (kd_decay(x - positive) - 1.0f);
+}""",
+    "kd_gelu": """\
+/* 0.5 x (1 + erf(x / sqrt 2)), the error function as Abramowitz and Stegun 7.1.26. */
+static inline float kd_gelu(float x) {
+    kd_word sign, a;
+    float t, p;
+    sign.f = x * 0.707106781f;
+    a = sign;
+    a.i &= INT32_MAX;
+    t = 1.0f / (1.0f + 0.3275911f * a.f);
+    p = -1.453152027f + t * 1.061405429f;
+    p = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * p)));
+    a.f = 1.0f - p * kd_decay(a.f * a.f);
+    a.i ^= sign.i & INT32_MIN;
+    return 0.5f * x * (1.0f + a.f);
+}""",
+    "kd_log": """\
+/* Natural logarithm of a positive x: 2^k m with m in [0.7, 1.4], log m = 2 atanh((m - 1) / (m + 1)). */
+static inline float kd_log(float x) {
+    kd_word m;
+    float s, q;
+    int32_t k;
+    m.f = x;
+    k = (m.i + (0x3f800000 - 0x3f3504f3)) / 8388608 - 127;
+    m.i -= k * 8388608;
+    s = (m.f - 1.0f) / (m.f + 1.0f);
+    q = s * s;
+    q = 1.0f + q * (1.0f / 3.0f + q * (1.0f / 5.0f + q * (1.0f / 7.0f + q * (1.0f / 9.0f))));
+    return (float)k * 0.693147181f + 2.0f * s * q;
+}""",
+    "kd_softplus": """\
+static inline float kd_softplus(float x) {
+    return (x > 0.0f ? x : 0.0f) + kd_log(1.0f + kd_decay(x));
+}""",
+    "kd_rough_tanh": """\
+/* tanh to 1e-4, finer than int8 weights: Lambert's continued fraction, cut where it reaches 1. */
+static inline float kd_rough_tanh(float x) {
+    float q;
+    x = kd_clip(x, -4.97f, 4.97f);
+    q = x * x;
+    return x * (135135.0f + q * (17325.0f + q * (378.0f + q)))
+        / (135135.0f + q * (62370.0f + q * (3150.0f + q * 28.0f)));
+}""",
+    "kd_quantise": """\
+/* A whole number within +-32767, rounded to the nearest. */
+static inline int16_t kd_quantise(float x) {
+    return (int16_t)((int32_t)(kd_clip(x, -32767.0f, 32767.0f) + 32768.5f) - 32768);
+}""",
+    "kd_argmax": """\
+static int kd_argmax(const float *x, int first, int count) {
+    int best = 0;
+    for (int i = 1; i < count; i++) {
+        best = x[first + i] > x[first + best] ? i : best;
+    }
+    return best;
+}""",
+}
+
+
+def prelude(text: str) -> str:
+    """The functions that `text` calls and those that they call, in order."""
+    needed: set[str] = set()
+    waiting = [text]
+    while waiting:
+        found = {name for name in re.findall(r"\bkd_\w+", waiting.pop()) if name in FUNCTIONS} - needed
+        needed |= found
+        waiting += [FUNCTIONS[name] for name in found]
+    return "\n\n".join(FUNCTIONS[name] for name in FUNCTIONS if name in needed)

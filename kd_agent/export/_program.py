@@ -1,0 +1,68 @@
+"""What an export needs to know of a graph: shapes, and which operations the greedy action needs.
+
+Letters: `A` acting columns of the row, `P` all of them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kd_agent.graph import PARAMS, Op, PolicyGraph, following
+from kd_agent.head import Array
+
+
+@dataclass(frozen=True)
+class Program:
+    """A graph, analysed.
+
+    Attributes:
+        graph: The graph.
+        shapes: Shape of one observation's array in each register (no batch).
+        acting: Operations that the greedy action, or the memory, depends on.
+        rest: The others, which only `params` needs (log standard deviations).
+        row: The register whose `A` leading columns decide the greedy action.
+    """
+
+    graph: PolicyGraph
+    shapes: Mapping[str, tuple[int, ...]]
+    acting: tuple[Op, ...]
+    rest: tuple[Op, ...]
+    row: str
+
+    def size(self, register: str) -> int:
+        """Numbers in a register."""
+        return math.prod(self.shapes[register])
+
+
+def analyse(graph: PolicyGraph) -> Program:
+    """Shapes by a dry run on zeros, and the acting part by walking backwards."""
+    zeros = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in graph.observations.items()}
+    registers = graph.compile()(zeros | graph.memory(1))
+    shapes = {name: array.shape[1:] for name, array in registers.items()}
+    row = _row(graph, shapes)
+    needed = {row, *map(following, graph.states)}
+    acting: list[Op] = []
+    for op in reversed(graph.ops):
+        if op.output in needed:
+            acting.insert(0, op)
+            needed |= set(op.inputs)
+    rest = tuple(op for op in graph.ops if op.output not in needed)
+    return Program(graph, shapes, tuple(acting), rest, row)
+
+
+def _row(graph: PolicyGraph, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    last = next(op for op in graph.ops if op.output == PARAMS)
+    joins = graph.head.is_gaussian and last.kind in ("append", "concatenate")
+    return last.inputs[0] if joins and shapes[last.inputs[0]] == (graph.head.num_acting,) else PARAMS
+
+
+def transposed(weight: Array) -> Array:
+    """`weight [out, ...]` as `[..., out]`, contiguous: neighbouring outputs lie side by side."""
+    return np.ascontiguousarray(np.moveaxis(weight, 0, -1))
+
+
+def plain(text: object, limit: int = 60) -> str:
+    """Text from a file that is safe inside a comment or a literal of any language."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in " _.:-/") else "_" for c in str(text))[:limit]

@@ -1,0 +1,185 @@
+"""Text and data of a program under construction, in the common subset of C99 and JavaScript.
+
+Every name in the text is generated: `r0`, `r1`, ... are working arrays, `k0`, `k1`, ... constants;
+nothing of a file's strings reaches it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kd_agent.export._program import Program, transposed
+from kd_agent.graph import PARAMS, Op, following
+from kd_agent.head import Array
+
+Lines = list[str]
+
+
+def indented(lines: Sequence[str]) -> Lines:
+    """One level deeper."""
+    return ["    " + line for line in lines]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a register lies: an array and the index of its first number."""
+
+    array: str
+    offset: int = 0
+
+    def at(self, index: str | int) -> str:
+        """The text of one element."""
+        inner = f"{self.offset} + {index}" if self.offset and index != 0 else f"{self.offset or index}"
+        return f"{self.array}[{inner}]"
+
+
+@dataclass(frozen=True)
+class Language:
+    """What differs between the languages.
+
+    Attributes:
+        index: What declares a loop's index.
+        whole: What declares a constant whole number.
+        number: What declares a constant float.
+        suffix: Suffix of a literal.
+    """
+
+    index: str
+    whole: str
+    number: str
+    suffix: str
+
+    def literal(self, value: float) -> str:
+        """A float32 constant, exactly."""
+        text = f"{np.float32(value):.9g}"
+        return (text if "." in text or "e" in text else f"{text}.0") + self.suffix
+
+    def loop(self, name: str, stop: int, *body: str, start: int = 0, step: int = 1) -> Lines:
+        """A counting loop."""
+        move = f"{name}++" if step == 1 else f"{name} += {step}"
+        head = f"for ({self.index} {name} = {start}; {name} < {stop}; {move}) {{"
+        return [head, *indented(body), "}"]
+
+
+@dataclass
+class Source:
+    """Text and data under construction.
+
+    Attributes:
+        language: The language.
+        program: The graph.
+        writers: How each kind of operation is written.
+        constants: Arrays the text refers to, by generated name.
+        buffers: Length of each working array, by generated name.
+        places: Where each register lies.
+        multiply_adds: Multiplications of weights per run.
+        widest: Length of the working array of whole numbers (int8 only).
+    """
+
+    language: Language
+    program: Program
+    writers: Mapping[str, Callable[[Any, Op], Lines]]
+    constants: dict[str, Array] = field(default_factory=dict)
+    buffers: dict[str, int] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    multiply_adds: int = 0
+    widest: int = 0
+
+    def __post_init__(self) -> None:
+        graph = self.program.graph
+        for array, names in (("obs", list(graph.observations)), ("state", sorted(graph.states))):
+            offset = 0
+            for name in names:
+                self.places[name] = Place(array, offset)
+                offset += self.program.size(name)
+        ops = [*self.program.acting, *self.program.rest]
+        self._uses = Counter(name for op in ops for name in op.inputs)
+        self._uses.update([self.program.row, PARAMS, *map(following, graph.states)])
+
+    def body(self) -> Lines:
+        """The text that reads `obs` (and `state`), and writes `out` (and `state`).
+
+        Where only `params` needs some operations, they are skipped unless `all`.
+        """
+        program, graph, out = self.program, self.program.graph, Place("out")
+        lines = self.statements(program.acting)
+        rest = self.statements(program.rest)
+        complete = rest + self.copy(out, self.places[PARAMS], graph.head.num_params)
+        if program.rest:
+            acting = self.copy(out, self.places[program.row], graph.head.num_acting)
+            complete = ["if (all) {", *indented(complete), "} else {", *indented(acting), "}"]
+        lines += complete
+        for name in sorted(graph.states):
+            lines += self.copy(self.places[name], self.places[following(name)], program.size(name))
+        return lines
+
+    def statements(self, ops: Sequence[Op]) -> Lines:
+        """The text of some operations, in order."""
+        return [line for op in ops for line in self.writers[op.kind](self, op)]
+
+    def constant(self, values: Array) -> str:
+        """Name of a constant array."""
+        name = f"k{len(self.constants)}"
+        self.constants[name] = np.ascontiguousarray(values).reshape(-1)
+        return name
+
+    def value(self, values: Array, shape: tuple[int, ...], index: str = "i") -> str:
+        """Text of element `index` of a constant; a literal where all are equal."""
+        flat = np.broadcast_to(values, shape).reshape(-1)
+        if (flat == flat[0]).all():
+            return self.language.literal(flat[0])
+        return f"{self.constant(np.asarray(flat, np.float32))}[{index}]"
+
+    def buffer(self, size: int) -> Place:
+        """A new working array."""
+        name = f"r{len(self.buffers)}"
+        self.buffers[name] = size
+        return Place(name)
+
+    def output(self, op: Op) -> Place:
+        """A new working array for what an operation writes."""
+        place = self.buffer(self.program.size(op.output))
+        self.places[op.output] = place
+        return place
+
+    def elementwise(self, op: Op, text: Callable[[str], str]) -> Lines:
+        """A loop of one expression, in place where nobody else reads the input."""
+        source = self.places[op.inputs[0]]
+        alone = self._uses[op.inputs[0]] == 1 and source.array in self.buffers
+        target = source if alone else self.output(op)
+        self.places[op.output] = target
+        size = self.program.size(op.output)
+        return self.language.loop("i", size, f"{target.at('i')} = {text(source.at('i'))};")
+
+    def alias(self, op: Op, offset: int = 0) -> Lines:
+        """The output is (a part of) the input, unmoved."""
+        source = self.places[op.inputs[0]]
+        self.places[op.output] = Place(source.array, source.offset + offset)
+        self._uses[op.output] += self._uses[op.inputs[0]] - 1
+        return []
+
+    def copy(self, target: Place, source: Place, size: int) -> Lines:
+        """A copying loop."""
+        return self.language.loop("i", size, f"{target.at('i')} = {source.at('i')};")
+
+    def dense(self, target: Place, source: Place, weight: Array, bias: Array | None) -> Lines:
+        """`target = weight [m, n] source + bias`, or `target += weight source` without a bias.
+
+        Four inputs at a time, outputs side by side: compilers turn the inner loop into vector code.
+        """
+        m, n = weight.shape
+        self.multiply_adds += m * n
+        w, loop = self.constant(transposed(weight)), self.language.loop
+        lines = [] if bias is None else loop("j", m, f"{target.at('j')} = {self.constant(bias)}[j];")
+        whole = n - n % 4
+        if whole:
+            parts = [f"{source.at(f'i + {k}')} * {w}[(i + {k}) * {m} + j]" for k in range(4)]
+            total = f"({parts[0]} + {parts[1]}) + ({parts[2]} + {parts[3]})"
+            lines += loop("i", whole, *loop("j", m, f"{target.at('j')} += {total};"), step=4)
+        if n % 4:
+            single = f"{target.at('j')} += {source.at('i')} * {w}[i * {m} + j];"
+            lines += loop("i", n, *loop("j", m, single), start=whole)
+        return lines

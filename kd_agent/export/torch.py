@@ -1,0 +1,52 @@
+"""torch: a `torch.export` program (`.pt2`), which runs without kd_agent.
+
+    program = torch.export.load("policy.pt2").module()
+    params, action = program(observations)
+
+Inside Python, `policy.to_torch()` is the same as an `nn.Module`.
+"""
+
+import io
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kd_agent.errors import KDError
+from kd_agent.export._loops import WRITERS
+from kd_agent.files import write_atomically
+from kd_agent.graph import OBSERVATION, PolicyGraph
+
+OPS = frozenset(WRITERS)
+
+
+def write(graph: PolicyGraph, path: Path) -> list[Path]:
+    """Write the program; its input is a tensor `[B, *O]`, or a dict of such by key.
+
+    Args:
+        graph: The policy.
+        path: The file.
+
+    Raises:
+        KDError: The policy has a memory.
+    """
+    import torch
+
+    if graph.states:
+        raise KDError("a torch program has no memory; use to_torch() and its step(), or the formats onnx, c, javascript")
+    module = import_module("kd_agent.torch_graph").WithAction(graph).eval()
+    batch = torch.export.Dim("batch", min=1)
+    example: dict[str, Any] = {
+        key: torch.zeros((2, *spec.shape), dtype=getattr(torch, "float32" if spec.dtype == "float64" else spec.dtype))
+        for key, spec in graph.observations.items()
+    }
+    shapes: dict[str, Any] = {key: {0: batch} for key in example}
+    alone = list(example) == [OBSERVATION]
+    program = torch.export.export(
+        module,
+        (example[OBSERVATION] if alone else example,),
+        dynamic_shapes=(shapes[OBSERVATION] if alone else shapes,),
+    )
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write_atomically(path, buffer.getvalue())
+    return [path]
