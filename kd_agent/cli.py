@@ -44,9 +44,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         return _fail(error)
     except KeyboardInterrupt as stop:
         code = int(stop.args[0]) if stop.args else 130
-        out = getattr(config, "out", None)
-        hint = f"; go on with: --resume --out {out}" if out else ""
-        print(f"\nstopped; finished rounds are kept{hint}", file=sys.stderr)
+        print(f"\nstopped{_way_on(config)}", file=sys.stderr)
         return code
     except OSError as error:
         print(f"kd-agent: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
@@ -76,7 +74,12 @@ def _evaluate(config: EvaluateConfig) -> int:
     _say(config, f"evaluating {config.student}")
     from kd_agent.judge import evaluate_file
 
-    print(json.dumps(evaluate_file(config), indent=1))
+    if config.out and not Path(config.out).absolute().parent.is_dir():
+        raise KDError(f"{config.out}: its folder does not exist")
+    text = json.dumps(evaluate_file(config), indent=1)
+    print(text)
+    if config.out:
+        Path(config.out).write_text(text + "\n")
     if config.render:
         policy = Path(config.student)
         _render(policy, config.env, config.env_kwargs, policy.parent)
@@ -179,6 +182,13 @@ def _say(config: Any, text: str) -> None:
 def _fail(error: KDError) -> int:
     print(f"kd-agent: error: {error}", file=sys.stderr)
     return 2
+
+
+def _way_on(config: Any) -> str:
+    """How to go on after a stop: a run folder begun is resumed, anything else starts again."""
+    if isinstance(config, DistillConfig) and (Path(str(config.out)) / "config.yaml").is_file():
+        return f"; finished rounds are kept; go on with: --resume --out {config.out}"
+    return "; nothing to go on with yet, start it again"
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

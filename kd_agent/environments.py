@@ -107,7 +107,9 @@ def resolve_id(env_id: str) -> str:
 def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:
     """One environment; KDError where it cannot be made."""
     try:
-        rendering = {"render_mode": render_mode} if render_mode else {}  # not every environment knows the word
+        rendering: dict[str, Any] = (
+            {"render_mode": render_mode} if render_mode else {}
+        )  # not every environment knows the word
         return gym.make(env_id, **rendering, **env_kwargs)
     except TypeError as error:
         raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None

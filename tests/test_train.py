@@ -9,7 +9,7 @@ import torch
 from samples import PROBES
 from stable_baselines3 import PPO
 
-from kd_agent import KDError, load_teacher
+from kd_agent import KDError, evaluate, load_teacher
 from kd_agent.config import RunConfig, resolve
 from kd_agent.normalizer import Normalizer
 from kd_agent.progress import Reporter
@@ -89,6 +89,31 @@ def test_a_normalised_teacher_without_its_statistics_is_refused(tmp_path: Path) 
 def test_training_stops_once_the_target_is_held(tmp_path: Path) -> None:
     path = train(tmp_path, total_steps=100_000, target_return=-1.0)
     assert PPO.load(path).num_timesteps <= 64 * 3
+
+
+def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path: Path, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("kd_agent.train.evaluate", once(evaluate))
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, normalize=True)
+    assert list(tmp_path.glob("*/teacher.zip")) == []
+    path, other = train(tmp_path, normalize=True), train(tmp_path / "uninterrupted", normalize=True)
+    batch = {"obs": np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)}
+    assert torch.equal(load_teacher(str(path))(batch).params, load_teacher(str(other))(batch).params)
+    assert [p.name for p in path.parent.glob("unfinished*")] == []
+
+
+def once(function: Any) -> Any:
+    """The function, interrupted by Ctrl-C when it is called again."""
+    calls: list[Any] = []
+
+    def call(*arguments: Any, **settings: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return function(*arguments, **settings)
+
+    return call
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
