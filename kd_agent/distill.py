@@ -24,6 +24,7 @@ from kd_agent.policy import Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, aggregate, collect
 from kd_agent.session import Session, provenance, remember, timed
+from kd_agent.sizing import budget, default_hidden
 from kd_agent.teachers import load_teacher
 from kd_agent.train import trained_teacher
 
@@ -135,8 +136,12 @@ def build_student(config: DistillConfig, teacher: Teacher, rollout: Rollout) -> 
         key: ObservationSpec(spec.shape, rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()
     }
     normalizers = {key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape)) for key, spec in specs.items()}
+    inputs = sum(int(np.prod(spec.shape)) for spec in specs.values())
+    hidden = config.hidden
+    if hidden is None:
+        hidden = default_hidden(inputs, teacher.head.spec.num_acting, budget(teacher))
     student: Student = plugins.load("students", config.student).build(
-        specs, teacher.head, normalizers, hidden=config.hidden, activation=config.activation,
+        specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
         dropout=config.dropout, seed=config.seed,
     )  # fmt: skip
     return student.to(config.device)

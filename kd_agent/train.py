@@ -49,7 +49,11 @@ def trained_teacher(config: RunConfig, reporter: Reporter, root: Path = Path("ru
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KDError(f"{folder}: cannot be written ({error.strerror})") from None
-    train(config, path, reporter)
+    unfinished = path.with_name("unfinished.zip")
+    train(config, unfinished, reporter)
+    for suffix in (".npz", ".zip"):  # the zip last: it says that the training was finished
+        if unfinished.with_suffix(suffix).is_file():
+            os.replace(unfinished.with_suffix(suffix), path.with_suffix(suffix))
     return path
 
 
@@ -63,7 +67,7 @@ def train(config: RunConfig, path: Path, reporter: Reporter) -> None:
         model.learn(settings.total_steps, callback=keeper, tb_log_name="ppo")
         keeper.check()
     env.close()
-    reporter.say(f"teacher: {path}, IQM {keeper.best:.1f} after {model.num_timesteps:,} steps")
+    reporter.say(f"teacher: {path.with_name('teacher.zip')}, IQM {keeper.best:.1f} after {model.num_timesteps:,} steps")
 
 
 class _Keeper(BaseCallback):
@@ -76,9 +80,16 @@ class _Keeper(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.num_timesteps % 1024 < self.training_env.num_envs:
-            recent = [episode["r"] for episode in self.model.ep_info_buffer or ()]
-            self.advance(self.num_timesteps, return_=float(np.mean(recent or [np.nan])), evaluated=self.last)
+            self.show()
         return self.held < 2
+
+    def show(self, evaluating: int = 0) -> None:
+        """Report the steps taken, the mean return, and how far an evaluation is."""
+        recent = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+        figures = {"mean_return": float(np.mean(recent))} if recent else {}
+        if evaluating:
+            figures["evaluating_episode"] = evaluating
+        self.advance(self.num_timesteps, **figures, evaluated=self.last)
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps - self.checked >= self.config.training.eval_every:
@@ -92,7 +103,8 @@ class _Keeper(BaseCallback):
         settings = self.config.training
         seeds = range(_EVALUATION_SEED, _EVALUATION_SEED + settings.eval_episodes)
         player = _Normalised(self.model, self.training_env)
-        returns = evaluate(player, self.config.env, seeds=seeds, env_kwargs=self.config.env_kwargs).returns
+        returns = evaluate(player, self.config.env, seeds=seeds, env_kwargs=self.config.env_kwargs,
+                           advance=lambda done, **_: self.show(done)).returns  # fmt: skip
         self.last = float(iqm(returns))
         self.logger.record("eval/iqm", self.last)
         if self.last > self.best:
