@@ -14,6 +14,7 @@ from kd_agent.errors import KDError
 if TYPE_CHECKING:
     from kd_agent.distill import distill
     from kd_agent.evaluate import evaluate
+    from kd_agent.export import export
     from kd_agent.runtime import Policy, load_policy
     from kd_agent.teachers import load_teacher
 
@@ -25,9 +26,10 @@ _HOMES = {
     "load_teacher": "kd_agent.teachers",
     "distill": "kd_agent.distill",
     "evaluate": "kd_agent.evaluate",
+    "export": "kd_agent.export",
 }
 
-__all__ = ["KDError", "Policy", "distill", "evaluate", "load_policy", "load_teacher"]
+__all__ = ["KDError", "Policy", "distill", "evaluate", "export", "load_policy", "load_teacher"]
 
 
 class _Package(ModuleType):

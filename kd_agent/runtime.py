@@ -9,17 +9,19 @@ Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of 
 import math
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from kd_agent import graph_file
-from kd_agent.errors import KDError
+from kd_agent import graph_file, single
+from kd_agent.errors import KDError, unknown
 from kd_agent.graph import OBSERVATION, PARAMS, ObservationSpec, PolicyGraph
 from kd_agent.head import Array
 
 Observation = Any
 """An array-like `[*O]` or `[B, *O]`, or a mapping of such for Dict observations."""
+BACKENDS = ("numpy", "native", "auto")
 
 
 class Policy:
@@ -28,12 +30,16 @@ class Policy:
     Attributes:
         graph: The program it runs.
         rng: The generator behind `predict(deterministic=False)`.
+        backend: What runs it, "numpy" or "native".
     """
+
+    backend = "numpy"
 
     def __init__(self, graph: PolicyGraph, seed: int | None = None) -> None:
         self.graph = graph
         self.rng = np.random.default_rng(seed)
         self._run = graph.compile()
+        self._fast = single.compile_act(graph)
         self._scalar = graph.head.kind == "categorical"
 
     @property
@@ -72,20 +78,28 @@ class Policy:
         Raises:
             KDError: The observation or the state has another shape, or the observation is NaN or infinite.
         """
-        batch, single = self._batch(observation)
-        params, state = self.step_batch(batch, state, episode_start)
         head = self.graph.head
+        if deterministic and self._fast and type(observation) is np.ndarray:
+            action = self._fast(observation)
+            if action is not None:
+                return (np.dtype(head.dtype).type(action) if self._scalar else action), None
+        batch, alone = self._batch(observation)
+        params, state = self.step_batch(batch, state, episode_start)
         actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
-        return (actions[0] if single else actions), state
+        return (actions[0] if alone else actions), state
 
     def act(self, observation: Observation) -> Any:
         """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
         if self.recurrent:
             raise KDError("this policy has a memory, which act() would forget; use predict() and pass its state on")
-        batch, single = self._batch(observation)
-        if not single:
+        if self._fast and type(observation) is np.ndarray:
+            action = self._fast(observation)
+            if action is not None:
+                return action
+        batch, alone = self._batch(observation)
+        if not alone:
             raise KDError("act() takes one observation; use predict() for a batch")
-        action = self.graph.head.greedy(self._run(batch)[PARAMS])[0]
+        action = self.greedy_batch(batch)[0]
         return int(action) if self._scalar else action
 
     def params(self, observation: Observation) -> Array:
@@ -95,6 +109,10 @@ class Policy:
     def probabilities(self, observation: Observation) -> Array:
         """Action probabilities, laid out as `params`; KDError for continuous actions."""
         return self.graph.head.probabilities(self.params(observation))
+
+    def to_torch(self) -> Any:
+        """The policy as a `torch.nn.Module` with `forward(obs) -> params` and `act(obs)`, to embed or fine-tune."""
+        return import_module("kd_agent.torch_graph").TorchPolicy(self.graph)
 
     def params_batch(self, observations: Mapping[str, Array]) -> Array:
         """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source."""
@@ -133,8 +151,7 @@ class Policy:
             raise KDError(f"the observation must be a mapping with the keys {', '.join(specs)}")
         checked = {key: check_array(value, specs[key], key) for key, value in parts.items()}
         ranks = {key: array.ndim == len(specs[key].shape) for key, array in checked.items()}
-        single = all(ranks.values())
-        if single:
+        if all(ranks.values()):
             return {key: array[None] for key, array in checked.items()}, True
         if any(ranks.values()) or len({len(array) for array in checked.values()}) > 1:
             raise KDError("the observation's parts have different batch sizes")
@@ -158,14 +175,31 @@ def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> A
     return numeric
 
 
-def load_policy(path: str | os.PathLike[str], *, seed: int | None = None) -> Policy:
+def load_policy(
+    path: str | os.PathLike[str], *, seed: int | None = None, backend: str = "numpy"
+) -> Policy:  # fmt: skip
     """Load a saved student.
 
     Args:
         path: A `student.safetensors` written by kd_agent.
         seed: Seed of the samples drawn by `predict(deterministic=False)`.
+        backend: "numpy", which needs nothing else; "native", which compiles the policy once, with the
+            system's C compiler, and keeps the library in the user's cache folder; "auto", native where
+            that is possible, else NumPy (`policy.backend` says which).
 
     Raises:
-        KDError: The file is missing, damaged, of a newer format, or not a policy.
+        KDError: The file is missing, damaged, of a newer format, or not a policy; or `backend` is
+            "native" and there is no compiler.
     """
-    return Policy(graph_file.read(path), seed)
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    graph = graph_file.read(path)
+    if backend == "numpy":
+        return Policy(graph, seed)
+    try:
+        policy: Policy = import_module("kd_agent.native").NativePolicy(graph, seed)
+    except KDError:
+        if backend == "native":
+            raise
+        return Policy(graph, seed)
+    return policy

@@ -57,9 +57,17 @@ def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", prefix):
         raise KDError(f"prefix {prefix!r} is not the beginning of a C identifier")
+    if any(abs(start) >= 1 << 30 for start in graph.head.start):
+        raise KDError(f"actions from {max(graph.head.start, key=abs)} on are too large for a C int")
     program = analyse(graph)
     source = Source(LANGUAGE, program, {**WRITERS, **quantised(graph)} if int8 else WRITERS)
     return _header(program, prefix), _source(source, header, prefix)
+
+
+def stack_bytes(graph: PolicyGraph) -> int:
+    """Bytes of working memory that the code needs at most."""
+    program = analyse(graph)
+    return 4 * sum(program.size(register) for register in program.shapes)
 
 
 def _signatures(graph: PolicyGraph, prefix: str) -> tuple[str, str]:

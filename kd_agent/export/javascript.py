@@ -83,7 +83,10 @@ def _sizes(program: Program) -> Lines:
     lines = [f"export const obsSize = {sum(program.size(key) for key in graph.observations)};"]
     if graph.states:
         size = sum(program.size(key) for key in graph.states)
-        lines += ["// The memory at the start of an episode.", f"export const newState = () => new Float32Array({size});"]
+        lines += [
+            "// The memory at the start of an episode.",
+            f"export const newState = () => new Float32Array({size});",
+        ]
     return lines
 
 

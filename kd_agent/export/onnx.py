@@ -41,7 +41,8 @@ def build(graph: PolicyGraph, opset: int | None = None) -> Any:
 
     program = analyse(graph)
     nodes = _Nodes(program)
-    inputs = [nodes.observation(key) for key in graph.observations] + [nodes.state(name) for name in sorted(graph.states)]
+    inputs = [nodes.observation(key) for key in graph.observations]
+    inputs += [nodes.state(name) for name in sorted(graph.states)]
     for op in graph.ops:
         nodes.registers[op.output] = _WRITERS[op.kind](nodes, op)
     outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (graph.head.num_params,))]
@@ -145,11 +146,11 @@ def _action(n: _Nodes, head: HeadSpec) -> str:
     """The greedy action `[B, *A]`."""
     row = n.registers[n.program.row]
     if head.kind == "categorical":
-        return n.add("Cast", _best(n, row, 0, *head.start, keepdims=0), to=_type(head.dtype))
+        return n.add("Cast", _best(n, row, head.start[0], keepdims=0), to=_type(head.dtype))
     if head.kind == "multi_categorical":
         bounds = np.cumsum([0, *head.nvec]).tolist()
         parts = [
-            _best(n, n.columns(row, bounds[i], bounds[i + 1]), i, start, keepdims=1) for i, start in enumerate(head.start)
+            _best(n, n.columns(row, bounds[i], bounds[i + 1]), start, keepdims=1) for i, start in enumerate(head.start)
         ]
         flat = n.add("Concat", *parts, axis=-1)
     elif head.kind == "bernoulli":
@@ -159,7 +160,7 @@ def _action(n: _Nodes, head: HeadSpec) -> str:
     return n.add("Reshape", n.add("Cast", flat, to=_type(head.dtype)), n.whole(-1, *head.shape))
 
 
-def _best(n: _Nodes, logits: str, part: int, start: int, keepdims: int) -> str:
+def _best(n: _Nodes, logits: str, start: int, keepdims: int) -> str:
     return n.add("Add", n.add("ArgMax", logits, axis=-1, keepdims=keepdims), n.constant(start, "int64"))
 
 

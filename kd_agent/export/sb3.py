@@ -7,8 +7,8 @@ layers stay as they are and the statistics go to `vecnormalize.pkl` beside the z
 but useless to whoever forgets that file.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.files import write_atomically
-from kd_agent.graph import PARAMS, Op, PolicyGraph
+from kd_agent.graph import OBSERVATION, PARAMS, Op, PolicyGraph
 from kd_agent.head import Array, HeadSpec
 
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
@@ -70,36 +70,40 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
 def _layers(graph: PolicyGraph) -> _Layers:
     """Read an MLP off its program; KDError where it is none."""
     by_output = {op.output: op for op in graph.ops}
-    last, log_std = by_output[PARAMS], None
-    if last.kind == "append":
-        log_std, last = last.tensors["value"], by_output.get(last.inputs[0], last)
-    chain, functions = [], []
-    while last is not None and last.kind in ("linear", "activation"):
-        (chain if last.kind == "linear" else functions).insert(0, last)
-        following, last = last, by_output.get(last.inputs[0])  # type: ignore[assignment]
-        _require(last is None or {last.kind, following.kind} != {"activation"}, "two activations in a row")
-    inputs = _inputs(graph, by_output, chain[0].inputs[0] if chain else PARAMS)
+    register, log_std = PARAMS, None
+    if by_output[register].kind == "append":
+        log_std, register = by_output[register].tensors["value"], by_output[register].inputs[0]
+    linears: list[Op] = []
+    functions: list[Op] = []
+    while register in by_output and by_output[register].kind in ("linear", "activation"):
+        wanted = "linear" if len(linears) == len(functions) else "activation"
+        _require(by_output[register].kind == wanted, "its layers and activations do not alternate")
+        (linears if wanted == "linear" else functions).insert(0, by_output[register])
+        register = by_output[register].inputs[0]
+    keys, statistics, passed = _inputs(graph, by_output, register)
     names = {op.attributes["function"] for op in functions}
-    _require(len(chain) >= 1 and len(functions) == len(chain) - 1 and len(names) <= 1, "it is not a plain MLP")
-    _require(len(chain) + len(functions) + len(inputs[2]) + (log_std is not None) == len(graph.ops), "it is not a chain")
-    return _Layers(inputs[0], inputs[1], chain, next(iter(names), "tanh"), log_std)
+    _require(len(functions) == len(linears) - 1 and len(names) <= 1, "it is not a plain MLP")
+    _require(len(linears) + len(functions) + passed + (log_std is not None) == len(graph.ops), "it is not a chain")
+    return _Layers(keys, statistics, linears, next(iter(names), "tanh"), log_std)
 
 
-def _inputs(graph: PolicyGraph, by_output: dict[str, Op], register: str) -> tuple[list[str], dict[str, Op], list[Op]]:
-    """Keys side by side below `register`, the normalise operation of each, and all operations passed."""
-    joined = by_output.get(register)
-    starts = list(joined.inputs) if joined and joined.kind == "concatenate" else [register]
-    keys, statistics, passed = [], {}, [joined] if joined and joined.kind == "concatenate" else []
-    for name in starts:
+def _inputs(graph: PolicyGraph, by_output: dict[str, Op], register: str) -> tuple[list[str], dict[str, Op], int]:
+    """Keys side by side below `register`, the normalise operation of each, and the number of operations passed."""
+    keys: list[str] = []
+    statistics: dict[str, Op] = {}
+    joined = register in by_output and by_output[register].kind == "concatenate"
+    passed = int(joined)
+    for start in by_output[register].inputs if joined else (register,):
+        name, normaliser = start, None
         while name in by_output:
             op = by_output[name]
             _require(op.kind in ("normalise", "flatten"), f"the operation {op.kind!r} comes before the first layer")
-            passed.append(op)
-            name = op.inputs[0]  # noqa: PLW2901
-            if op.kind == "normalise":
-                statistics[name] = op
+            _require(op.kind == "flatten" or normaliser is None, "it normalises twice")
+            normaliser = op if op.kind == "normalise" else normaliser
+            name, passed = op.inputs[0], passed + 1
         keys.append(name)
-    _require(sorted(keys) == sorted(graph.observations), "it reads an observation not once")
+        statistics |= {name: normaliser} if normaliser else {}
+    _require(sorted(keys) == sorted(graph.observations), "it does not read each observation once")
     return keys, statistics, passed
 
 
@@ -115,7 +119,7 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
 
     observation_space, action_space = _spaces(graph, layers, env)
     hidden = [len(op.tensors["bias"]) for op in layers.linears[:-1]]
-    policy = "MultiInputPolicy" if len(layers.keys) > 1 or layers.keys != ["obs"] else "MlpPolicy"
+    policy = "MlpPolicy" if layers.keys == [OBSERVATION] else "MultiInputPolicy"
     model = PPO(
         policy,
         env=None,  # type: ignore[arg-type]
@@ -136,19 +140,17 @@ def _spaces(graph: PolicyGraph, layers: _Layers, env: str) -> tuple[Any, Any]:
     """The environment's spaces where it is registered (no module is imported for it), else boxes without bounds."""
     import gymnasium as gym
 
-    import kd_envs  # noqa: F401
-
+    import_module("kd_envs")
     if env in gym.registry:
         made = gym.make(env)
         spaces = made.observation_space, made.action_space
         made.close()
     else:
-        boxes = OrderedDict(
-            (key, gym.spaces.Box(-np.inf, np.inf, graph.observations[key].shape, np.float32)) for key in layers.keys
-        )
-        observation: Any = boxes["obs"] if list(boxes) == ["obs"] else gym.spaces.Dict(boxes)
-        spaces = observation, _action_space(graph.head)
-    keys = list(spaces[0].spaces) if isinstance(spaces[0], gym.spaces.Dict) else ["obs"]
+        shapes = [graph.observations[key].shape for key in layers.keys]
+        boxes: list[Any] = [gym.spaces.Box(-np.inf, np.inf, shape, np.float32) for shape in shapes]
+        named = list(zip(layers.keys, boxes, strict=True))
+        spaces = (boxes[0] if layers.keys == [OBSERVATION] else gym.spaces.Dict(named)), _action_space(graph.head)
+    keys = list(spaces[0].spaces) if isinstance(spaces[0], gym.spaces.Dict) else [OBSERVATION]
     _require(keys == layers.keys, f"its first layer reads {layers.keys}, the environment gives {keys}")
     return spaces
 
@@ -187,31 +189,25 @@ def _fill(policy: Any, layers: _Layers, *, fold: bool) -> None:
 
 def _folded(first: Op, layers: _Layers) -> tuple[Array, Array]:
     """The first layer on raw observations: `W ((x - mean) scale) + b = (W scale) x + (b - W scale mean)`."""
-    weight, columns = np.asarray(first.tensors["weight"], np.float64), 0
-    mean, scale = np.zeros(weight.shape[1]), np.ones(weight.shape[1])
-    for key in layers.keys:
-        op = layers.statistics.get(key)
-        size = weight.shape[1] - columns if op is None and key == layers.keys[-1] else _width(op)
-        if op is not None:
-            mean[columns : columns + size] = op.tensors["mean"].reshape(-1)
-            scale[columns : columns + size] = op.tensors["scale"].reshape(-1)
-        columns += size
+    weight, bias = first.tensors["weight"], first.tensors["bias"]
+    if not layers.statistics:
+        return weight, bias
+    _require(set(layers.statistics) == set(layers.keys), "only some of its observations are normalised")
+    mean, scale = (
+        np.concatenate([np.ravel(layers.statistics[key].tensors[role]) for key in layers.keys]).astype(np.float64)
+        for role in ("mean", "scale")
+    )
+    _require(len(mean) == weight.shape[1], "its statistics are not one a feature")
     if np.abs(mean * scale).max() > _FOLDABLE:
         raise KDError("a feature's mean is over 1000 standard deviations: folding would lose digits; use vecnormalize")
     folded = weight * scale
-    return folded.astype(np.float32), (first.tensors["bias"] - folded @ mean).astype(np.float32)
-
-
-def _width(op: Op | None) -> int:
-    _require(op is not None, "some observations are normalised and some are not")
-    return int(op.tensors["mean"].size) if op else 0
+    return folded.astype(np.float32), (bias - folded @ mean).astype(np.float32)
 
 
 def _write_statistics(model: Any, layers: _Layers, path: Path) -> Path:
     """`vecnormalize.pkl`, by VecNormalize's own `save`."""
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
     import gymnasium as gym
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     class Spaces(gym.Env[Any, Any]):
         """An environment that has spaces and nothing else."""
@@ -220,7 +216,8 @@ def _write_statistics(model: Any, layers: _Layers, path: Path) -> Path:
 
     clips = {float(op.attributes["clip"]) for op in layers.statistics.values()}
     _require(len(clips) == 1 and set(layers.statistics) == set(layers.keys), "its observations are clipped differently")
-    normalize = VecNormalize(DummyVecEnv([Spaces]), training=False, norm_reward=False, clip_obs=clips.pop(), epsilon=0.0)
+    settings: dict[str, Any] = {"training": False, "norm_reward": False, "clip_obs": clips.pop(), "epsilon": 0.0}
+    normalize = VecNormalize(DummyVecEnv([Spaces]), **settings)
     for key, op in layers.statistics.items():
         rms: Any = normalize.obs_rms[key] if isinstance(normalize.obs_rms, dict) else normalize.obs_rms
         rms.mean, rms.count = np.asarray(op.tensors["mean"], np.float64), 1e6

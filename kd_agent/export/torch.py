@@ -32,7 +32,7 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     import torch
 
     if graph.states:
-        raise KDError("a torch program has no memory; use to_torch() and its step(), or the formats onnx, c, javascript")
+        raise KDError("a torch program has no memory; use to_torch() and its step(), or onnx, c, javascript")
     module = import_module("kd_agent.torch_graph").WithAction(graph).eval()
     batch = torch.export.Dim("batch", min=1)
     example: dict[str, Any] = {

@@ -1,0 +1,124 @@
+"""Generated C, compiled once and kept: a folder of the user's own, one library per content.
+
+    $XDG_CACHE_HOME/kd_agent/<sha256>.so      (default ~/.cache)
+
+Only text that kd_agent generated from a checked graph is compiled. The compiler is started without a
+shell, in a fresh folder; the library appears under its name whole or not at all.
+"""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from kd_agent.errors import KDError
+
+_COMPILERS = ("cc", "gcc", "clang")
+_FLAGS = ("-std=gnu99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fvisibility=hidden")
+_TIMEOUT = 120
+
+
+def library(sources: Mapping[str, str], main: str) -> Path:
+    """The compiled library of some C files: the one kept from earlier, or a new one.
+
+    Args:
+        sources: Text by file name.
+        main: The file to compile; it includes the others.
+
+    Raises:
+        KDError: There is no compiler, it fails, or the cache folder is not safely the user's own.
+    """
+    folder = cache_folder()
+    path = folder / f"{_key(sources)}.so"
+    if path.exists():
+        _require_own(path)
+        return path
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as build:
+        for name, text in sources.items():
+            (Path(build) / name).write_text(text)
+        _compile(Path(build), main, "library.so")
+        os.replace(Path(build) / "library.so", path)
+    return path
+
+
+def python_headers() -> Path | None:
+    """The folder of `Python.h`, where it is installed."""
+    folder = Path(sysconfig.get_path("include"))
+    return folder if (folder / "Python.h").is_file() else None
+
+
+def cache_folder() -> Path:
+    """The user's cache folder, made if it is missing.
+
+    Raises:
+        KDError: It cannot be made, belongs to somebody else, or others can write to it.
+    """
+    if os.name != "posix":
+        raise KDError("the native backend needs a POSIX system")
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(configured) if os.path.isabs(configured) else Path.home() / ".cache"
+    folder = base / "kd_agent"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise KDError(f"{folder}: cannot be made ({error.strerror})") from None
+    _require_own(folder)
+    return folder
+
+
+def _require_own(path: Path) -> None:
+    status = path.lstat()
+    kind = stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)
+    if not kind or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise KDError(f"{path}: not safe to load code from: it must be yours, and writable by you alone")
+
+
+def _compile(folder: Path, main: str, output: str) -> None:
+    includes = [f"-I{headers}"] if (headers := python_headers()) else []
+    darwin = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    for tuning in (["-march=native"], ["-mcpu=native"], []):
+        command = [*_compiler(), *_FLAGS, *tuning, *includes, *darwin, main, "-o", output]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise KDError(f"the C compiler could not be run: {error}") from None
+        if done.returncode == 0 and (folder / output).is_file():
+            return
+    message = next((line for line in done.stderr.splitlines() if "error" in line), "no message")
+    raise KDError(f"the C compiler {command[0]} failed: {message.strip()[:200]}")
+
+
+def _compiler() -> list[str]:
+    """The command of the system's C compiler, or of pip's ziglang."""
+    for name in _COMPILERS:
+        if found := shutil.which(name):
+            return [found]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise KDError(f"no C compiler found (looked for {', '.join(_COMPILERS)} and the Python package ziglang)")
+
+
+def _key(sources: Mapping[str, str]) -> str:
+    """Hash of all that decides the library: text, flags, this Python and this processor."""
+    parts = [*_FLAGS, sysconfig.get_config_var("SOABI") or sys.version, platform.platform(), _processor()]
+    for name, text in sorted(sources.items()):
+        parts += [name, text]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _processor() -> str:
+    """What tells processors with different instructions apart."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
