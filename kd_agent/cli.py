@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from kd_agent.config import DistillConfig, EvaluateConfig, RunConfig, nested, resolve
+from kd_agent.config import DistillConfig, EvaluateConfig, ExportConfig, RunConfig, nested, resolve
 from kd_agent.errors import KDError, unknown
 
 
@@ -86,6 +86,16 @@ def _evaluate(config: EvaluateConfig) -> int:
     return 0
 
 
+def _export(config: ExportConfig) -> int:
+    from kd_agent.export import export
+
+    options = {name: getattr(config, name) for name in ("int8", "prefix", "vecnormalize", "env")}
+    written = export(config.student, config.out, config.to, **{k: v for k, v in options.items() if v})
+    for path in () if config.quiet else written:
+        print(path)
+    return 0
+
+
 def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path) -> None:
     from kd_agent.render import watch
 
@@ -100,13 +110,14 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         _evaluate,
         "Play a saved student on seeded episodes, beside a teacher if one is named.",
     ),
+    "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 
 
 def _parse(command: str, argv: Sequence[str]) -> Any:
     cls, _, summary = _COMMANDS[command]
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if cls is EvaluateConfig:
+    if cls in (EvaluateConfig, ExportConfig):
         parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")

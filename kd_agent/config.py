@@ -179,6 +179,24 @@ class EvaluateConfig:
     quiet: Annotated[bool, Field(description="print nothing but errors and the result")] = False
 
 
+@dataclass(frozen=True, config=_STRICT)
+class ExportConfig:
+    """Writing a saved student in another format."""
+
+    student: Annotated[str, Field(description="a saved student, *.safetensors")]
+    out: Annotated[str, Field(description="the file to write")]
+    to: Annotated[
+        str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
+    ] = None
+    int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
+    vecnormalize: Annotated[
+        bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
+    ] = False
+    env: Annotated[str | None, Field(description="sb3: Gymnasium id whose spaces the zip states")] = None
+    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
+
+
 def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None = None) -> T:
     """Merge the layers and validate.
 

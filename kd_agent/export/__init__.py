@@ -71,7 +71,7 @@ def _check_options(plugin: ModuleType, name: str, options: dict[str, Any]) -> No
     known = [k for k, p in inspect.signature(plugin.write).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise unknown(f"option of the format {name}", option, known)
+            raise unknown(f"{name} option", option, known)
 
 
 def _check_ops(plugin: ModuleType, name: str, graph: PolicyGraph) -> None:
