@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
-from kd_agent.environments import make_env, resolve_id, start
+from kd_agent.environments import Recipe, make_env, start
 from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION
 from kd_agent.head import Array, HeadSpec
-from kd_agent.policy import Teacher
+from kd_agent.policy import State, Teacher
 from kd_agent.progress import Advance
 from kd_agent.runtime import Policy
 from kd_agent.spaces import as_mapping
@@ -38,12 +40,15 @@ class Evaluation:
     Attributes:
         returns: Return of each episode, in the order of the seeds.
         lengths: Steps of each.
-        states: Up to `KEPT_STATES` of the observations visited, by key.
+        states: Up to `KEPT_STATES` of the observations visited `[S, *O]`, by key.
+        starts: `[T, N]`, where asked for: the states are then `T` steps on end of `N` environments, and
+            this says which of them begin an episode.
     """
 
     returns: Array
     lengths: Array
     states: Mapping[str, Array] = field(default_factory=dict)
+    starts: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -63,21 +68,23 @@ class Closeness:
 
 def evaluate(
     policy: Predicts | None,
-    env: str,
+    env: str | Recipe,
     *,
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    in_sequence: bool = False,
     advance: Advance = lambda done, **figures: None,
 ) -> Evaluation:
     """Play one episode a seed.
 
     Args:
         policy: Who plays; None: uniformly random actions.
-        env: Gymnasium id.
+        env: Gymnasium id, or a recipe.
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
         deterministic: Greedy actions rather than samples.
+        in_sequence: Keep the first states on end rather than a sample of all (for policies with a memory).
         advance: Called with the number of finished episodes.
 
     Raises:
@@ -86,39 +93,70 @@ def evaluate(
     wanted = list(seeds)
     if not wanted or len(set(wanted)) != len(wanted):
         raise KDError("an evaluation needs at least one seed, and each seed once")
-    venv = make_env(resolve_id(env), min(N_ENVS, len(wanted)), env_kwargs)
+    venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
     if policy is None:
         policy = _Chance(batch_space(venv.action_space, venv.num_envs), wanted[0])
     found: dict[int, tuple[float, int]] = {}
     states: list[Mapping[str, Array]] = []
+    begun: list[Array] = []
+    room = max(1, KEPT_STATES // venv.num_envs)
     observations = start(venv, iter(wanted))
-    memory, starts, step = None, np.ones(venv.num_envs, bool), 0
+    memory, starts, step, every = None, np.ones(venv.num_envs, bool), 0, _KEEP_EVERY
     try:
         while len(found) < len(wanted):
-            if step % _KEEP_EVERY == 0:
+            if len(states) < room if in_sequence else step % every == 0:
                 states.append(observations)
-            given: Any = observations if len(observations) > 1 else next(iter(observations.values()))
+                begun.append(starts)
+            if len(states) > 2 * room:
+                states, every = states[::2], 2 * every
+            given: Any = observations[OBSERVATION] if list(observations) == [OBSERVATION] else observations
             actions, memory = policy.predict(given, memory, starts, deterministic)
             following, _, starts, infos = venv.step(actions)
             observations, step = as_mapping(following), step + 1
-            found |= {i["episode"][0]: i["episode"][1:] for i in infos if i.get("episode", (None,))[0] is not None}
+            ended = [info[key] for info in infos for key in ("episode", "last_episode") if key in info]
+            found |= {seed: (score, length) for seed, score, length in ended if seed is not None}
             advance(len(found))
     finally:
         venv.close()
     returns, lengths = zip(*(found[seed] for seed in wanted), strict=True)
-    return Evaluation(np.array(returns), np.array(lengths), _thin(states))
+    return Evaluation(np.array(returns), np.array(lengths), _thin(states), np.stack(begun) if in_sequence else None)
 
 
-def closeness(teacher: Teacher, student: Policy, states: Mapping[str, Array]) -> Closeness:
-    """KL and agreement on `states [S, *O]` by key."""
+def closeness(
+    teacher: Teacher, student: Policy, states: Mapping[str, Array], starts: Array | None = None
+) -> Closeness:  # fmt: skip
+    """KL and agreement on states.
+
+    Args:
+        teacher: Whom to compare with.
+        student: Who is compared.
+        states: `[S, *O]` by key.
+        starts: `[T, N]`, `Evaluation.starts`: the states are played through in sequence; None: each state
+            counts as the first of an episode, which is the same for policies without memory.
+    """
     head = teacher.head
-    p = teacher(states).params
-    q = torch.from_numpy(student.params_batch(states))
+    p, q = _rows(teacher, student, states, np.ones((1, len(next(iter(states.values()))))) if starts is None else starts)
     return Closeness(
         kl=float(head.kl(p, q).mean()),
         kl_uniform=float(head.kl(p, head.uniform(len(p))).mean()),
         agreement=float(np.mean(agree(head.spec, p.numpy(), q.numpy()))),
     )
+
+
+def _rows(teacher: Teacher, student: Policy, states: Mapping[str, Array], starts: Array) -> tuple[Tensor, Tensor]:
+    """Both policies' rows `[T * N, P]`, each with its memory."""
+    steps = {key: array.reshape(*starts.shape, *array.shape[1:]) for key, array in states.items()}
+    recalled: State = None
+    memory: State = None
+    rows: tuple[list[Tensor], list[Array]] = ([], [])
+    for step, begun in enumerate(starts):
+        observations = {key: array[step] for key, array in steps.items()}
+        label = teacher(observations, recalled, begun)
+        params, memory = student.step_batch(observations, memory, begun)
+        recalled = label.state
+        rows[0].append(label.params)
+        rows[1].append(params)
+    return torch.cat(rows[0]), torch.from_numpy(np.concatenate(rows[1]))
 
 
 def agree(spec: HeadSpec, p: Array, q: Array) -> Array:

@@ -69,11 +69,13 @@ class Teacher(ABC):
         head: Its action head.
         origin: Where it comes from.
         observations: What it sees, by key.
+        recurrent: Whether it has a memory.
     """
 
     head: ActionHead
     origin: Origin
     observations: Mapping[str, ObservationSpec]
+    recurrent: bool = False
 
     @property
     def widest_layer(self) -> int:
@@ -118,7 +120,7 @@ class GraphTeacher(Teacher):
     def __init__(self, graph: PolicyGraph, origin: Origin, critic: Sequence[Op] = ()) -> None:
         self.graph, self.origin = graph, origin
         self.head = ActionHead(graph.head)
-        self.observations = graph.observations
+        self.observations, self.recurrent = graph.observations, bool(graph.states)
         self._run = compile_ops([*graph.ops, *critic])
 
     @property

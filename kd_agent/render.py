@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments import make_single, resolve_id
+from kd_agent.environments import Recipe, make_env, recipe_of, start
 from kd_agent.errors import KDError
 from kd_agent.head import Array
 from kd_agent.runtime import Policy, load_policy
+from kd_agent.spaces import as_mapping
 
 SEED = 20_000
 MAX_FRAMES = 500
@@ -27,13 +28,14 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
     rendered here is said, never raised: the run before it is not lost for a picture.
     """
     policy = load_policy(student)
-    env_id = resolve_id(env or policy.env_id)
+    recipe = recipe_of(env or recorded(policy) or policy.env_id, env_kwargs)
+    env_id = recipe.env_id
     try:
         if has_display():
             for episode in range(_EPISODES):
-                play(policy, env_id, env_kwargs, "human", SEED + episode)
+                play(policy, recipe, "human", SEED + episode)
             return f"watched {_EPISODES} episodes of {env_id}"
-        frames = play(policy, env_id, env_kwargs, "rgb_array", SEED)
+        frames = play(policy, recipe, "rgb_array", SEED)
         return f"no display: the first episode is in {write_gif(folder / 'replay.gif', frames)}"
     except Exception as error:
         return f"{env_id} cannot be rendered here ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
@@ -44,17 +46,26 @@ def has_display() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def play(policy: Policy, env_id: str, env_kwargs: Mapping[str, Any], mode: str, seed: int) -> list[Array]:
+def recorded(policy: Policy) -> Recipe | None:
+    """The recipe of its environment that a student's file keeps; None in files without one."""
+    plain = policy.graph.provenance.get("recipe")
+    return Recipe.from_json(plain) if plain else None
+
+
+def play(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
     """One greedy episode; its frames, for the mode "rgb_array"."""
-    env = make_single(env_id, env_kwargs, render_mode=mode)
+    env = make_env(recipe, 1, render_mode=mode)
     frames: list[Array] = []
-    observation, _ = env.reset(seed=seed)
-    done = False
-    while not done:
+    observations, done = start(env, iter([seed])), np.ones(1, bool)
+    state: Any = None
+    while True:
         if mode == "rgb_array":
             frames.append(np.asarray(env.render()))
-        observation, _, terminated, truncated, _ = env.step(policy.act(observation))
-        done = terminated or truncated
+        params, state = policy.step_batch(observations, state, done)
+        following, _, done, _ = env.step(policy.graph.head.greedy(params))
+        observations = as_mapping(following)
+        if done[0]:
+            break
     env.close()
     return frames
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent.environments import start
 from kd_agent.errors import KDError
 from kd_agent.head import Array
-from kd_agent.policy import Teacher
+from kd_agent.policy import State, Teacher
 from kd_agent.progress import Advance
 from kd_agent.runtime import Policy
 from kd_agent.spaces import as_mapping
@@ -77,7 +77,8 @@ def collect(
     """Play from fresh episodes and label every state.
 
     At each step of each environment the teacher acts greedily with probability `beta`, else the
-    student does (DAgger, Ross et al. 2011); a share `exploration` of the actions is random.
+    student does (DAgger, Ross et al. 2011); a share `exploration` of the actions is random. Both carry
+    their memory along every step, whoever acts, and begin anew with each episode.
 
     Args:
         env: Made by `make_env`.
@@ -98,12 +99,16 @@ def collect(
     chance.seed(int(rng.integers(2**31)))
     starts = np.ones(env.num_envs, bool)
     rows: list[dict[str, Any]] = []
+    recalled: State = None
+    memory: State = None
     for step in range(steps):
-        params = teacher(observations).params.numpy()
+        label = teacher(observations, recalled, starts)
+        params, recalled = label.params.numpy(), label.state
         driver = _drivers(rng, env.num_envs, beta if student else 1.0, exploration)
         actions = teacher.head.spec.greedy(params)
-        if student and (driver == STUDENT).any():
-            _overwrite(actions, driver == STUDENT, student.greedy_batch(observations))
+        if student and (student.recurrent or (driver == STUDENT).any()):
+            chosen, memory = student.step_batch(observations, memory, starts)
+            _overwrite(actions, driver == STUDENT, student.graph.head.greedy(chosen))
         if (driver == CHANCE).any():
             _overwrite(actions, driver == CHANCE, np.asarray(chance.sample()))
         row = {"obs": observations, "params": params, "driver": driver, "episode_start": starts}
@@ -121,13 +126,14 @@ def episode_seeds(entropy: int) -> Iterator[int]:
         yield int(rng.integers(2**31))
 
 
-def aggregate(rollouts: Sequence[Rollout]) -> tuple[dict[str, Array], Array]:
-    """All states `[S, *O]` by key and their labels `[S, P]`, as DAgger's data set."""
+def aggregate(rollouts: Sequence[Rollout]) -> tuple[dict[str, Array], Array, Array]:
+    """All states `[S, *O]` by key, their labels `[S, P]` and weights `[S]`, as DAgger's data set."""
     obs = {
         key: np.concatenate([r.obs[key].reshape(-1, *r.obs[key].shape[2:]) for r in rollouts])
         for key in rollouts[0].obs
     }
-    return obs, np.concatenate([r.params.reshape(-1, r.params.shape[-1]) for r in rollouts])
+    params = np.concatenate([r.params.reshape(-1, r.params.shape[-1]) for r in rollouts])
+    return obs, params, np.concatenate([r.weight.ravel() for r in rollouts])
 
 
 def _drivers(rng: np.random.Generator, n: int, beta: float, exploration: float) -> Array:

@@ -296,15 +296,14 @@ def test_memory_is_carried_and_begins_anew_with_each_episode(trained: Any, case:
     ours: Any = None
     saved: Any = None
     starts = np.ones(3, bool)
-    for step in range(40):
-        batch = observations(env, 3 * (step + 1))[-3:]
+    for batch in observations(env, 120).reshape(40, 3, *env.observation_space.shape):
         wanted, theirs = model.predict(batch, theirs, starts, deterministic=True)
         actions, ours = teacher.predict(batch, ours, starts, deterministic=True)
         again, saved = policy.predict(batch, saved, starts, deterministic=True)
         np.testing.assert_allclose(actions, wanted, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(again, wanted, atol=1e-5)
         hidden = np.concatenate([np.asarray(array)[:, : array.shape[1] // 2] for array in ours], axis=-1)
-        np.testing.assert_allclose(hidden, np.concatenate(theirs[0], axis=-1), atol=1e-5)
+        np.testing.assert_allclose(hidden, np.concatenate(theirs[0], axis=-1), atol=1e-4)
         starts = rng.random(3) < 0.2
 
 

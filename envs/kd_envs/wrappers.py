@@ -1,0 +1,107 @@
+"""Wrappers that RL Zoo agents were trained in and that no library offers by itself."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[Any]
+
+
+class FrameSkip(gym.Wrapper[Any, Any, Any, Any]):
+    """Repeats each action and adds up the rewards.
+
+    Args:
+        env: The environment.
+        skip: Steps an action.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], skip: int = 4) -> None:
+        super().__init__(env)
+        self.skip = skip
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """`skip` steps, fewer where the episode ends."""
+        total = 0.0
+        for _ in range(self.skip):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
+class HistoryWrapper(gym.Wrapper[Any, Any, Any, Any]):
+    """Shows the last observations, then the last actions, oldest first; zeros before the episode.
+
+    Args:
+        env: With a flat Box for observations and for actions.
+        horizon: How many of each.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], horizon: int = 2) -> None:
+        super().__init__(env)
+        seen, done = env.observation_space, env.action_space
+        assert isinstance(seen, gym.spaces.Box)
+        assert isinstance(done, gym.spaces.Box)
+        low = np.concatenate([seen.low] * horizon + [done.low] * horizon).astype(seen.dtype)
+        high = np.concatenate([seen.high] * horizon + [done.high] * horizon).astype(seen.dtype)
+        self.observation_space = gym.spaces.Box(low, high, dtype=seen.dtype.type)
+        self._horizon = horizon
+        self._seen: list[Vector] = []
+        self._done: list[Vector] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
+        """Forget everything."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._seen = [np.zeros_like(observation)] * self._horizon
+        self._done = [np.zeros(self.action_space.shape or (), np.float32)] * self._horizon
+        return self._remember(observation), info
+
+    def step(self, action: Vector) -> tuple[Vector, Any, bool, bool, dict[str, Any]]:
+        """One step, remembered."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._done = [*self._done[1:], np.asarray(action)]
+        return self._remember(observation), reward, terminated, truncated, info
+
+    def _remember(self, observation: Vector) -> Vector:
+        self._seen = [*self._seen[1:], observation]
+        return np.concatenate([*self._seen, *self._done]).astype(self.observation_space.dtype)
+
+
+class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
+    """Hides velocities (as zeros), so that a policy needs a memory.
+
+    Args:
+        env: One of `velocities`, in any version.
+    """
+
+    velocities: ClassVar[dict[str, tuple[int, ...]]] = {
+        "CartPole": (1, 3),
+        "MountainCar": (1,),
+        "MountainCarContinuous": (1,),
+        "Pendulum": (2,),
+        "LunarLander": (2, 3, 5),
+        "LunarLanderContinuous": (2, 3, 5),
+    }
+    """Places of the velocities in the observation, by the environment's name."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        spec = env.unwrapped.spec
+        name = spec.id.rpartition("-v")[0] if spec else ""
+        if name not in self.velocities:
+            raise TypeError(f"where the velocities of {name or 'an unregistered environment'} are is not known")
+        self._places = list(self.velocities[name])
+
+    def observation(self, observation: Vector) -> Vector:
+        """The observation without its velocities."""
+        masked = np.array(observation)
+        masked[self._places] = 0
+        return masked
+
+
+def without_velocities(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """The environment `base` behind `MaskVelocityWrapper`."""
+    return MaskVelocityWrapper(gym.make(base, **kwargs))
