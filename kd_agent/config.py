@@ -124,7 +124,8 @@ class DistillConfig(RunConfig):
 
     student: Annotated[str, Field(description="the student's kind")] = "mlp"
     hidden: Annotated[
-        Hidden | None, Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys")
+        Hidden | None,
+        Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
     activation: Annotated[Activation, Field(description="its activation")] = "silu"
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
@@ -147,6 +148,10 @@ class DistillConfig(RunConfig):
     exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
     round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
     final_steps: Annotated[Steps, Field(description="gradient steps of the last fit")] = 8_000
+    attempts: Annotated[
+        Count, Field(description="last fits at most, one more round before each, until one holds the teacher's return")
+    ] = 4
+    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined")] = 50
     batch_size: Annotated[Count, Field(description="minibatch of a gradient step")] = 512
     learning_rate: Annotated[Positive, Field(description="Adam's first rate; a cosine takes it to 0")] = 5e-3
 

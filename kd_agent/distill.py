@@ -11,12 +11,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent import plugins
 from kd_agent.actions import Softening
+from kd_agent.attempts import Attempt, Exam
 from kd_agent.checkpoint import next_folder, open_run
 from kd_agent.config import DistillConfig, resolve
 from kd_agent.environments import make_env, resolve_id, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluate import agree
 from kd_agent.graph import ObservationSpec
+from kd_agent.head import Array
 from kd_agent.judge import judge
 from kd_agent.learners.gradient import Objective, fit
 from kd_agent.normalizer import Normalizer
@@ -57,38 +59,48 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
-            student, env_steps = learn(Session(config, env_id, teacher, folder, reporter, events))
+            student, cost = learn(Session(config, env_id, teacher, folder, reporter, events))
         student.save(folder.path / STUDENT_FILE, provenance(config, env_id, teacher))
         with timed(seconds, "evaluate_s"):
             result = judge(config, env_id, teacher, folder.path / STUDENT_FILE, reporter)
-        gradient_steps = config.rounds * config.round_steps + config.final_steps
-        result["cost"] = {"env_steps": env_steps, "gradient_steps": gradient_steps, **seconds}
+        result["cost"] = {**cost, **seconds}
         plugins.load("report", "html").write(folder, result)
         folder.write_json("result.json", result)
     return result
 
 
-def learn(run: Session) -> tuple[Student, int]:
-    """Rounds of collecting and fitting, then a last, longer fit to all states.
+def learn(run: Session) -> tuple[Student, dict[str, int]]:
+    """Rounds of collecting and fitting, then longer fits until one holds the teacher's return.
 
     Returns:
-        The student and the environment steps spent.
+        The student and what it cost.
     """
     config = run.config
-    rollouts, student = restore(run)
+    rollouts, driver, best = restore(run)
     env = make_env(run.env_id, config.n_envs, config.env_kwargs)
     for number in range(len(rollouts), config.rounds):
-        rollout = collect_round(run, env, student, number)
-        rollouts.append(rollout)
-        student = student or build_student(config, run.teacher, rollout)
-        run.events.add_scalar("distill/agreement_before_fit", agreement(student, rollout), number)
-        fit_all(run, student, rollouts, number)
-        run.folder.save_arrays(f"round-{number}", rollout.arrays())
-        run.folder.save_arrays("state", {**student.arrays(), _FINISHED: np.array(number + 1)})
+        rollouts.append(collect_round(run, env, driver, number))
+        driver = driver or build_student(run, rollouts[0], 0)
+        fit_all(run, driver, rollouts, name=f"fit {number + 1}", steps=config.round_steps, number=number)
+        run.folder.save_arrays(f"round-{number}", rollouts[-1].arrays())
+        run.folder.save_arrays("driver", driver.arrays() | {_FINISHED: np.array(number + 1)})
+    exam = Exam(run)
+    while not best or (best.tried < config.attempts and not best.holds):
+        tried = best.tried if best else 0
+        if best:
+            rollouts.append(collect_round(run, env, best.student, config.rounds + tried - 1))
+            run.folder.save_arrays(f"round-{len(rollouts) - 1}", rollouts[-1].arrays())
+        student = build_student(run, rollouts[0], tried)
+        fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=config.final_steps,
+                number=config.rounds + tried)  # fmt: skip
+        best = exam.grade(student, tried).or_better(best)
+        run.folder.save_arrays("best", best.arrays())
     env.close()
-    assert student is not None
-    fit_all(run, student, rollouts, config.rounds)
-    return student, sum(rollout.driver.size for rollout in rollouts)
+    return best.student, {
+        "env_steps": sum(rollout.driver.size for rollout in rollouts),
+        "gradient_steps": config.rounds * config.round_steps + best.tried * config.final_steps,
+        "exam_steps": exam.steps,
+    }
 
 
 def collect_round(run: Session, env: VecEnv, student: Student | None, number: int) -> Rollout:
@@ -96,42 +108,57 @@ def collect_round(run: Session, env: VecEnv, student: Student | None, number: in
     config = run.config
     steps = -(-config.env_steps // (config.rounds * config.n_envs))
     beta = max(0.0, 1 - number / max(config.rounds * config.beta_fraction, 1e-9)) if number else 1.0
-    with run.reporter.stage(f"round {number + 1} of {config.rounds}", steps * config.n_envs, "steps") as advance:
-        return collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
-                       exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
+    with run.reporter.stage(f"round {number + 1}", steps * config.n_envs, "steps") as advance:
+        rollout = collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
+                          exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
+    if student:
+        run.events.add_scalar("distill/agreement_before_fit", agreement(student, rollout), number)
+    return rollout
 
 
-def fit_all(run: Session, student: Student, rollouts: list[Rollout], number: int) -> None:
-    """Fit to the states of all rounds so far, longer after the last one."""
-    config, last = run.config, number == run.config.rounds
-    steps = config.final_steps if last else config.round_steps
-    observations, params = aggregate(rollouts)
+def fit_all(run: Session, student: Student, rollouts: list[Rollout], *, name: str, steps: int, number: int) -> None:
+    """Fit to the states of all rounds so far."""
+    config = run.config
     weights = config.loss or {"mse" if student.head.spec.is_gaussian else "kl": 1.0}
     objective = Objective(weights, Softening(config.temperature, config.convention))
-    with run.reporter.stage("last fit" if last else f"fit {number + 1}", steps, "gradient steps") as advance:
-        loss = fit(student, observations, params, objective, steps=steps, batch_size=config.batch_size,
+    with run.reporter.stage(name, steps, "gradient steps") as advance:
+        loss = fit(student, *aggregate(rollouts), objective, steps=steps, batch_size=config.batch_size,
                    learning_rate=config.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
                    on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
     run.events.add_scalar("distill/loss", loss, number)
 
 
-def restore(run: Session) -> tuple[list[Rollout], Student | None]:
-    """The rounds finished before, and the student as it was after them."""
-    state = run.folder.load_arrays("state")
-    if state is None:
-        return [], None
-    arrays = [run.folder.load_arrays(f"round-{number}") for number in range(int(state.pop(_FINISHED)))]
-    rollouts = [Rollout.from_arrays(array) for array in arrays if array is not None]
-    student = build_student(run.config, run.teacher, rollouts[0])
+def restore(run: Session) -> tuple[list[Rollout], Student | None, Attempt | None]:
+    """The rounds finished before, the student that drove them, and the best attempt."""
+    arrays, best = run.folder.load_arrays("driver"), run.folder.load_arrays("best")
+    if arrays is None:
+        return [], None, None
+    number, score, holds, tried = best.pop("attempt") if best else (0, 0, 0, 1)
+    count = int(arrays.pop(_FINISHED)) + int(tried) - 1
+    files = [run.folder.load_arrays(f"round-{index}") for index in range(count)]
+    if None in files:
+        raise KDError(f"{run.folder.path}: its checkpoint lacks round-{files.index(None)}.npz")
+    rollouts = [Rollout.from_arrays(file) for file in files if file]
+    driver = load_student(run, rollouts[0], 0, arrays)
+    if not best:
+        return rollouts, driver, None
+    student = load_student(run, rollouts[0], int(number), best)
+    return rollouts, driver, Attempt(student, int(number), float(score), bool(holds), int(tried))
+
+
+def load_student(run: Session, rollout: Rollout, attempt: int, arrays: Mapping[str, Array]) -> Student:
+    """A student with the weights of a checkpoint."""
+    student = build_student(run, rollout, attempt)
     try:
-        student.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        student.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     except RuntimeError:
         raise KDError(f"{run.folder.path}: its checkpoint is of another student") from None
-    return rollouts, student
+    return student
 
 
-def build_student(config: DistillConfig, teacher: Teacher, rollout: Rollout) -> Student:
-    """A new student, normalised by the first round's states."""
+def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
+    """A new student, normalised by the first round's states; each attempt has other initial weights."""
+    config, teacher = run.config, run.teacher
     specs = {
         key: ObservationSpec(spec.shape, rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()
     }
@@ -142,14 +169,14 @@ def build_student(config: DistillConfig, teacher: Teacher, rollout: Rollout) -> 
         hidden = default_hidden(inputs, teacher.head.spec.num_acting, budget(teacher))
     student: Student = plugins.load("students", config.student).build(
         specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
-        dropout=config.dropout, seed=config.seed,
+        dropout=config.dropout, seed=config.seed * 1_000 + attempt,
     )  # fmt: skip
     return student.to(config.device)
 
 
 def agreement(student: Student, rollout: Rollout) -> float:
     """Share of a round's states on which the student acts like the teacher."""
-    observations, params = aggregate([rollout])
+    observations, params, _ = aggregate([rollout])
     return float(np.mean(agree(student.head.spec, params, student.policy().params_batch(observations))))
 
 

@@ -1,5 +1,7 @@
 """How large a student is where nobody says."""
 
+from itertools import pairwise
+
 from kd_agent.policy import Teacher
 
 MAX_UNITS = 16
@@ -39,4 +41,4 @@ def default_hidden(inputs: int, outputs: int, limit: int) -> tuple[int, ...]:
 def count(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:
     """Parameters of an MLP."""
     sizes = [inputs, *hidden, outputs]
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(sizes, sizes[1:], strict=False))
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))

@@ -45,6 +45,7 @@ def fit(
     student: Student,
     observations: Mapping[str, Array],
     params: Array,
+    weights: Array,
     objective: Objective,
     *,
     steps: int,
@@ -60,6 +61,7 @@ def fit(
         student: The network.
         observations: States `[S, *O]` by key.
         params: The teacher's rows `[S, P]`.
+        weights: Weight of each state `[S]`.
         objective: What to minimise.
         steps: Number of gradient steps.
         batch_size: States per step (all of them where there are fewer).
@@ -76,7 +78,7 @@ def fit(
     """
     device = next(student.parameters()).device
     states = {key: torch.from_numpy(np.ascontiguousarray(x)).to(device) for key, x in observations.items()}
-    targets = torch.from_numpy(params).to(device)
+    targets, weight = torch.from_numpy(params).to(device), torch.from_numpy(weights).to(device)
     loss_of = objective.function()
     optimizer = _optimizer(student, learning_rate, l2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
@@ -86,7 +88,8 @@ def fit(
         torch.manual_seed(seed)
         for step, index in enumerate(_batches(len(targets), min(batch_size, len(targets)), steps)):
             batch = {key: x[index] for key, x in states.items()}
-            loss = loss_of(student, student(batch), PolicyOutput(targets[index])).mean()
+            losses = loss_of(student, student(batch), PolicyOutput(targets[index]))
+            loss = (weight[index] * losses).sum() / weight[index].sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
