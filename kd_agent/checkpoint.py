@@ -4,6 +4,8 @@ import fcntl
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +72,7 @@ class RunFolder:
         try:
             with np.load(io.BytesIO(read_capped(path, MAX_STATE)), allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError, KeyError) as error:
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise KDError(f"{path}: damaged checkpoint ({error})") from None
 
 

@@ -12,7 +12,10 @@ import gymnasium as gym
 import kd_envs  # noqa: F401 - registers the probes
 import pytest
 import torch
-from samples import PROBES, ROOT, SPACES, Agent, train_agent
+from samples import PROBES, ROOT, SPACES, Agent, settings, train_agent
+from stable_baselines3 import A2C
+
+from kd_agent import distill
 
 torch.set_num_threads(1)
 
@@ -58,3 +61,24 @@ def register_env() -> Iterator[Any]:
     yield register
     for env_id in added:
         gym.registry.pop(env_id)
+
+
+@pytest.fixture(scope="session")
+def runs(agents: dict[str, Agent], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """A finished run for each action space: its folder and its result."""
+    folders = {name: tmp_path_factory.mktemp("runs") / name for name in SPACES}
+    return {name: (folder, distill(settings(agents[name], folder))) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="session")
+def expected(runs: dict[str, tuple[Path, dict[str, Any]]]) -> bytes:
+    """The student's file of the uninterrupted Discrete run."""
+    return (runs["Discrete"][0] / "student.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip of a small A2C agent for the Discrete probe."""
+    policy = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [7], "vf": [5, 6]}}
+    path = tmp_path_factory.mktemp("small") / "a2c.zip"
+    return train_agent(path, PROBES["Discrete"], A2C, policy_kwargs=policy).path

@@ -1,16 +1,19 @@
 """Samples that the tests share: spaces, heads, rows, students, agents."""
 
+import sys
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 from stable_baselines3 import A2C, PPO
 
-from kd_agent import plugins
+from kd_agent import KDError, load_teacher, plugins
 from kd_agent.actions import ActionHead, head_for
 from kd_agent.graph import ObservationSpec, PolicyGraph
 from kd_agent.normalizer import Normalizer
@@ -93,3 +96,46 @@ def train_agent(path: Path, env_id: str, algo: type[Any] = PPO, **settings: Any)
             parameter.add_(0.3 * torch.randn_like(parameter))
     model.save(path)
     return Agent(model, path, env_id)
+
+
+TINY = {"env_steps": 480, "rounds": 3, "n_envs": 4, "round_steps": 20, "final_steps": 60, "episodes": 6,
+        "max_episodes": 6, "attempts": 2, "exam_episodes": 4, "hidden": [8], "quiet": True}  # fmt: skip
+"""A distillation of a second or two."""
+
+
+def settings(agent: Agent, out: Path, **more: Any) -> dict[str, Any]:
+    return {**TINY, "env": agent.env_id, "teacher": str(agent.path), "out": str(out), **more}
+
+
+def flags(given: dict[str, Any]) -> list[str]:
+    """Settings as a command line."""
+    words: list[str] = []
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def command(given: dict[str, Any]) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / "distill_policy.py"), *flags(given)]
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path: Path, content: dict[str, bytes], **settings: Any) -> Path:
+    with zipfile.ZipFile(path, "w", **settings) as archive:
+        for name, raw in content.items():
+            archive.writestr(name, raw)
+    return path
+
+
+def refused(path: Path, **settings: Any) -> str:
+    with pytest.raises(KDError) as caught:
+        load_teacher(str(path), **settings)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
