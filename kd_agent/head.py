@@ -88,7 +88,7 @@ class HeadSpec:
             flat = self.to_box(params[:, : len(self.low)])
         return np.asarray(flat, self.dtype).reshape(len(params), *self.shape)
 
-    def sample(self, params: Array, rng: np.random.Generator) -> Array:
+    def sample(self, params: Array, rng: "np.random.Generator") -> Array:
         """Actions `[B, *A]` drawn from the distribution of `params [B, P]`."""
         if self.is_gaussian:
             mean, log_std = np.split(params, 2, axis=-1)

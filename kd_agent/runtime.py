@@ -9,6 +9,7 @@ Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of 
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +30,6 @@ class Policy:
 
     Attributes:
         graph: The program it runs.
-        rng: The generator behind `predict(deterministic=False)`.
         backend: What runs it, "numpy" or "native".
     """
 
@@ -37,10 +37,15 @@ class Policy:
 
     def __init__(self, graph: PolicyGraph, seed: int | None = None) -> None:
         self.graph = graph
-        self.rng = np.random.default_rng(seed)
+        self._seed = seed
         self._run = graph.compile()
         self._fast = single.compile_act(graph)
         self._scalar = graph.head.kind == "categorical"
+
+    @cached_property
+    def rng(self) -> "np.random.Generator":
+        """The generator behind `predict(deterministic=False)`, made on first use: numpy.random is not small."""
+        return np.random.default_rng(self._seed)
 
     @property
     def env_id(self) -> str:

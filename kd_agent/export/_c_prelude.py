@@ -97,19 +97,15 @@ static inline float kd_log(float x) {
 static inline float kd_softplus(float x) {
     return (x > 0.0f ? x : 0.0f) + kd_log(1.0f + kd_decay(x));
 }""",
-    "kd_rough_tanh": """\
-/* tanh to 1e-4, finer than int8 weights: Lambert's continued fraction, cut where it reaches 1. */
-static inline float kd_rough_tanh(float x) {
-    float q;
-    x = kd_clip(x, -4.97f, 4.97f);
-    q = x * x;
-    return x * (135135.0f + q * (17325.0f + q * (378.0f + q)))
-        / (135135.0f + q * (62370.0f + q * (3150.0f + q * 28.0f)));
-}""",
     "kd_quantise": """\
 /* A whole number within +-32767, rounded to the nearest. */
 static inline int16_t kd_quantise(float x) {
-    return (int16_t)((int32_t)(kd_clip(x, -32767.0f, 32767.0f) + 32768.5f) - 32768);
+    kd_word sign, a;
+    sign.f = x;
+    a.i = sign.i & INT32_MAX;
+    a.i = a.i < 0x46fffe00 ? a.i : 0x46fffe00;
+    a.i |= sign.i & INT32_MIN;
+    return (int16_t)((int32_t)(a.f + 32768.5f) - 32768);
 }""",
     "kd_argmax": """\
 static int kd_argmax(const float *x, int first, int count) {
@@ -122,12 +118,27 @@ static int kd_argmax(const float *x, int first, int count) {
 }
 
 
-def prelude(text: str) -> str:
+ROUGH = {
+    "kd_tanh": """\
+/* tanh to 1e-4, finer than int8 weights: Lambert's continued fraction, cut where it reaches 1. */
+static inline float kd_tanh(float x) {
+    float q;
+    x = kd_clip(x, -4.97f, 4.97f);
+    q = x * x;
+    return x * (135135.0f + q * (17325.0f + q * (378.0f + q)))
+        / (135135.0f + q * (62370.0f + q * (3150.0f + q * 28.0f)));
+}"""
+}
+"""Cheaper definitions, for int8."""
+
+
+def prelude(text: str, *, rough: bool = False) -> str:
     """The functions that `text` calls and those that they call, in order."""
+    functions = FUNCTIONS | ROUGH if rough else FUNCTIONS
     needed: set[str] = set()
     waiting = [text]
     while waiting:
-        found = {name for name in re.findall(r"\bkd_\w+", waiting.pop()) if name in FUNCTIONS} - needed
+        found = {name for name in re.findall(r"\bkd_\w+", waiting.pop()) if name in functions} - needed
         needed |= found
-        waiting += [FUNCTIONS[name] for name in found]
-    return "\n\n".join(FUNCTIONS[name] for name in FUNCTIONS if name in needed)
+        waiting += [functions[name] for name in found]
+    return "\n\n".join(functions[name] for name in functions if name in needed)

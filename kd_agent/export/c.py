@@ -132,7 +132,7 @@ def _source(source: Source, header: str, prefix: str) -> str:
     text = "\n".join(functions)
     return "\n".join([
         *_comment(source), "", f'#include "{header}"', "#include <stdint.h>", "",
-        prelude(text), "", *constants, "", text,
+        prelude(text, rough=source.widest > 0), "", *constants, "", text,
     ])  # fmt: skip
 
 
