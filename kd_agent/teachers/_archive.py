@@ -35,6 +35,13 @@ _OPCODES = frozenset(
 )
 
 
+class NotUnderstoodError(KDError):
+    """A zip that is whole, but says too little in readable form; SB3's own loader may know more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} (--trust-teacher lets Stable-Baselines3 load it, which runs its code)")
+
+
 @dataclass(frozen=True)
 class Archive:
     """What a zip says of its agent.
@@ -58,7 +65,9 @@ class Archive:
         text = " ".join(map(str, record.values())) if isinstance(record, dict) else str(record)
         found = re.search(r"<function (\w+)\.__init__", text)
         if not found:
-            raise KDError(f"{self.source}: the class of its policy is not readable (--trust-teacher lets SB3 load it)")
+            raise NotUnderstoodError(
+                f"{self.source}: the class of its policy is not readable (module {self.policy_module!r})"
+            )
         return found.group(1)
 
     @property

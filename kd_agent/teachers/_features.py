@@ -11,6 +11,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from kd_agent.errors import KDError
 from kd_agent.graph import OBSERVATION, Op
 from kd_agent.normalizer import Normalizer
+from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._layers import Program
 
 _EXTRACTORS = re.compile(r"stable_baselines3\.common\.torch_layers\.(NatureCNN|FlattenExtractor|CombinedExtractor)")
@@ -45,8 +46,7 @@ def prepare(
     """
     kind = program.archive.policy_kwarg("features_extractor_class")
     if kind is not None and not _EXTRACTORS.search(str(kind)):
-        raise KDError(f"{program.source}: the features extractor {kind} is not understood "
-                      "(--trust-teacher lets SB3 load it)")  # fmt: skip
+        raise NotUnderstoodError(f"{program.source}: the features extractor {kind} is not understood")
     theirs = parts_of(own) if own is not None else {}
     registers = {}
     for key, part in parts_of(space).items():

@@ -8,7 +8,7 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.graph import PARAMS, Op, following
 from kd_agent.head import Array
-from kd_agent.teachers._archive import Archive
+from kd_agent.teachers._archive import Archive, NotUnderstoodError
 
 DETERMINISTIC_LOG_STD = float(np.log(0.1))
 """The log standard deviation stated for teachers that have none (TD3, DDPG, ARS, plain functions).
@@ -140,7 +140,7 @@ class Program:
         """A tensor of a given rank; KDError where it is missing."""
         tensors = self.archive.tensors
         if name not in tensors or tensors[name].ndim != rank:
-            raise KDError(f"{self.source}: policy.pth has no usable {name!r} (--trust-teacher lets SB3 load it)")
+            raise NotUnderstoodError(f"{self.source}: policy.pth has no usable {name!r}")
         self.used.add(name)
         return tensors[name]
 
@@ -153,7 +153,7 @@ def activation(archive: Archive, default: str) -> str:
     found = re.search(r"(\w+)'?>?$", str(given))
     name = found.group(1) if found else str(given)
     if name not in FUNCTIONS:
-        raise KDError(f"{archive.source}: the activation {name!r} is not understood (--trust-teacher lets SB3 load it)")
+        raise NotUnderstoodError(f"{archive.source}: the activation {name!r} is not understood")
     return FUNCTIONS[name]
 
 

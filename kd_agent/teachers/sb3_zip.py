@@ -7,13 +7,14 @@ from typing import Any
 
 import gymnasium as gym
 
+from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
 from kd_agent.graph import OBSERVATION, PolicyGraph
 from kd_agent.normalizer import Normalizer
-from kd_agent.policy import GraphTeacher, Origin
+from kd_agent.policy import GraphTeacher, Origin, Teacher
 from kd_agent.spaces import check_same, observation_specs
-from kd_agent.teachers import _off_policy, _on_policy, _value_based
-from kd_agent.teachers._archive import Archive, read
+from kd_agent.teachers import _fitting, _off_policy, _on_policy, _trusted, _value_based, _zoo
+from kd_agent.teachers._archive import Archive, NotUnderstoodError, read
 from kd_agent.teachers._features import as_seen, prepare
 from kd_agent.teachers._layers import Program
 from kd_agent.teachers._space_text import space
@@ -45,9 +46,9 @@ _BYSTANDERS = re.compile(
 """Tensors that do not act: critics, targets, and names that SB3 gives a second time."""
 
 
-def accepts(source: str) -> bool:
+def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return source.endswith(".zip")
+    return isinstance(source, str) and source.endswith(".zip")
 
 
 def load(
@@ -56,7 +57,8 @@ def load(
     env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
     statistics: str | None = None,
     allow_missing_statistics: bool = False,
-) -> GraphTeacher:
+    trust_teacher: bool = False,
+) -> Teacher:
     """Load a teacher.
 
     Args:
@@ -64,11 +66,39 @@ def load(
         env: Observation and action space of the environment, which must fit the zip's.
         statistics: Its VecNormalize statistics; default: looked for beside the zip.
         allow_missing_statistics: Go on where they are needed but lost.
+        trust_teacher: Let Stable-Baselines3 load what is not understood, which runs the code in it.
 
     Raises:
         KDError: The zip is damaged, not understood, or does not fit; one line.
     """
     archive = read(source)
+    try:
+        return _translated(archive, env, statistics, allow_missing_statistics)
+    except NotUnderstoodError:
+        if not trust_teacher:
+            raise
+    _, spaces = _spaces(archive, env)
+    return _trusted.load(archive, spaces, find_statistics(Path(source), statistics) or {})
+
+
+def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+    """The environment that a teacher plays in: as its RL Zoo settings say, or else as its own size tells.
+
+    Args:
+        source: Path of the zip.
+        env: The id asked for; "" for the one that the settings name.
+        env_kwargs: Keyword arguments that win over the settings'.
+    """
+    found = _zoo.recipe(Path(source), env, env_kwargs)
+    return _fitting.fit(found, own_spaces(read(source))[0], source)
+
+
+def _translated(
+    archive: Archive,
+    env: tuple[gym.Space[Any], gym.Space[Any]] | None,
+    statistics: str | None,
+    allow_missing_statistics: bool,
+) -> GraphTeacher:
     translate = _translator(archive)
     own, (observation_space, action_space) = _spaces(archive, env)
     normalizers = _normalizers(archive, translate, statistics, allow_missing_statistics)
@@ -79,7 +109,7 @@ def load(
     graph = PolicyGraph(
         observation_specs(observation_space), tuple(program.ops), result.head.spec, states=program.states
     )
-    return GraphTeacher(graph, Origin(source, archive.sha256, result.algo, graph.num_parameters), result.critic)
+    return GraphTeacher(graph, Origin(archive.source, archive.sha256, result.algo, graph.num_parameters), result.critic)
 
 
 def own_spaces(archive: Archive) -> tuple[gym.Space[Any] | None, gym.Space[Any] | None]:
@@ -91,8 +121,7 @@ def _translator(archive: Archive) -> Translator:
     name, module = archive.policy_class, archive.policy_module
     found = [translate for prefix, translate in _TRANSLATORS.items() if module == f"{prefix}.policies"]
     if not found:
-        raise KDError(f"{archive.source}: policies of class {module}.{name} are not understood "
-                      "(--trust-teacher lets SB3 load it)")  # fmt: skip
+        raise NotUnderstoodError(f"{archive.source}: policies of class {module}.{name} are not understood")
     return found[0]
 
 
@@ -117,7 +146,10 @@ def _normalizers(
     archive: Archive, translate: Translator, statistics: str | None, allow_missing: bool
 ) -> Mapping[str, Normalizer]:
     found = find_statistics(Path(archive.source), statistics)
-    normalised = translate in _FAITHFUL_ORIGINAL_OBS and archive.data.get("_last_original_obs") is not None
+    faithful = translate in _FAITHFUL_ORIGINAL_OBS
+    normalised = _zoo.read_settings(Path(archive.source)).normalised or (
+        faithful and archive.data.get("_last_original_obs") is not None
+    )
     if found is None and normalised and not allow_missing:
         raise KDError(
             f"{archive.source}: trained under VecNormalize, but its statistics are missing "
@@ -130,4 +162,4 @@ def _check_all_used(archive: Archive, program: Program) -> None:
     """A tensor left over means a network of another make, which would act differently."""
     rest = [name for name in archive.tensors if name not in program.used and not _BYSTANDERS.fullmatch(name)]
     if rest:
-        raise KDError(f"{archive.source}: its tensor {rest[0]!r} is not understood (--trust-teacher lets SB3 load it)")
+        raise NotUnderstoodError(f"{archive.source}: its tensor {rest[0]!r} is not understood")

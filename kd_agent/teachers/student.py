@@ -10,9 +10,9 @@ from kd_agent.files import read_capped
 from kd_agent.policy import GraphTeacher, Origin, check_fits
 
 
-def accepts(source: str) -> bool:
+def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return source.endswith(".safetensors")
+    return isinstance(source, str) and source.endswith(".safetensors")
 
 
 def load(
@@ -21,8 +21,9 @@ def load(
     env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
     statistics: str | None = None,
     allow_missing_statistics: bool = False,
+    trust_teacher: bool = False,
 ) -> GraphTeacher:
-    """Load a student's file; it carries its own statistics, so those arguments change nothing."""
+    """Load a student's file; it carries its own statistics, so the other arguments change nothing."""
     raw = read_capped(source, graph_file.MAX_FILE)
     graph = graph_file.from_bytes(raw, source)
     if env is not None:

@@ -1,0 +1,65 @@
+"""A teacher that calls a Python function or a torch module."""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kd_agent.actions import ActionHead, head_for
+from kd_agent.graph import OBSERVATION
+from kd_agent.head import Array
+from kd_agent.policy import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.spaces import observation_specs
+from kd_agent.teachers._density import to_params
+
+
+class FunctionTeacher(Teacher):
+    """Calls a function; a torch module is copied, in eval mode, and never differentiated.
+
+    Args:
+        function: What to call.
+        name: What to call it in messages.
+        env: Observation and action space.
+        algo: What the report calls its kind.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], Any], name: str, env: tuple[gym.Space[Any], gym.Space[Any]],
+        algo: str = "function",
+    ) -> None:  # fmt: skip
+        self._is_module = isinstance(function, nn.Module)
+        self._function = copy.deepcopy(function).eval() if isinstance(function, nn.Module) else function
+        self.observations = observation_specs(env[0])
+        self.head: ActionHead = head_for(env[1])
+        self.origin = Origin(name, _sha256(function, name), algo, _count(function))
+
+    @torch.no_grad()
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        given: dict[str, Any] = {key: np.array(observations[key]) for key in self.observations}
+        if self._is_module:
+            given = {key: torch.from_numpy(array) for key, array in given.items()}
+        answer = self._function(given[OBSERVATION] if list(given) == [OBSERVATION] else given)
+        array = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+        batch = len(next(iter(given.values())))
+        return PolicyOutput(torch.from_numpy(to_params(self.head.spec, array, batch, self.origin.source)))
+
+
+def _sha256(function: Any, name: str) -> str:
+    """Hash of a module's weights; of the name alone for other functions."""
+    digest = hashlib.sha256(name.encode())
+    if isinstance(function, nn.Module):
+        for key, tensor in sorted(function.state_dict().items()):
+            digest.update(key.encode() + np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _count(function: Any) -> int:
+    return sum(p.numel() for p in function.parameters()) if isinstance(function, nn.Module) else 0

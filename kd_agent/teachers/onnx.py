@@ -1,0 +1,110 @@
+"""An ONNX file as a teacher, run by onnxruntime (an extra).
+
+It takes the observations `[B, *O]` (one input, or one for each key) and its first output, or the one named
+`params`, is head parameters `[B, P]` or actions `[B, *A]`.
+"""
+
+import hashlib
+import importlib
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from kd_agent.actions import head_for
+from kd_agent.errors import KDError
+from kd_agent.files import read_capped
+from kd_agent.graph import PARAMS
+from kd_agent.head import Array
+from kd_agent.policy import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.spaces import observation_specs
+from kd_agent.teachers._density import to_params
+
+MAX_FILE = 256 << 20
+_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+          "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(int32)": "int32"}  # fmt: skip
+
+
+def accepts(source: Any) -> bool:
+    """Whether this plug-in reads `source`."""
+    return isinstance(source, str) and source.endswith(".onnx")
+
+
+def load(
+    source: str,
+    *,
+    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
+    statistics: str | None = None,
+    allow_missing_statistics: bool = False,
+    trust_teacher: bool = False,
+) -> Teacher:
+    """Load a model; its spaces are the environment's. It normalises by itself or not at all."""
+    if env is None:
+        raise KDError(f"{source}: an ONNX file does not say what it acts on; name the environment (--env)")
+    return OnnxTeacher(source, env)
+
+
+class OnnxTeacher(Teacher):
+    """A model in onnxruntime.
+
+    Args:
+        source: Path of the file; other files that it refers to are not read.
+        env: Observation and action space.
+    """
+
+    def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]]) -> None:
+        raw = read_capped(source, MAX_FILE)
+        self._session = _session(raw, source)
+        self.observations, self.head = observation_specs(env[0]), head_for(env[1])
+        inputs = self._session.get_inputs()
+        self._inputs = _match(inputs, list(self.observations), source)
+        names = [output.name for output in self._session.get_outputs()]
+        self._output = PARAMS if PARAMS in names else names[0]
+        self.origin = Origin(source, hashlib.sha256(raw).hexdigest(), "ONNX", _count(raw))
+
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        given = {name: np.asarray(observations[key], dtype) for key, (name, dtype) in self._inputs.items()}
+        batch = len(next(iter(given.values())))
+        try:
+            (answer,) = self._session.run([self._output], given)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise KDError(f"{self.origin.source}: does not take these observations ({reason})") from None
+        return PolicyOutput(torch.from_numpy(to_params(self.head.spec, np.array(answer), batch, self.origin.source)))
+
+
+def _session(raw: bytes, source: str) -> Any:
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError:
+        raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime") from None
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise KDError(f"{source}: is no usable ONNX model ({' '.join(str(error).split())[:160]})") from None
+
+
+def _match(inputs: list[Any], keys: list[str], source: str) -> dict[str, tuple[str, str]]:
+    """Input and dtype for each observation key: the only one, or those of the same name."""
+    names = {value.name.removeprefix("obs."): value for value in inputs}
+    if len(inputs) == len(keys) == 1:
+        names = {keys[0]: inputs[0]}
+    if set(names) != set(keys) or any(value.type not in _TYPES for value in inputs):
+        raise KDError(f"{source}: its inputs are {sorted(names)}, the environment's observations {sorted(keys)}")
+    return {key: (names[key].name, _TYPES[names[key].type]) for key in keys}
+
+
+def _count(raw: bytes) -> int:
+    """Numbers in its constants; 0 where the onnx package is not installed."""
+    try:
+        model = importlib.import_module("onnx").load_model_from_string(raw)
+    except ImportError:
+        return 0
+    return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)

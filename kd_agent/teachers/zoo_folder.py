@@ -1,0 +1,58 @@
+"""An RL Zoo folder as a teacher: its zip, statistics, environment settings and wrappers, found by themselves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from kd_agent import plugins
+from kd_agent.environments import Recipe
+from kd_agent.errors import KDError
+from kd_agent.policy import Teacher
+
+_NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")
+
+
+def accepts(source: Any) -> bool:
+    """Whether this plug-in reads `source`."""
+    return isinstance(source, str) and Path(source).is_dir()
+
+
+def load(
+    source: str,
+    *,
+    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
+    statistics: str | None = None,
+    allow_missing_statistics: bool = False,
+    trust_teacher: bool = False,
+) -> Teacher:
+    """Load the folder's agent, as `sb3_zip.load`."""
+    teacher: Teacher = plugins.load("teachers", "sb3_zip").load(
+        str(find_agent(Path(source))), env=env, statistics=statistics,
+        allow_missing_statistics=allow_missing_statistics, trust_teacher=trust_teacher,
+    )  # fmt: skip
+    return teacher
+
+
+def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+    """The environment that the folder's agent plays in."""
+    found: Recipe = plugins.load("teachers", "sb3_zip").recipe(str(find_agent(Path(source))), env, env_kwargs)
+    return found
+
+
+def find_agent(folder: Path) -> Path:
+    """The zip to load: the last model of the run `<env>.zip`, as RL Zoo does, or else its best.
+
+    Raises:
+        KDError: The folder has no agent, or several.
+    """
+    zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
+    agents = [path for path in zips if not path.stem.startswith(_NOT_AGENTS)]
+    described = [path for path in agents if path.with_suffix("").is_dir()]
+    best = [path for path in zips if path.stem == "best_model"]
+    found = described or agents or best
+    if len(found) != 1:
+        what = ", ".join(path.name for path in found[:5]) if found else "none"
+        raise KDError(f"{folder}: expected one agent's .zip in this folder, found {what}")
+    return found[0]
