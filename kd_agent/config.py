@@ -121,6 +121,9 @@ class DistillConfig(RunConfig):
     allow_missing_statistics: Annotated[
         bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
     ] = False
+    trust_teacher: Annotated[
+        bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
+    ] = False
 
     student: Annotated[str, Field(description="the student's kind")] = "mlp"
     hidden: Annotated[

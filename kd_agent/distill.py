@@ -199,4 +199,5 @@ def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:
     if not config.teacher:
         return None
     return load_teacher(config.teacher[0], env=spaces, statistics=config.statistics,
-                        allow_missing_statistics=config.allow_missing_statistics)  # fmt: skip
+                        allow_missing_statistics=config.allow_missing_statistics,
+                        trust_teacher=config.trust_teacher)  # fmt: skip
