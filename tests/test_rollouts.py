@@ -61,14 +61,15 @@ def test_shapes_and_types_are_those_that_are_promised(agent: Agent) -> None:
     assert (rollout.obs["obs"].dtype, rollout.params.dtype) == (np.float32, np.float32)
     for array in (rollout.driver, rollout.reward, rollout.episode_start, rollout.weight):
         assert array.shape == (5, ENVS)
-    states, labels = aggregate([rollout, rollout])
+    states, labels, weights = aggregate([rollout, rollout])
     assert (states["obs"].shape, labels.shape) == ((30, 4), (30, teacher.head.num_params))
+    assert weights.tolist() == [1] * 30
 
 
 def test_labels_are_the_answers_of_the_teacher_on_the_stored_states(agent: Agent) -> None:
     teacher = load_teacher(str(agent.path))
     rollout = gather(teacher, make_student(teacher.head).policy(), agent.env_id, beta=0.5)
-    states, labels = aggregate([rollout])
+    states, labels, _ = aggregate([rollout])
     np.testing.assert_allclose(teacher(states).params.numpy(), labels, atol=1e-6)
 
 
