@@ -193,7 +193,7 @@ def _make_sigmoid(size: int) -> Callable[[Array], Array]:
 
 def _make_relu(size: int) -> Callable[[Array], Array]:
     zero = np.zeros(size, np.float32)
-    return lambda x: np.maximum(x, zero, x)
+    return lambda x: np.maximum(x, zero, out=x)
 
 
 def _decision(head: HeadSpec) -> Callable[[Array], Any]:
