@@ -202,18 +202,22 @@ def test_atari_is_played_from_four_grey_frames_with_whole_games_counted() -> Non
     assert recipe.wrappers == ((ATARI, {}),)
     assert spaces_of(recipe)[0] == gym.spaces.Box(0, 255, (84, 84, 4), np.uint8)
     assert recipe_of("ALE/Breakout-v5").env_kwargs == {"frameskip": 1}
-    played = evaluate(None, recipe, seeds=[3, 4])
-    assert played.states["obs"].dtype == np.uint8
-    assert (played.lengths > 300).all()
+    assert start(make_env(recipe, 1), iter([0]))["obs"].dtype == np.uint8
+    assert (evaluate(None, recipe, seeds=[3, 4]).lengths > 300).all()
 
 
-def test_lives_end_nothing_but_the_memory() -> None:
+def test_a_lost_life_begins_memory_anew_and_ends_no_game() -> None:
     pytest.importorskip("ale_py")
     recipe = recipe_of("BreakoutNoFrameskip-v4", {"max_num_frames_per_episode": 2_000})
-    played = evaluate(None, recipe, seeds=range(5), in_sequence=True)
-    assert played.starts is not None
-    assert played.starts.sum() > 2 * len(played.returns)
-    assert len(played.states["obs"]) == played.starts.size
+    env = make_env(recipe, 2)
+    start(env, iter(range(9)))
+    ends, games = 0, set()
+    for _ in range(300):
+        _, _, done, infos = env.step(np.array([env.action_space.sample() for _ in range(2)]))
+        ends += int(done.sum())
+        games |= {info[key][0] for info in infos for key in ("episode", "last_episode") if key in info}
+    assert ends > 2 * len(games) > 0
+    assert len(evaluate(None, recipe, seeds=range(2)).returns) == 2
 
 
 def test_velocities_are_hidden_under_rl_zoos_names() -> None:

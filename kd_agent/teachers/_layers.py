@@ -183,6 +183,8 @@ def gsde_log_std(program: Program, name: str, latent: str, size: int) -> None:
 def gsde_latent(program: Program, prefix: str, features: str, latent: str, function: str) -> str:
     """Register of gSDE's latent: the policy's own, or (before SB3 1.8) that of a network of its own."""
     name = f"{prefix}sde_features_extractor"
+    if program.archive.policy_kwarg("sde_net_arch") == []:
+        return features
     if not program.indices(name):
         return latent
     program.last = features
