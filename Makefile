@@ -2,7 +2,7 @@ VENV ?= .venv
 ENV ?= LunarLander-v3
 ARGS ?=
 PYTHON := $(VENV)/bin/python
-SOURCES := kd_agent envs scripts tests benchmarks
+SOURCES := kd_agent envs scripts tests benchmarks examples
 
 .PHONY: install distill test check format
 

@@ -1,0 +1,31 @@
+"""The examples run, each in a process of its own, as a reader would run them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+from samples import ROOT, make_student
+
+from kd_agent.actions import head_for
+
+ARGUMENTS: dict[str, list[str]] = {
+    "play_without_torch.py": ["--episodes", "2"],
+    "evaluate_with_sb3.py": ["--episodes", "4"],
+    "fine_tune_with_sb3.py": ["--steps", "64", "--episodes", "2", "--out", "tuned.zip"],
+}
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_an_example_runs(example: str, tmp_path: Path) -> None:
+    make_student(head_for(gym.spaces.Discrete(2))).save(tmp_path / "s.safetensors", {"env": "CartPole-v1"})
+    guard = ["-X", "importtime"] if "without_torch" in example else []
+    command = [sys.executable, *guard, str(ROOT / "examples" / example), "s.safetensors", *ARGUMENTS.get(example, [])]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "return" in done.stdout
+    if guard:
+        assert " torch\n" not in done.stderr
