@@ -199,3 +199,12 @@ def test_weights_that_are_wrong_are_refused(small: Path, tmp_path: Path) -> None
         refused(with_policy(small, tmp_path / "t.zip", saved({k: v for k, v in state.items() if k != key})))
     for other in (saved([1, 2]), saved({}), b"", b"PK", pickle.dumps(3)):
         refused(with_policy(small, tmp_path / "t.zip", other))
+
+
+def test_the_opcodes_of_the_weights_are_checked_before_torch_reads_them(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(io.BytesIO(members(small)["policy.pth"]), weights_only=True)
+    path = with_policy(small, tmp_path / "t.zip", saved({**state, "extra": 1.5}))
+    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("torch read what the allow-list should refuse"))
+    assert "more than tensors (BINFLOAT)" in refused(path)
