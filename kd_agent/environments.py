@@ -13,7 +13,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.graph import OBSERVATION
+from kd_agent.graph import OBSERVATION, PolicyGraph
 from kd_agent.head import Array
 from kd_agent.spaces import as_mapping, observation_specs
 
@@ -28,6 +28,7 @@ _WRAPPERS = {
     "HistoryWrapper": "kd_envs.wrappers:HistoryWrapper",
     "MaskVelocityWrapper": "kd_envs.wrappers:MaskVelocityWrapper",
     "FrameSkip": "kd_envs.wrappers:FrameSkip",
+    "ZeroContactForces": "kd_envs.wrappers:ZeroContactForces",
     "AtariWrapper": "stable_baselines3.common.atari_wrappers:AtariWrapper",
     "YAMLCompatResizeObservation": "gymnasium.wrappers:ResizeObservation",
     "GrayScaleObservation": "gymnasium.wrappers:GrayscaleObservation",
@@ -39,6 +40,7 @@ _WRAPPERS = {
 """Class of each wrapper that a teacher may have been trained in, by its name in any of `_LIBRARIES`."""
 
 TIME_FEATURE = "sb3_contrib.common.wrappers.TimeFeatureWrapper"
+ZERO_FORCES = "kd_envs.wrappers.ZeroContactForces"
 ATARI = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 
 
@@ -198,6 +200,12 @@ def recipe_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) ->
         return Recipe(env_id, kwargs)
     skipping = {} if "NoFrameskip" in env_id else {"frameskip": 1}
     return Recipe(env_id, {**skipping, **kwargs}, ((ATARI, {}),), frame_stack=4)
+
+
+def recorded_recipe(graph: PolicyGraph) -> Recipe | None:
+    """The recipe of its environment that a student's file keeps; None in files without one."""
+    plain = graph.provenance.get("recipe")
+    return Recipe.from_json(plain) if plain else None
 
 
 def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:

@@ -36,7 +36,7 @@ def _float32(array: Array) -> Array:
 
 
 def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:
-    """Require two spaces to be of one kind, shape and size.
+    """Require two spaces to be of one kind, shape and size (of Dicts: in every part that `own` has).
 
     Args:
         own: The space of a policy.
@@ -47,6 +47,12 @@ def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds:
     Raises:
         KDError: They differ.
     """
+    if isinstance(own, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        for key, part in own.items():
+            if key not in other.spaces:
+                raise KDError(f"{what} have the key {key!r}, but the environment has {', '.join(other)}")
+            check_same(part, other[key], f"{what} {key!r}", bounds=bounds)
+        return
     if type(own) is not type(other) or _size(own) != _size(other):
         raise KDError(f"{what} are {own}, but the environment has {other}")
     if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):

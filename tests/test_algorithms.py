@@ -10,6 +10,7 @@ from sb3_contrib import RecurrentPPO
 from small_agents import BOX, CASES, VECTOR, as_model_wants, load, observations, trained
 from stable_baselines3.common.distributions import Distribution
 
+from kd_agent.errors import KDError
 from kd_agent.graph_file import to_bytes
 from kd_agent.spaces import as_mapping
 from kd_agent.teachers import load_teacher
@@ -120,6 +121,22 @@ def test_a_teacher_loads_without_its_environment(case: str) -> None:
         batch, deterministic=True
     )
     np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_dict_may_have_another_order_and_more_keys_than_the_teachers() -> None:
+    _, env, teacher = load("ppo dict")
+    wider = spaces.Dict([("zzz", VECTOR), *reversed(list(env.observation_space.items())), ("aaa", VECTOR)])
+    _, _, path = trained("ppo dict")
+    other = load_teacher(str(path), env=(wider, env.action_space))
+    batch = as_mapping(observations(env, 10))
+    more = {"zzz": np.zeros((10, 4), np.float32), **batch}
+    torch.testing.assert_close(other(more).params, teacher(batch).params, atol=0, rtol=0)
+    lacking = spaces.Dict({key: part for key, part in env.observation_space.items() if key != "arm"})
+    with pytest.raises(KDError, match="have the key 'arm', but the environment has bits, dice, image, word"):
+        load_teacher(str(path), env=(lacking, env.action_space))
+    changed = spaces.Dict({**env.observation_space.spaces, "arm": spaces.Box(-1, 1, (5,))})
+    with pytest.raises(KDError, match="observations 'arm' are"):
+        load_teacher(str(path), env=(changed, env.action_space))
 
 
 def test_only_what_acts_is_counted() -> None:

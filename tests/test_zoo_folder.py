@@ -196,6 +196,32 @@ def test_a_version_whose_observations_fit_is_preferred_to_a_newer_one(tmp_path: 
         assert recipe_for(str(path), "Reacher-v2", {}).env_id == "Reacher-v4"
 
 
+@pytest.mark.parametrize(("name", "size"), [("Ant", 111), ("Humanoid", 376)])
+def test_contact_forces_are_0_for_agents_of_old_mujoco(tmp_path: Path, name: str, size: int) -> None:
+    pytest.importorskip("mujoco")
+    path = agent(tmp_path / "a.zip", _Seen(gym.make(f"{name}-v5"), size))
+    with pytest.warns(UserWarning, match="contact forces of 0"):
+        recipe = recipe_for(str(path), f"{name}-v3", {})
+    env = make_env(recipe, 1)
+    start(env, iter([0]))
+    for _ in range(20):
+        observations = env.step(np.array([env.action_space.sample()]))[0]
+    assert observations.shape == (1, size)
+    assert (observations[0, -84:] == 0).all()
+    assert (observations[0, :20] != 0).all()
+
+
+class _Seen(gym.ObservationWrapper[Any, Any, Any]):
+    """An environment whose observations have another size."""
+
+    def __init__(self, env: gym.Env[Any, Any], size: int) -> None:
+        super().__init__(env)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+
+    def observation(self, observation: Any) -> Any:
+        return np.resize(observation, self.observation_space.shape)
+
+
 def test_atari_is_played_from_four_grey_frames_with_whole_games_counted() -> None:
     pytest.importorskip("ale_py")
     recipe = recipe_of("PongNoFrameskip-v4", {"max_num_frames_per_episode": 400})

@@ -102,6 +102,29 @@ class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
         return masked
 
 
+class ZeroContactForces(gym.ObservationWrapper[Any, Any, Any]):
+    """Ends the observation in contact forces of 0, as MuJoCo 2 under `mujoco_py` showed them to Ant and Humanoid.
+
+    (gym issue 1541: with MuJoCo 2.0 the forces were never computed.)
+
+    Args:
+        env: With a flat Box for observations.
+        size: Numbers in the observation, the forces included.
+        forces: How many of them are forces.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], size: int, forces: int = 84) -> None:
+        super().__init__(env)
+        self._kept, self._zeros = size - forces, np.zeros(forces)
+        if not 0 < self._kept <= int(np.prod(env.observation_space.shape or ())):
+            raise ValueError(f"{size} numbers, {forces} of them forces, do not fit {env.observation_space}")
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+
+    def observation(self, observation: Vector) -> Vector:
+        """The observation up to the forces, then zeros."""
+        return np.concatenate([observation[: self._kept], self._zeros])
+
+
 def without_velocities(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """The environment `base` behind `MaskVelocityWrapper`."""
     return MaskVelocityWrapper(gym.make(base, **kwargs))

@@ -116,3 +116,10 @@ def as_seen(space: gym.Space[Any], own: gym.Space[Any]) -> gym.Space[Any]:
         low, high = (np.moveaxis(side, 2, 0) for side in (space.low, space.high))
         return gym.spaces.Box(low, high, dtype=np.uint8)
     return space
+
+
+def in_own_order(space: gym.Space[Any], own: gym.Space[Any] | None) -> gym.Space[Any]:
+    """A Dict space with the teacher's keys alone, in the teacher's order; other spaces as they are."""
+    if isinstance(space, gym.spaces.Dict) and isinstance(own, gym.spaces.Dict):
+        return gym.spaces.Dict([(key, space[key]) for key in own])
+    return space

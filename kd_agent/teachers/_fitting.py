@@ -6,16 +6,24 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import TIME_FEATURE, Recipe, spaces_of, versions
+from kd_agent.environments import TIME_FEATURE, ZERO_FORCES, Recipe, spaces_of, versions
 from kd_agent.errors import KDError
 from kd_agent.teachers._features import as_seen
+
+_OLD_MUJOCO = {
+    ("Ant", 111): ("Ant-v5", {"include_cfrc_ext_in_observation": False}),
+    ("Humanoid", 376): ("Humanoid-v4", {}),
+    ("HumanoidStandup", 376): ("HumanoidStandup-v4", {}),
+}
+"""What shows the rest of the observation of versions 2 and 3, by name and size."""
 
 
 def fit(recipe: Recipe, own: gym.Space[Any] | None, source: str) -> Recipe:
     """The recipe, or with a warning a like one whose observations have the teacher's shape.
 
-    Tried in turn: another version, a stack of frames, the remaining time as one more number. Where nothing
-    fits, the recipe as it is: loading the teacher then says what does not.
+    Tried in turn: MuJoCo's Ant and Humanoid as they were before version 4, another version, a stack of
+    frames, the remaining time as one more number. Where nothing fits, the recipe as it is: loading the
+    teacher then says what does not.
 
     Args:
         recipe: The environment found so far.
@@ -44,7 +52,8 @@ def _fits(space: gym.Space[Any], own: gym.spaces.Box) -> bool:
 
 
 def _candidates(recipe: Recipe, space: gym.Space[Any], own: gym.spaces.Box) -> list[tuple[Recipe, str]]:
-    found = [(replace(recipe, env_id=other), other) for other in versions(recipe.env_id)]
+    found = [(old, "with contact forces of 0, as MuJoCo 2 showed them") for old in _old_mujoco(recipe, own)]
+    found += [(replace(recipe, env_id=other), other) for other in versions(recipe.env_id)]
     shape = space.shape or (1,)
     frames, rest = divmod(own.shape[0], shape[-1])  # images: the teacher's channels come first, ours last
     if recipe.frame_stack == 1 and len(own.shape) in (1, 3) and 1 < frames <= 64 and not rest:
@@ -53,3 +62,12 @@ def _candidates(recipe: Recipe, space: gym.Space[Any], own: gym.spaces.Box) -> l
         timed = replace(recipe, wrappers=(*recipe.wrappers, (TIME_FEATURE, {})))
         found.append((timed, "with the remaining time as the last number"))
     return found
+
+
+def _old_mujoco(recipe: Recipe, own: gym.spaces.Box) -> list[Recipe]:
+    key = (recipe.env_id.rpartition("-v")[0], own.shape[0])
+    if key not in _OLD_MUJOCO:
+        return []
+    env_id, kwargs = _OLD_MUJOCO[key]
+    wrappers = ((ZERO_FORCES, {"size": own.shape[0]}), *recipe.wrappers)
+    return [Recipe(env_id, {**kwargs, **recipe.env_kwargs}, wrappers, recipe.frame_stack)]

@@ -15,7 +15,7 @@ from kd_agent.policy import GraphTeacher, Origin, Teacher
 from kd_agent.spaces import check_same, observation_specs
 from kd_agent.teachers import _fitting, _off_policy, _on_policy, _trusted, _value_based, _zoo
 from kd_agent.teachers._archive import Archive, NotUnderstoodError, read
-from kd_agent.teachers._features import as_seen, prepare
+from kd_agent.teachers._features import as_seen, in_own_order, prepare
 from kd_agent.teachers._layers import Program
 from kd_agent.teachers._space_text import space
 from kd_agent.teachers._statistics import find_statistics
@@ -100,7 +100,8 @@ def _translated(
     allow_missing_statistics: bool,
 ) -> GraphTeacher:
     translate = _translator(archive)
-    own, (observation_space, action_space) = _spaces(archive, env)
+    own, (seen, action_space) = _spaces(archive, env)
+    observation_space = in_own_order(seen, own)
     normalizers = _normalizers(archive, translate, statistics, allow_missing_statistics)
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, normalizers)
