@@ -79,6 +79,6 @@ class Exam:
         config = self._run.config
         seeds = range(EXAM_SEED, EXAM_SEED + config.exam_episodes)
         with self._run.reporter.stage(name, len(seeds), "episodes") as advance:
-            played = evaluate(player, self._run.env_id, seeds=seeds, env_kwargs=config.env_kwargs, advance=advance)
+            played = evaluate(player, self._run.recipe, seeds=seeds, advance=advance)
         self.steps += int(played.lengths.sum())
         return played

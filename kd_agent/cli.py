@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from kd_agent.config import DistillConfig, EvaluateConfig, ExportConfig, RunConfig, nested, resolve
+from kd_agent.config import DistillConfig, EvaluateConfig, ExportConfig, RunConfig, SweepConfig, nested, resolve
 from kd_agent.errors import KDError, unknown
 
 
@@ -96,6 +96,14 @@ def _export(config: ExportConfig) -> int:
     return 0
 
 
+def _zoo_sweep(config: SweepConfig) -> int:
+    _say(config, f"distilling the teachers below {config.teachers}")
+    from kd_agent.sweep import summary, sweep
+
+    print(summary(sweep(config)))
+    return 0
+
+
 def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path) -> None:
     from kd_agent.render import watch
 
@@ -110,6 +118,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         _evaluate,
         "Play a saved student on seeded episodes, beside a teacher if one is named.",
     ),
+    "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
     "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 

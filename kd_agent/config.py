@@ -125,7 +125,9 @@ class DistillConfig(RunConfig):
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
 
-    student: Annotated[str, Field(description="the student's kind")] = "mlp"
+    student: Annotated[
+        str | None, Field(description="the student's kind: mlp, cnn (default for images), gru (for recurrent teachers)")
+    ] = None
     hidden: Annotated[
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
@@ -202,6 +204,17 @@ class ExportConfig:
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
     ] = False
     env: Annotated[str | None, Field(description="sb3: Gymnasium id whose spaces the zip states")] = None
+    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SweepConfig:
+    """Distilling every teacher below a folder."""
+
+    teachers: Annotated[str, Field(description="the folder")]
+    out: Annotated[str, Field(description="where the runs and sweep.json go; finished runs are not done again")]
+    jobs: Annotated[Count, Field(description="how many at once")] = 2
+    episodes: Annotated[Count, Field(description="evaluation episodes of each")] = 100
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
 
 

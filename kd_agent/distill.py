@@ -1,6 +1,7 @@
 """The loop, top to bottom: collect -> aggregate -> fit -> evaluate -> save."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,20 @@ from kd_agent import plugins
 from kd_agent.actions import Softening
 from kd_agent.attempts import Attempt, Exam
 from kd_agent.checkpoint import next_folder, open_run
+from kd_agent.closeness import along
 from kd_agent.config import DistillConfig, resolve
-from kd_agent.environments import make_env, resolve_id, spaces_of
+from kd_agent.environments import make_env, recipe_of, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluate import agree
-from kd_agent.graph import ObservationSpec
 from kd_agent.head import Array
 from kd_agent.judge import judge
 from kd_agent.learners.gradient import Objective, fit
 from kd_agent.normalizer import Normalizer
 from kd_agent.policy import Student, Teacher
 from kd_agent.progress import Reporter
-from kd_agent.rollouts import Rollout, aggregate, collect
+from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
-from kd_agent.sizing import budget, default_hidden
-from kd_agent.teachers import load_teacher
+from kd_agent.sizing import default_kind, default_layers
+from kd_agent.teachers import load_teacher, recipe_for
 from kd_agent.train import trained_teacher
 
 STUDENT_FILE = "student.safetensors"
@@ -49,20 +49,21 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, DistillConfig):
         config = resolve(DistillConfig, config)
     check(config)
-    env_id = resolve_id(config.env)
-    spaces = spaces_of(env_id, config.env_kwargs)
+    recipe = (recipe_for(config.teacher[0], config.env, config.env_kwargs) if config.teacher
+              else recipe_of(config.env, config.env_kwargs))  # fmt: skip
+    spaces = spaces_of(recipe)
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
     given = load_given(config, spaces)
-    with open_run(Path(config.out) if config.out else next_folder(env_id), resume=config.resume) as folder:
+    with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         with timed(seconds, "teacher_s"):
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
-            student, cost = learn(Session(config, env_id, teacher, folder, reporter, events))
-        student.save(folder.path / STUDENT_FILE, provenance(config, env_id, teacher))
+            student, cost = learn(Session(config, recipe, teacher, folder, reporter, events))
+        student.save(folder.path / STUDENT_FILE, provenance(config, recipe, teacher))
         with timed(seconds, "evaluate_s"):
-            result = judge(config, env_id, teacher, folder.path / STUDENT_FILE, reporter)
+            result = judge(config, recipe, teacher, folder.path / STUDENT_FILE, reporter)
         result["cost"] = {**cost, **seconds}
         plugins.load("report", "html").write(folder, result)
         folder.write_json("result.json", result)
@@ -77,7 +78,7 @@ def learn(run: Session) -> tuple[Student, dict[str, int]]:
     """
     config = run.config
     rollouts, driver, best = restore(run)
-    env = make_env(run.env_id, config.n_envs, config.env_kwargs)
+    env = make_env(run.recipe, config.n_envs)
     for number in range(len(rollouts), config.rounds):
         rollouts.append(collect_round(run, env, driver, number))
         driver = driver or build_student(run, rollouts[0], 0)
@@ -112,7 +113,9 @@ def collect_round(run: Session, env: VecEnv, student: Student | None, number: in
         rollout = collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
                           exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
     if student:
-        run.events.add_scalar("distill/agreement_before_fit", agreement(student, rollout), number)
+        run.events.add_scalar(
+            "distill/agreement_before_fit", along(run.teacher, student.policy(), rollout).agreement, number
+        )
     return rollout
 
 
@@ -122,7 +125,7 @@ def fit_all(run: Session, student: Student, rollouts: list[Rollout], *, name: st
     weights = config.loss or {"mse" if student.head.spec.is_gaussian else "kl": 1.0}
     objective = Objective(weights, Softening(config.temperature, config.convention))
     with run.reporter.stage(name, steps, "gradient steps") as advance:
-        loss = fit(student, *aggregate(rollouts), objective, steps=steps, batch_size=config.batch_size,
+        loss = fit(student, rollouts, objective, steps=steps, batch_size=config.batch_size,
                    learning_rate=config.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
                    on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
     run.events.add_scalar("distill/loss", loss, number)
@@ -159,32 +162,21 @@ def load_student(run: Session, rollout: Rollout, attempt: int, arrays: Mapping[s
 def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
     """A new student, normalised by the first round's states; each attempt has other initial weights."""
     config, teacher = run.config, run.teacher
-    specs = {
-        key: ObservationSpec(spec.shape, rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()
-    }
+    specs = {key: replace(spec, dtype=rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()}
     normalizers = {key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape)) for key, spec in specs.items()}
-    inputs = sum(int(np.prod(spec.shape)) for spec in specs.values())
-    hidden = config.hidden
-    if hidden is None:
-        hidden = default_hidden(inputs, teacher.head.spec.num_acting, budget(teacher))
-    student: Student = plugins.load("students", config.student).build(
+    hidden, bias = (config.hidden, True) if config.hidden is not None else default_layers(teacher)
+    student: Student = plugins.load("students", config.student or default_kind(teacher)).build(
         specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
-        dropout=config.dropout, seed=config.seed * 1_000 + attempt,
+        dropout=config.dropout, bias=bias, seed=config.seed * 1_000 + attempt,
     )  # fmt: skip
     return student.to(config.device)
-
-
-def agreement(student: Student, rollout: Rollout) -> float:
-    """Share of a round's states on which the student acts like the teacher."""
-    observations, params, _ = aggregate([rollout])
-    return float(np.mean(agree(student.head.spec, params, student.policy().params_batch(observations))))
 
 
 def check(config: DistillConfig) -> None:
     """Find what is wrong with the settings before anything is written; prepare torch."""
     for name in config.loss or {}:
         plugins.load("losses", name)
-    plugins.load("students", config.student)
+    plugins.load("students", config.student or "mlp")
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:

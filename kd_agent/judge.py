@@ -7,9 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from kd_agent.closeness import Closeness, closeness
 from kd_agent.config import DistillConfig, EvaluateConfig
-from kd_agent.environments import resolve_id, spaces_of
-from kd_agent.evaluate import Closeness, Evaluation, closeness, evaluate
+from kd_agent.environments import Recipe, recipe_of, recorded_recipe, spaces_of
+from kd_agent.evaluate import Evaluation, evaluate
 from kd_agent.policy import Teacher, check_fits
 from kd_agent.progress import Reporter
 from kd_agent.runtime import load_policy
@@ -21,7 +22,7 @@ EVALUATION_SEED = 20_000
 
 
 def judge(
-    config: DistillConfig, env_id: str, teacher: Teacher, student_file: Path, reporter: Reporter
+    config: DistillConfig, recipe: Recipe, teacher: Teacher, student_file: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """Play teacher, student and the random policy on the same seeds and compare them.
 
@@ -38,17 +39,16 @@ def judge(
         seeds = range(EVALUATION_SEED + first, EVALUATION_SEED + last)
         for name in ("teacher", "student", "random")[: 3 if look == 0 else 2]:
             with reporter.stage(f"evaluating the {name}", len(seeds), "episodes") as advance:
-                played = evaluate(players[name], env_id, seeds=seeds, env_kwargs=config.env_kwargs, advance=advance)
+                played = evaluate(players[name], recipe, seeds=seeds, advance=advance)
             returns[name] += played.returns.tolist()
-            if name == "student" and look == 0:
-                close = closeness(teacher, student, played.states)
             if name == "teacher" and look == 0:
-                warn_if_weak(env_id, played, reporter)
+                warn_if_weak(recipe.env_id, played, reporter)
         verdict = compare(returns["teacher"], returns["student"], float(iqm(returns["random"])),
                           margin=config.margin, looks=looks)  # fmt: skip
         if verdict.decision != "undecided":
             break
-    result = summary(config, env_id, teacher, student_file, returns=returns, verdict=verdict, close=close)
+    close = closeness(teacher, student, recipe)
+    result = summary(config, recipe.env_id, teacher, student_file, returns=returns, verdict=verdict, close=close)
     reporter.say(sentence(result))
     return result
 
@@ -60,19 +60,22 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         KDError: The student is of another environment, or something cannot be read.
     """
     student = load_policy(config.student)
-    env_id = resolve_id(config.env or student.env_id)
-    spaces = spaces_of(env_id, config.env_kwargs)
+    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}
     for source in config.teacher:
         players[source] = load_teacher(source, env=spaces, statistics=config.statistics)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
-    result: dict[str, Any] = {"env": env_id, "seeds": [seeds.start, seeds.stop], "deterministic": not config.sampled}
+    result: dict[str, Any] = {
+        "env": recipe.env_id,
+        "seeds": [seeds.start, seeds.stop],
+        "deterministic": not config.sampled,
+    }
     for name, player in players.items():
         with reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, env_id, seeds=seeds, env_kwargs=config.env_kwargs,
-                              deterministic=not config.sampled, advance=advance)  # fmt: skip
+            played = evaluate(player, recipe, seeds=seeds, deterministic=not config.sampled, advance=advance)
         result[name] = scores(played.returns.tolist())
     return result
 

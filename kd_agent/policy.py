@@ -156,6 +156,15 @@ class Student(nn.Module, ABC):
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
         """Differentiable output for a batch `[B, *O]` by key."""
 
+    def read(self, observations: Mapping[str, Tensor], starts: Tensor | None = None) -> PolicyOutput:
+        """Differentiable output for states `[S, *O]`, or for windows where `starts [L, B]` is given.
+
+        Windows `[L, B, *O]` are for students with a memory, which begins anew at each start; the output
+        is flat, `[L * B, ...]`.
+        """
+        assert starts is None, "a student with a memory reads windows itself"
+        return self(observations)  # type: ignore[no-any-return]
+
     @abstractmethod
     def ops(self) -> list[Op]:
         """The network, as it stands, as operations that write `params`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments import Recipe, make_env, recipe_of, start
+from kd_agent.environments import Recipe, make_env, recipe_of, recorded_recipe, start
 from kd_agent.errors import KDError
 from kd_agent.head import Array
 from kd_agent.runtime import Policy, load_policy
@@ -28,7 +28,7 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
     rendered here is said, never raised: the run before it is not lost for a picture.
     """
     policy = load_policy(student)
-    recipe = recipe_of(env or recorded(policy) or policy.env_id, env_kwargs)
+    recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
     env_id = recipe.env_id
     try:
         if has_display():
@@ -44,12 +44,6 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
 def has_display() -> bool:
     """Whether a window could be seen."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def recorded(policy: Policy) -> Recipe | None:
-    """The recipe of its environment that a student's file keeps; None in files without one."""
-    plain = policy.graph.provenance.get("recipe")
-    return Recipe.from_json(plain) if plain else None
 
 
 def play(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:

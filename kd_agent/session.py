@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 import kd_agent
 from kd_agent.checkpoint import RunFolder
 from kd_agent.config import DistillConfig, plain, to_yaml
+from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
@@ -25,7 +26,7 @@ class Session:
 
     Attributes:
         config: Its settings.
-        env_id: The registered environment.
+        recipe: Its environment.
         teacher: Who labels.
         folder: Where it writes.
         reporter: What it shows.
@@ -33,7 +34,7 @@ class Session:
     """
 
     config: DistillConfig
-    env_id: str
+    recipe: Recipe
     teacher: Teacher
     folder: RunFolder
     reporter: Reporter
@@ -59,11 +60,17 @@ def compare_settings(folder: RunFolder, config: DistillConfig) -> None:
             raise KDError(f"{folder.path}: was begun with {name} = {stored.get(name)}, not {given[name]}")
 
 
-def provenance(config: DistillConfig, env_id: str, teacher: Teacher) -> dict[str, Any]:
+def provenance(config: DistillConfig, recipe: Recipe, teacher: Teacher) -> dict[str, Any]:
     """What the student's file says of where it comes from."""
     settings = {k: v for k, v in plain(config).items() if k not in _PRESENTATION}
-    return {"env": env_id, "kd_agent": kd_agent.__version__, "teacher_sha256": teacher.origin.sha256,
-            "teacher_algo": teacher.origin.algo, "config": settings}  # fmt: skip
+    return {
+        "env": recipe.env_id,
+        "recipe": recipe.to_json(),
+        "kd_agent": kd_agent.__version__,
+        "teacher_sha256": teacher.origin.sha256,
+        "teacher_algo": teacher.origin.algo,
+        "config": settings,
+    }
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""How large a student is where nobody says."""
+"""What student a teacher gets where nobody says: its kind and its size."""
 
 from itertools import pairwise
+
+import numpy as np
 
 from kd_agent.policy import Teacher
 
@@ -21,21 +23,29 @@ def budget(teacher: Teacher) -> int:
     return size // (100 if teacher.widest_layer >= _WIDE else 10)
 
 
-def default_hidden(inputs: int, outputs: int, limit: int) -> tuple[int, ...]:
-    """The widest two equal hidden layers, of at most 16 units, within `limit` parameters.
+def default_kind(teacher: Teacher) -> str:
+    """`gru` for a teacher with a memory, `cnn` for one that sees images, else `mlp`."""
+    if teacher.recurrent:
+        return "gru"
+    images = any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in teacher.observations.values())
+    return "cnn" if images else "mlp"
 
-    One layer where two would have fewer than 4 units each, none where even that does not fit.
 
-    Args:
-        inputs: Numbers in an observation.
-        outputs: Acting columns of the head.
-        limit: Acting parameters at most.
+def default_layers(teacher: Teacher) -> tuple[tuple[int, ...], bool]:
+    """Hidden layers within a teacher's `budget`, and whether the last layer has a bias.
+
+    The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
+    each, none where even that does not fit, and then without a bias where that is too much.
     """
+    inputs = sum(int(np.prod(spec.shape)) for spec in teacher.observations.values())
+    outputs, limit = teacher.head.spec.num_acting, budget(teacher)
+    if default_kind(teacher) == "cnn":
+        return (2 * MAX_UNITS,), True
     for depth, fewest in ((2, 4), (1, 1)):
         for units in range(MAX_UNITS, fewest - 1, -1):
             if count(inputs, (units,) * depth, outputs) <= limit:
-                return (units,) * depth
-    return ()
+                return (units,) * depth, True
+    return (), count(inputs, (), outputs) <= limit
 
 
 def count(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:

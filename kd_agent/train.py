@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 from kd_agent.config import RunConfig, plain
-from kd_agent.environments import make_env, resolve_id
+from kd_agent.environments import make_env, recipe_of, resolve_id
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
 from kd_agent.head import Array
@@ -103,7 +103,7 @@ class _Keeper(BaseCallback):
         settings = self.config.training
         seeds = range(_EVALUATION_SEED, _EVALUATION_SEED + settings.eval_episodes)
         player = _Normalised(self.model, self.training_env)
-        returns = evaluate(player, self.config.env, seeds=seeds, env_kwargs=self.config.env_kwargs,
+        returns = evaluate(player, recipe_of(self.config.env, self.config.env_kwargs), seeds=seeds,
                            advance=lambda done, **_: self.show(done)).returns  # fmt: skip
         self.last = float(iqm(returns))
         self.logger.record("eval/iqm", self.last)
@@ -130,7 +130,7 @@ class _Normalised:
 
 def _environment(config: RunConfig) -> VecEnv:
     settings = config.training
-    env = make_env(resolve_id(config.env), settings.n_envs, config.env_kwargs)
+    env = make_env(config.env, settings.n_envs, config.env_kwargs)
     env.set_attr("seeds", episode_seeds(config.seed))
     monitored = VecMonitor(env)
     return VecNormalize(monitored, gamma=settings.gamma) if settings.normalize else monitored

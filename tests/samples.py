@@ -17,7 +17,8 @@ from kd_agent import KDError, load_teacher, plugins
 from kd_agent.actions import ActionHead, head_for
 from kd_agent.graph import ObservationSpec, PolicyGraph
 from kd_agent.normalizer import Normalizer
-from kd_agent.policy import Student
+from kd_agent.policy import Student, Teacher
+from kd_agent.rollouts import Rollout
 
 ROOT = Path(__file__).parents[1]
 
@@ -139,3 +140,10 @@ def refused(path: Path, **settings: Any) -> str:
     assert str(path) in message
     assert "\n" not in message
     return message
+
+
+def labelled(teacher: Teacher, states: dict[str, np.ndarray]) -> Rollout:
+    """States `[S, *O]` by key as one labelled step of `S` environments."""
+    one = np.ones((1, len(next(iter(states.values())))), np.float32)
+    params = teacher(states).params.numpy()[None]
+    return Rollout({k: x[None] for k, x in states.items()}, params, one.astype(np.int8), one, one > 0, one)

@@ -33,6 +33,7 @@ FLOORS = (
     ("runtime",),
     ("environments", "native", "policy"),
     ("collectors", "compress", "evaluate", "export", "losses", "report", "rollouts", "sizing", "students", "teachers"),
+    ("closeness",),
     ("judge", "learners", "render", "session", "sweep", "train"),
     ("attempts",),
     ("distill",),

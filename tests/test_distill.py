@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
-from samples import HEADS, PROBES, TINY, Agent, command, make_student, settings
+from samples import HEADS, PROBES, TINY, Agent, command, labelled, make_student, settings
 
 from kd_agent import distill, load_policy, load_teacher
 from kd_agent.actions import head_for
 from kd_agent.checkpoint import RunFolder
+from kd_agent.closeness import along
 from kd_agent.config import DistillConfig, resolve
-from kd_agent.evaluate import closeness, evaluate
+from kd_agent.evaluate import evaluate
 from kd_agent.plugins import load
 from kd_agent.render import watch
 
@@ -139,8 +140,9 @@ def test_learning_is_real(agent: Agent, tmp_path: Path) -> None:
     )
     teacher, states = load_teacher(str(agent.path)), {"obs": np.random.default_rng(7).uniform(-1, 1, (500, 4))}
     states = {"obs": states["obs"].astype(np.float32)}
-    learnt = closeness(teacher, load_policy(tmp_path / "run" / "student.safetensors"), states)
-    others = [closeness(teacher, make_student(teacher.head, seed=s).policy(), states) for s in range(19)]
+    rollout = labelled(teacher, states)
+    learnt = along(teacher, load_policy(tmp_path / "run" / "student.safetensors"), rollout)
+    others = [along(teacher, make_student(teacher.head, seed=s).policy(), rollout) for s in range(19)]
     assert learnt.agreement > max(other.agreement for other in others) + 0.1
     assert learnt.kl < 0.5 * min(other.kl for other in others)
 

@@ -6,12 +6,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from samples import HEADS, PROBES, Agent, make_student, rows
+from samples import HEADS, PROBES, Agent, labelled, make_student, rows
 from torch.distributions import kl_divergence
 
 from kd_agent import KDError, evaluate, load_teacher
 from kd_agent.actions import head_for
-from kd_agent.evaluate import agree, closeness
+from kd_agent.closeness import agree, along
 from kd_agent.runtime import Policy
 
 SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
@@ -103,14 +103,6 @@ def test_an_agent_of_stable_baselines3_is_a_player_too(agent: Agent) -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_the_states_that_are_kept_are_those_that_were_visited() -> None:
-    states = evaluate(cart_pole_policy(), "CartPole-v1", seeds=SEEDS).states["obs"]
-    assert states.shape[1:] == (4,)
-    assert len(states) >= len(SEEDS) // 2
-    assert np.isfinite(states).all()
-    assert np.abs(states[:, 2]).max() < 0.5
-
-
 @pytest.mark.parametrize("kind", HEADS)
 def test_agreement_is_total_with_oneself_and_partial_with_another(kind: str) -> None:
     spec = HEADS[kind].spec
@@ -124,12 +116,12 @@ def test_closeness_is_the_mean_kl_beside_that_of_the_uniform_policy(agents: dict
     teacher = load_teacher(str(agent.path))
     student = make_student(teacher.head).policy()
     states = {"obs": agent.observations(100)}
-    close = closeness(teacher, student, states)
+    close = along(teacher, student, labelled(teacher, states))
     p, q = teacher(states).params, torch.from_numpy(student.params_batch(states))
     of = teacher.head.distribution
     assert close.kl == pytest.approx(float(kl_divergence(of(p), of(q)).mean()), rel=1e-4)
     assert close.kl_uniform == pytest.approx(float((np.log(4) - of(p).entropy()).mean()), rel=1e-4)
     assert close.agreement == pytest.approx(float((p.argmax(-1) == q.argmax(-1)).float().mean()))
-    itself = closeness(teacher, Policy(teacher.graph), states)
+    itself = along(teacher, Policy(teacher.graph), labelled(teacher, states))
     assert itself.kl < 1e-6
     assert itself.agreement == 1

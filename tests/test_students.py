@@ -35,7 +35,7 @@ def batch_for(observations: dict[str, ObservationSpec], size: int = 9) -> dict[s
 def both(student, batch):
     with torch.no_grad():
         torchs = student({key: torch.from_numpy(x) for key, x in batch.items()}).params.numpy()
-    return torchs, student.graph().compile()(batch)[PARAMS]
+    return torchs, student.policy().step_batch(batch, None, np.ones(len(torchs), bool))[0]
 
 
 @every_student
@@ -143,3 +143,30 @@ def test_normalisation_clips_as_vecnormalize_does() -> None:
     run = student.policy().params
     far, farther = np.full((1, 4), 1e3, np.float32), np.full((1, 4), 1e4, np.float32)
     np.testing.assert_array_equal(run(far), run(farther))
+
+
+def test_images_with_either_order_of_axes_are_the_same_in_numpy() -> None:
+    for shape in ((84, 84, 4), (3, 64, 64)):
+        observations = {"image": ObservationSpec(shape, "uint8"), "joints": ObservationSpec((3,), "float32")}
+        student = make_student(HEADS["categorical"], "cnn", observations=observations)
+        torchs, numpys = both(student, batch_for(student.observations, size=3))
+        np.testing.assert_allclose(numpys, torchs, atol=1e-5)
+        assert student.graph().num_parameters < 60_000
+
+
+def test_a_memory_steps_through_a_window_as_it_does_in_use_and_begins_anew_with_an_episode() -> None:
+    student = make_student(HEADS["diag_gaussian"], "gru")
+    rng = np.random.default_rng(1)
+    window = {k: rng.normal(size=(12, 2, *s.shape)).astype("f") for k, s in student.observations.items()}
+    starts = np.zeros((12, 2), bool)
+    starts[0], starts[5, 1] = True, True
+    with torch.no_grad():
+        read = student.read({k: torch.from_numpy(x) for k, x in window.items()}, torch.from_numpy(starts)).params
+    policy, memory, rows = student.policy(), None, []
+    for step, begun in enumerate(starts):
+        row, memory = policy.step_batch({k: x[step] for k, x in window.items()}, memory, begun)
+        rows.append(row)
+    np.testing.assert_allclose(np.concatenate(rows), read.numpy(), atol=1e-5)
+    first, _ = policy.step_batch({k: x[5] for k, x in window.items()}, None, starts[0])
+    np.testing.assert_allclose(rows[5][1], first[1], atol=1e-6)
+    assert np.abs(rows[5][0] - first[0]).max() > 1e-4

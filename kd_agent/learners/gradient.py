@@ -1,6 +1,6 @@
 """Fit a student to labelled states by gradient descent."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +10,9 @@ from torch import Tensor
 from kd_agent import plugins
 from kd_agent.actions import Softening
 from kd_agent.errors import KDError
-from kd_agent.head import Array
+from kd_agent.learners._batches import states, windows
 from kd_agent.policy import PolicyOutput, Student
+from kd_agent.rollouts import Rollout
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,7 @@ class Objective:
 
 def fit(
     student: Student,
-    observations: Mapping[str, Array],
-    params: Array,
-    weights: Array,
+    rollouts: Sequence[Rollout],
     objective: Objective,
     *,
     steps: int,
@@ -58,10 +57,8 @@ def fit(
     """Adam with a cosine rate over `steps` minibatches; the student is changed in place.
 
     Args:
-        student: The network.
-        observations: States `[S, *O]` by key.
-        params: The teacher's rows `[S, P]`.
-        weights: Weight of each state `[S]`.
+        student: The network; one with a memory is fitted to windows of consecutive states.
+        rollouts: Labelled states.
         objective: What to minimise.
         steps: Number of gradient steps.
         batch_size: States per step (all of them where there are fewer).
@@ -77,8 +74,6 @@ def fit(
         KDError: The loss became NaN or infinite.
     """
     device = next(student.parameters()).device
-    states = {key: torch.from_numpy(np.ascontiguousarray(x)).to(device) for key, x in observations.items()}
-    targets, weight = torch.from_numpy(params).to(device), torch.from_numpy(weights).to(device)
     loss_of = objective.function()
     optimizer = _optimizer(student, learning_rate, l2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
@@ -86,30 +81,20 @@ def fit(
     student.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for step, index in enumerate(_batches(len(targets), min(batch_size, len(targets)), steps)):
-            batch = {key: x[index] for key, x in states.items()}
-            losses = loss_of(student, student(batch), PolicyOutput(targets[index]))
-            loss = (weight[index] * losses).sum() / weight[index].sum()
+        batches = (windows if student.states() else states)(rollouts, batch_size, steps, device)
+        for step, batch in enumerate(batches):
+            losses = loss_of(student, student.read(batch.observations, batch.starts), PolicyOutput(batch.params))
+            loss = (batch.weight * losses).sum() / batch.weight.sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step >= 0.9 * steps:
+            if step >= int(0.9 * steps):
                 recent.append(loss.detach())
             if step % 100 == 0:
                 on_step(step, _finite(float(loss.detach())))
     student.eval()
     return _finite(float(torch.stack(recent).mean())) if recent else 0.0
-
-
-def _batches(count: int, size: int, steps: int) -> Iterator[Tensor]:
-    """Indices of `steps` minibatches, in shuffled passes over `count` states."""
-    order, position = torch.randperm(count), 0
-    for _ in range(steps):
-        if position + size > count:
-            order, position = torch.randperm(count), 0
-        yield order[position : position + size]
-        position += size
 
 
 def _optimizer(student: Student, learning_rate: float, l2: float) -> torch.optim.Optimizer:

@@ -1,0 +1,7 @@
+"""`python -m kd_agent COMMAND ...`, as the command `kd-agent`."""
+
+import sys
+
+from kd_agent.cli import main
+
+sys.exit(main())
