@@ -8,6 +8,7 @@ The pickled fields, the optimiser and the variables stay unread.
 import hashlib
 import io
 import json
+import math
 import pickletools
 import re
 import zipfile
@@ -80,6 +81,13 @@ class Archive:
         """A value (or the text of one) of `policy_kwargs`."""
         kwargs = self.data.get("policy_kwargs")
         return kwargs.get(name, default) if isinstance(kwargs, dict) else default
+
+    def policy_number(self, name: str, default: float) -> float:
+        """A finite number of `policy_kwargs`."""
+        value = self.policy_kwarg(name, default)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise NotUnderstoodError(f"{self.source}: {name} = {str(value)[:40]!r} is no number")
+        return float(value)
 
 
 def read(path: str | Path) -> Archive:

@@ -74,7 +74,7 @@ class Program:
             self.tensor(f"{prefix}.{name}", 1).astype(np.float64) for name in ("ra_mean", "ra_var", "scale", "bias")
         )
         self.used.add(f"{prefix}.steps")
-        factor = scale / np.sqrt(var + float(self.archive.policy_kwarg("batch_norm_eps", 1e-3)))
+        factor = scale / np.sqrt(var + self.archive.policy_number("batch_norm_eps", 1e-3))
         tensors = {"scale": factor.astype(np.float32), "shift": (bias - mean * factor).astype(np.float32)}
         self.add(Op("scale", (self.last,), prefix, {}, tensors))
 

@@ -45,7 +45,7 @@ def _means(program: Program) -> None:
     if program.has("actor.mu.weight"):
         return program.linear("actor.mu", "mean")
     program.linear("actor.mu.0", "mean.free")
-    bound = float(program.archive.policy_kwarg("clip_mean", 2.0))
+    bound = program.archive.policy_number("clip_mean", 2.0)
     return program.clip(-bound, bound, "mean")
 
 

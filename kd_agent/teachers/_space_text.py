@@ -23,8 +23,9 @@ def space(record: Any) -> gym.Space[Any] | None:
     if ".Dict'" in kind:
         return _dict(str(record.get("spaces", "")))
     n = _numbers(record.get("n"))
-    if ".Discrete'" in kind and n and 0 < n[0] < _MAX:
-        return gym.spaces.Discrete(int(n[0]), start=int((_numbers(record.get("start")) or [0])[0]))
+    start = (_numbers(record.get("start")) or [0.0])[0]
+    if ".Discrete'" in kind and n and 0 < n[0] < _MAX and abs(start) < _MAX:
+        return gym.spaces.Discrete(int(n[0]), start=int(start))
     if ".MultiDiscrete'" in kind and (nvec := _numbers(record.get("nvec"))):
         return _multi_discrete(nvec)
     if ".MultiBinary'" in kind and n and 0 < n[0] < _MAX:
