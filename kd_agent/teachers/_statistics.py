@@ -72,7 +72,7 @@ def _unpickle(raw: bytes) -> dict[str, Any]:
     try:
         done = subprocess.run(  # noqa: S603 - our own file
             [sys.executable, "-I", "-S", str(_READER)],
-            input=raw, capture_output=True, timeout=_SECONDS, env={}, check=False,
+            input=raw, capture_output=True, timeout=_SECONDS, check=False,
         )  # fmt: skip
         document = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, OSError, ValueError):
