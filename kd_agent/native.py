@@ -99,9 +99,12 @@ def _load(graph: PolicyGraph) -> tuple[Callable[..., None], Callable[..., Any] |
     missing = sorted({op.kind for op in graph.ops} - plugin.OPS)
     if missing:
         raise KDError(f"the native backend cannot express the operation {missing[0]!r}")
-    if plugin.stack_bytes(graph) > _MAX_STACK:
-        raise KDError(f"the policy needs more than {_MAX_STACK >> 20} MiB of working memory")
-    header, source = plugin.generate(graph, "policy.h")
+    try:
+        if plugin.stack_bytes(graph) > _MAX_STACK:
+            raise KDError(f"the policy needs more than {_MAX_STACK >> 20} MiB of working memory")
+        header, source = plugin.generate(graph, "policy.h")
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise KDError(f"the policy's operations cannot be compiled: {error!r}") from error
     texts = {"policy.h": header, "policy.c": source}
     if compiler.python_headers() is None:
         return _plain(compiler.library({**texts, "main.c": extension.plain_text(graph)}, "main.c")), None

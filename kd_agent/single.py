@@ -8,6 +8,7 @@ every layer carries along; factors of one half move into neighbouring weights.
 Letters: `F` features, `A` acting columns, `*A` shape of an action, `*O` shape of an observation.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,15 @@ _FOLDABLE = 10.0
 
 @dataclass(frozen=True)
 class _Chain:
-    """An MLP: at most one normaliser, then linear layers with one activation between them."""
+    """An MLP: at most one normaliser, then linear layers with one activation between them.
 
-    normaliser: Op | None
+    Attributes:
+        normaliser: `(mean, scale, clip)`, the first two `[F]`.
+        linears: The linear layers.
+        functions: Names of the activations between them.
+    """
+
+    normaliser: tuple[Array, Array, float] | None
     linears: list[Op]
     functions: list[str]
 
@@ -41,9 +48,8 @@ def compile_act(graph: PolicyGraph) -> FastAct | None:
     if chain is None or not _foldable(chain.normaliser):
         return None
     spec = graph.observations[OBSERVATION]
-    size = int(np.prod(spec.shape))
-    low, high, radius = _box(chain.normaliser, size)
-    enter, offset, steps = _layers(chain, size)
+    low, high, radius = _box(chain.normaliser, math.prod(spec.shape))
+    enter, offset, steps = _layers(chain)
     decide, shape, flat = _decision(graph.head), spec.shape, len(spec.shape) == 1
 
     def act(observation: Array) -> Any:
@@ -78,53 +84,66 @@ def _as_float32(x: Array) -> Array | None:
 def _chain(graph: PolicyGraph) -> _Chain | None:
     """Read the program as an MLP; None where it is another one."""
     ops = list(graph.ops)
-    if ops[-1].kind == "append" and graph.head.is_gaussian and len(ops) > 1:
-        ops.pop()
-    elif ops[-1].output != PARAMS:
+    if list(graph.observations) != [OBSERVATION] or graph.states or ops[-1].output != PARAMS:
         return None
-    register, normaliser = OBSERVATION, None
+    if ops[-1].kind == "append" and graph.head.is_gaussian:
+        ops.pop()
+    register, shape, normaliser = OBSERVATION, graph.observations[OBSERVATION].shape, None
     linears: list[Op] = []
     functions: list[str] = []
     for op in ops:
         expected = "activation" if len(linears) > len(functions) else "linear"
-        if op.inputs != (register,) or (op.kind not in ("normalise", "flatten", expected)):
+        if op.inputs != (register,) or op.kind not in ("normalise", "flatten", expected):
             return None
         if op.kind == "normalise":
             if normaliser or linears:
                 return None
-            normaliser = op
+            normaliser = _statistics(op, shape)
+        elif op.kind == "flatten":
+            shape = (math.prod(shape),)
         elif op.kind == "linear":
             linears.append(op)
-        elif op.kind == "activation":
+        else:
             functions.append(op.attributes["function"])
         register = op.output
-    single = list(graph.observations) == [OBSERVATION] and not graph.states
-    wide = linears and len(linears[-1].tensors["bias"]) == graph.head.num_acting
-    return _Chain(normaliser, linears, functions) if single and wide and len(functions) == len(linears) - 1 else None
+    chain = _Chain(normaliser, linears, functions)
+    return chain if len(functions) == len(linears) - 1 and _fits(linears, shape, graph.head) else None
 
 
-def _foldable(normaliser: Op | None) -> bool:
+def _statistics(op: Op, shape: tuple[int, ...]) -> tuple[Array, Array, float]:
+    mean, scale = (np.broadcast_to(op.tensors[role], (1, *shape)).reshape(-1) for role in ("mean", "scale"))
+    return mean, scale, float(op.attributes["clip"])
+
+
+def _fits(linears: list[Op], shape: tuple[int, ...], head: HeadSpec) -> bool:
+    """Whether the layers are of vectors, each with a bias of its own size, from observation to acting columns."""
+    sizes = [op.tensors["weight"].shape for op in linears]
+    own = all(op.tensors["bias"].shape == (size[0],) for op, size in zip(linears, sizes, strict=True))
+    return own and len(shape) == 1 and sizes[0][1] == shape[0] and sizes[-1][0] == head.num_acting
+
+
+def _foldable(normaliser: tuple[Array, Array, float] | None) -> bool:
     if normaliser is None:
         return True
-    mean, scale = normaliser.tensors["mean"], normaliser.tensors["scale"]
-    return bool((scale > 0).all() and (np.abs(mean * scale) <= _FOLDABLE).all())
+    mean, scale, clip = normaliser
+    return bool(clip > 0 and (scale > 0).all() and (np.abs(mean * scale) <= _FOLDABLE).all())
 
 
-def _box(normaliser: Op | None, size: int) -> tuple[Array, Array, Any]:
+def _box(normaliser: tuple[Array, Array, float] | None, size: int) -> tuple[Array, Array, Any]:
     """What the clip lets through, `[F]` each, and the square of a radius that lies within."""
     if normaliser is None:
         unbounded = np.full(size, np.inf, np.float32)
         return -unbounded, unbounded, np.float32(np.inf)
-    mean, scale = (np.broadcast_to(normaliser.tensors[role].reshape(-1), size) for role in ("mean", "scale"))
-    reach = np.float32(normaliser.attributes["clip"]) / scale
+    mean, scale, clip = normaliser
+    reach = np.float32(clip) / scale
     low, high = mean - reach, mean + reach
     radius = max(float(np.minimum(-low, high).min()), 0.0)
     return low, high, np.float32(min(radius**2, float(np.finfo(np.float32).max)))
 
 
-def _layers(chain: _Chain, size: int) -> tuple[Array, Array, list[tuple[Callable[[Array], Array], Array]]]:
+def _layers(chain: _Chain) -> tuple[Array, Array, list[tuple[Callable[[Array], Array], Array]]]:
     """Weight and bias of the first layer, then the activation before, and the weight of, each other."""
-    weight, bias = _folded(chain, size)
+    weight, bias = _folded(chain)
     if chain.functions:
         factor = _activation(chain.functions[0]).before
         weight, bias = _with_unit(factor * weight, factor * bias)
@@ -142,12 +161,12 @@ def _layers(chain: _Chain, size: int) -> tuple[Array, Array, list[tuple[Callable
     return enter, offset, steps
 
 
-def _folded(chain: _Chain, size: int) -> tuple[Array, Array]:
+def _folded(chain: _Chain) -> tuple[Array, Array]:
     """The first layer on raw observations, float64."""
     weight, bias = (np.asarray(chain.linears[0].tensors[role], np.float64) for role in ("weight", "bias"))
     if chain.normaliser is None:
         return weight, bias
-    mean, scale = (np.broadcast_to(chain.normaliser.tensors[role].reshape(-1), size) for role in ("mean", "scale"))
+    mean, scale, _ = chain.normaliser
     weight = weight * scale
     return weight, bias - weight @ mean
 

@@ -132,16 +132,17 @@ class WithAction(nn.Module):
 
 
 def _normalise(op: TorchOp, x: Tensor) -> Tensor:
-    clip = float(op.op.attributes["clip"])
+    clip = float(np.float32(op.op.attributes["clip"]))
     return ((x - op.tensor("mean")) * op.tensor("scale")).clamp(-clip, clip)
 
 
 def _clip(op: TorchOp, x: Tensor) -> Tensor:
-    return x.clamp(float(op.op.attributes["low"]), float(op.op.attributes["high"]))
+    low, high = (float(np.float32(op.op.attributes[side])) for side in ("low", "high"))
+    return x.clamp(low, high)
 
 
 def _linear(op: TorchOp, x: Tensor) -> Tensor:
-    return F.linear(x, op.tensor("weight"), op.tensor("bias"))
+    return F.linear(x, op.tensor("weight")) + op.tensor("bias")
 
 
 def _conv2d(op: TorchOp, x: Tensor) -> Tensor:

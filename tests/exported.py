@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from samples import HEADS, make_graph
+from samples import HEADS, make_graph, make_student
 
-from kd_agent import export
+from kd_agent import export, plugins
 from kd_agent.graph import ObservationSpec, Op, PolicyGraph, following
 from kd_agent.kernels import ACTIVATIONS
 from kd_agent.runtime import Policy
@@ -139,8 +139,15 @@ def memory_graph(kind: str) -> PolicyGraph:
     return PolicyGraph(observations, ops, HEADS["categorical"].spec, {}, {"memory": (size,)})
 
 
+def student_graph(name: str) -> PolicyGraph:
+    """A student of every kind, on pixels where it is one for pixels."""
+    pixels = {"obs": ObservationSpec((44, 40, 2), "uint8")} if name == "cnn" else None
+    return make_student(HEADS["diag_gaussian"], name, pixels).graph()
+
+
 GRAPHS: dict[str, Callable[[], PolicyGraph]] = {
     **{kind: (lambda kind=kind: make_graph(kind, hidden=(16, 14))) for kind in HEADS},
+    **{f"student {name}": (lambda name=name: student_graph(name)) for name in plugins.names("students")},
     "activations": activations_graph,
     "pixels": pixels_graph,
     "several keys": several_graph,
@@ -201,10 +208,11 @@ def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> A
         assert actions.dtype == graph.head.dtype
         assert actions.shape[1:] == graph.head.shape
         return Answers(params, actions.reshape(len(params), -1))
-    state, rows = np.zeros((1, *graph.states["memory"]), np.float32), []
+    [(name, shape)] = graph.states.items()
+    state, rows = np.zeros((1, *shape), np.float32), []
     for i in range(len(observations["obs"])):
-        step = {"obs": feed["obs"][i : i + 1], "state.memory": state}
-        *row, state = session.run(["params", "action", "state.memory.next"], step)
+        step = {"obs": feed["obs"][i : i + 1], f"state.{name}": state}
+        *row, state = session.run(["params", "action", f"state.{name}.next"], step)
         rows.append(row)
     return Answers(*(np.concatenate(part).reshape(len(rows), -1) for part in zip(*rows, strict=True)))
 

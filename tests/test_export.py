@@ -16,7 +16,6 @@ from exported import (
     RUNTIMES,
     assert_same,
     by_c,
-    by_javascript,
     by_numpy,
     linear,
     metadata,
@@ -37,7 +36,6 @@ from kd_agent.runtime import Policy
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 PPO_HEADS = [kind for kind in HEADS if kind != "squashed_gaussian"]
-EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
 
 
 def count_for(graph: PolicyGraph) -> int:
@@ -106,44 +104,6 @@ def test_onnx_states_environment_spaces_and_head(tmp_path: Path) -> None:
     assert found["head"]["nvec"] == [3, 4]
     assert [value.name for value in model.graph.output] == ["params", "action"]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-
-
-def hostile_graph() -> PolicyGraph:
-    """A policy whose every string tries to break out of a comment or a literal."""
-    names = [f"{EVIL}{k}" for k in range(2)]
-    ops = (
-        Op("concatenate", tuple(names), "int main(void) { evil(); }"),
-        linear("int main(void) { evil(); }", "r0[0] = evil(); //", 5, 4),
-        Op("activation", ("r0[0] = evil(); //",), "k0", {"function": "tanh"}),
-        linear("k0", "params", 4, 5),
-    )
-    observations = {name: ObservationSpec((2,), "float32") for name in names}
-    return PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
-
-
-@pytest.mark.parametrize("runtime", [by_c, by_javascript])
-def test_no_string_of_a_file_reaches_generated_code(runtime, tmp_path: Path) -> None:
-    graph = hostile_graph()
-    observations = observations_for(graph, 50)
-    assert_same(graph, runtime(graph, observations, tmp_path), by_numpy(graph, observations))
-    for path in tmp_path.glob("policy.*"):
-        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        code = re.sub(r"//.*", "", code) if path.suffix == ".mjs" else code
-        assert "evil" not in code
-        assert "??" not in path.read_text()
-        assert path.read_text().isascii()
-
-
-@pytest.mark.parametrize("prefix", ["", "9a", "a b", "a;", "é", "_x", "a" * 40])
-def test_a_prefix_must_begin_a_c_identifier(prefix: str, tmp_path: Path) -> None:
-    with pytest.raises(KDError, match="prefix"):
-        export(make_graph(), tmp_path / "p.c", prefix=prefix)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_c_file_has_a_name_that_can_be_included(tmp_path: Path) -> None:
-    with pytest.raises(KDError, match="C file's name"):
-        export(make_graph(), tmp_path / 'a"b.c')
 
 
 @pytest.mark.parametrize("kind", PPO_HEADS)

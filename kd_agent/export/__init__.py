@@ -48,6 +48,8 @@ def export(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         written: list[Path] = plugin.write(graph, target, **options)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise KDError(f"the policy's operations cannot be written as {name}: {error!r}") from error
     except OSError as error:
         raise KDError(f"{error.filename or target}: cannot be written ({error.strerror or error})") from None
     except ModuleNotFoundError as error:

@@ -32,10 +32,10 @@ def _linear(s: Source, op: Op, largest: float) -> Lines:
     whole, scale = quantise(op.tensors["weight"])
     m, n = whole.shape
     limit = min(_LARGEST, (2**31 - 1) // (127 * n))
-    source, target = s.places[op.inputs[0]], s.output(op)
+    source, target = s.row(op.inputs[0]), s.output(op)
     s.multiply_adds += m * n
     s.widest = max(s.widest, n)
-    weights, bias = s.constant(whole), s.constant(op.tensors["bias"])
+    weights, bias = s.constant(whole), s.bias(op.tensors["bias"], m)
     scales = s.constant(np.asarray(scale * (largest / limit), np.float32))
     return [
         *s.language.loop("i", n, f"q[i] = kd_quantise({source.at('i')} * {s.language.literal(limit / largest)});"),
@@ -57,8 +57,12 @@ def _ranges(graph: PolicyGraph) -> Mapping[str, float]:
     """
     rng = np.random.default_rng(0)
     probes = {key: _probes(graph, key, rng) for key in graph.observations}
-    registers = graph.compile()(probes | graph.memory(_PROBES))
-    return {name: _MARGIN * max(float(np.abs(array).max()), 1e-6) for name, array in registers.items()}
+    with np.errstate(all="ignore"):
+        registers = graph.compile()(probes | graph.memory(_PROBES))
+        ranges = {name: _MARGIN * max(float(np.abs(array).max()), 1e-6) for name, array in registers.items()}
+    if not all(largest < np.finfo(np.float32).max for largest in ranges.values()):
+        raise KDError("int8 needs ranges that are finite")
+    return ranges
 
 
 def _probes(graph: PolicyGraph, key: str, rng: np.random.Generator) -> Array:
@@ -73,4 +77,6 @@ def _probes(graph: PolicyGraph, key: str, rng: np.random.Generator) -> Array:
     if any(op.kind != "normalise" for op in readers) or not readers:
         raise KDError(f"int8 needs to know how large observation {key!r} gets: a student with a normaliser")
     op = readers[0]
+    if not (op.tensors["scale"] > 0).all():
+        raise KDError(f"int8 needs a normaliser of observation {key!r} whose scale is positive")
     return np.asarray(op.tensors["mean"] + unit * (op.attributes["clip"] / op.tensors["scale"]), np.float32)

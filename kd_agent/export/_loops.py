@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
 from kd_agent.graph import ACTIVATIONS, Op
@@ -15,13 +16,14 @@ from kd_agent.head import HeadSpec
 
 
 def _linear(s: Source, op: Op) -> Lines:
-    return s.dense(s.output(op), s.places[op.inputs[0]], op.tensors["weight"], op.tensors["bias"])
+    return s.dense(s.output(op), s.row(op.inputs[0]), op.tensors["weight"], op.tensors["bias"])
 
 
 def _normalise(s: Source, op: Op) -> Lines:
-    shape, limit = s.program.shapes[op.output], s.language.literal(op.attributes["clip"])
+    shape = s.program.shapes[op.output]
+    low, high = (s.language.literal(sign * float(op.attributes["clip"])) for sign in (-1, 1))
     mean, scale = s.value(op.tensors["mean"], shape), s.value(op.tensors["scale"], shape)
-    return s.elementwise(op, lambda x: f"kd_clip(({x} - {mean}) * {scale}, -{limit}, {limit})")
+    return s.elementwise(op, lambda x: f"kd_clip(({x} - {mean}) * {scale}, {low}, {high})")
 
 
 def _scale(s: Source, op: Op) -> Lines:
@@ -63,7 +65,8 @@ def _slice(s: Source, op: Op) -> Lines:
 
 def _transpose(s: Source, op: Op) -> Lines:
     source, target = s.places[op.inputs[0]], s.output(op)
-    shape, axes = s.program.shapes[op.inputs[0]], [int(axis) for axis in op.attributes["axes"]]
+    shape = s.program.shapes[op.inputs[0]]
+    axes = [(int(axis) + 1) % (len(shape) + 1) - 1 for axis in op.attributes["axes"]]
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     names = [f"i{k}" for k in range(len(axes))]
     into, out = " + ".join(f"{n} * {strides[a]}" for n, a in zip(names, axes, strict=True)), "0"
@@ -93,7 +96,7 @@ def _one_hot(s: Source, op: Op) -> Lines:
 
 
 def _sde_log_std(s: Source, op: Op) -> Lines:
-    source, target, variance = s.places[op.inputs[0]], s.output(op), op.tensors["variance"]
+    source, target, variance = s.row(op.inputs[0]), s.output(op), op.tensors["variance"]
     squares = s.buffer(len(variance))
     half = s.language.literal(0.5)
     return [
@@ -121,15 +124,24 @@ def _conv2d(s: Source, op: Op) -> Lines:
     row = f"{s.language.whole} row = y * {stride} + v{shift};"
     column = f"{s.language.whole} column = x * {stride} + u{shift};"
     window = loop("c", channels, *loop("v", high, *loop("u", wide, row, column, *guarded)))
-    begin = loop("o", out, f"{total.at('o')} = {s.constant(bias)}[o];")
+    begin = loop("o", out, f"{total.at('o')} = {s.bias(bias, out)}[o];")
     finish = loop("o", out, f"{target.at(f'(o * {y_stop} + y) * {x_stop} + x')} = {total.at('o')};")
     return loop("y", y_stop, *loop("x", x_stop, *begin, *window, *finish))
 
 
+def _units(op: Op, gates: int) -> int:
+    """Units of a memory; KDError where the gates are not all of that size."""
+    into, own = op.tensors["weight_input"], op.tensors["weight_hidden"]
+    size = int(own.shape[1])
+    if own.shape != (gates * size, size) or len(into) != gates * size:
+        raise KDError(f"the gates of operation {op.kind!r} are of different sizes")
+    return size
+
+
 def _lstm(s: Source, op: Op) -> Lines:
-    x, memory = (s.places[name] for name in op.inputs)
-    target, gates = s.output(op), s.buffer(len(op.tensors["bias"]))
-    size = len(op.tensors["bias"]) // 4
+    x, memory = (s.row(name) for name in op.inputs)
+    size = _units(op, 4)
+    target, gates = s.output(op), s.buffer(4 * size)
     into, keep, new, out = (Place(gates.array, k * size).at("i") for k in range(4))
     cell = Place(target.array, size).at("i")
     return [
@@ -146,8 +158,8 @@ def _lstm(s: Source, op: Op) -> Lines:
 
 
 def _gru(s: Source, op: Op) -> Lines:
-    x, memory = (s.places[name] for name in op.inputs)
-    size = len(op.tensors["bias_input"]) // 3
+    x, memory = (s.row(name) for name in op.inputs)
+    size = _units(op, 3)
     target, from_x, from_h = s.output(op), s.buffer(3 * size), s.buffer(3 * size)
     (rx, zx, nx), (rh, zh, nh) = (
         [Place(p.array, k * size).at("i") for k in range(3)] for p in (from_x, from_h)

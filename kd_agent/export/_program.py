@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kd_agent.errors import KDError
 from kd_agent.graph import PARAMS, Op, PolicyGraph, following
 from kd_agent.head import Array
 
@@ -41,6 +42,8 @@ def analyse(graph: PolicyGraph) -> Program:
     zeros = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in graph.observations.items()}
     registers = graph.compile()(zeros | graph.memory(1))
     shapes = {name: array.shape[1:] for name, array in registers.items()}
+    if not all(math.prod(shape) for shape in shapes.values()):
+        raise KDError("an operation of the policy writes nothing")
     row = _row(graph, shapes)
     needed = {row, *map(following, graph.states)}
     acting: list[Op] = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_agent.errors import KDError
 from kd_agent.export._program import Program, transposed
 from kd_agent.graph import PARAMS, Op, following
 from kd_agent.head import Array
@@ -53,8 +54,12 @@ class Language:
     suffix: str
 
     def literal(self, value: float) -> str:
-        """A float32 constant, exactly."""
-        text = f"{np.float32(value):.9g}"
+        """A float32 constant, exactly; the largest one for infinity."""
+        largest = np.finfo(np.float32).max
+        number = np.float32(np.clip(np.float64(value), -largest, largest))
+        if np.isnan(number):
+            raise KDError("a constant of the policy is not a number")
+        text = f"{number:.9g}"
         return (text if "." in text or "e" in text else f"{text}.0") + self.suffix
 
     def loop(self, name: str, stop: int, *body: str, start: int = 0, step: int = 1) -> Lines:
@@ -126,9 +131,13 @@ class Source:
         self.constants[name] = np.ascontiguousarray(values).reshape(-1)
         return name
 
+    def bias(self, values: Array, size: int) -> str:
+        """Name of a constant vector `[size]`."""
+        return self.constant(np.broadcast_to(values, (1, size)))
+
     def value(self, values: Array, shape: tuple[int, ...], index: str = "i") -> str:
         """Text of element `index` of a constant; a literal where all are equal."""
-        flat = np.broadcast_to(values, shape).reshape(-1)
+        flat = np.broadcast_to(values, (1, *shape)).reshape(-1)
         if (flat == flat[0]).all():
             return self.language.literal(flat[0])
         return f"{self.constant(np.asarray(flat, np.float32))}[{index}]"
@@ -161,6 +170,14 @@ class Source:
         self._uses[op.output] += self._uses[op.inputs[0]] - 1
         return []
 
+    def row(self, register: str) -> Place:
+        """Where a register of one axis lies; KDError for one of more."""
+        if len(self.program.shapes[register]) != 1:
+            raise KDError(
+                f"products of arrays of shape {self.program.shapes[register]} are written as ONNX or torch only"
+            )
+        return self.places[register]
+
     def copy(self, target: Place, source: Place, size: int) -> Lines:
         """A copying loop."""
         return self.language.loop("i", size, f"{target.at('i')} = {source.at('i')};")
@@ -173,7 +190,7 @@ class Source:
         m, n = weight.shape
         self.multiply_adds += m * n
         w, loop = self.constant(transposed(weight)), self.language.loop
-        lines = [] if bias is None else loop("j", m, f"{target.at('j')} = {self.constant(bias)}[j];")
+        lines = [] if bias is None else loop("j", m, f"{target.at('j')} = {self.bias(bias, m)}[j];")
         whole = n - n % 4
         if whole:
             parts = [f"{source.at(f'i + {k}')} * {w}[(i + {k}) * {m} + j]" for k in range(4)]
