@@ -152,11 +152,11 @@ class DistillConfig(RunConfig):
     ] = 1 / 3
     exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
     round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
-    final_steps: Annotated[Steps, Field(description="gradient steps of the last fit")] = 8_000
+    final_steps: Annotated[Steps, Field(description="gradient steps of a last fit")] = 6_000
     attempts: Annotated[
         Count, Field(description="last fits at most, one more round before each, until one holds the teacher's return")
-    ] = 4
-    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined")] = 50
+    ] = 8
+    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined")] = 100
     batch_size: Annotated[Count, Field(description="minibatch of a gradient step")] = 512
     learning_rate: Annotated[Positive, Field(description="Adam's first rate; a cosine takes it to 0")] = 5e-3
 

@@ -94,7 +94,7 @@ def learn(run: Session) -> tuple[Student, dict[str, int]]:
         student = build_student(run, rollouts[0], tried)
         fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=config.final_steps,
                 number=config.rounds + tried)  # fmt: skip
-        best = exam.grade(student, tried).or_better(best)
+        best = exam.grade(student, tried, best).or_better(best)
         run.folder.save_arrays("best", best.arrays())
     env.close()
     return best.student, {
@@ -163,7 +163,11 @@ def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
     """A new student, normalised by the first round's states; each attempt has other initial weights."""
     config, teacher = run.config, run.teacher
     specs = {key: replace(spec, dtype=rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()}
-    normalizers = {key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape)) for key, spec in specs.items()}
+    normalizers = {
+        key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape))
+        for key, spec in specs.items()
+        if not spec.categories
+    }
     hidden, bias = (config.hidden, True) if config.hidden is not None else default_layers(teacher)
     student: Student = plugins.load("students", config.student or default_kind(teacher)).build(
         specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,

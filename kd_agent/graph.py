@@ -27,14 +27,28 @@ PARAMS = "params"
 
 @dataclass(frozen=True)
 class ObservationSpec:
-    """Shape `*O` and NumPy dtype of one observation array."""
+    """One observation array.
+
+    Attributes:
+        shape: Its shape `*O`.
+        dtype: Its NumPy dtype.
+        categories: Number of categories of each entry, where the entries are whole numbers that name something.
+    """
 
     shape: tuple[int, ...]
     dtype: str
+    categories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype).kind not in "fiub":
             raise KDError(f"an observation of type {self.dtype} is not an array of numbers")
+        if self.categories and len(self.categories) != np.prod(self.shape, dtype=np.int64):
+            raise KDError(f"{len(self.categories)} numbers of categories for an observation of shape {self.shape}")
+
+    @property
+    def features(self) -> int:
+        """How many numbers a network reads of it."""
+        return sum(self.categories) or int(np.prod(self.shape, dtype=np.int64))
 
 
 def following(state: str) -> str:

@@ -42,7 +42,10 @@ def to_bytes(graph: PolicyGraph) -> bytes:
     document = {
         "format": FORMAT,
         "sha256": _BLANK,
-        "observations": {k: {"shape": s.shape, "dtype": s.dtype} for k, s in graph.observations.items()},
+        "observations": {
+            k: {"shape": s.shape, "dtype": s.dtype} | ({"categories": s.categories} if s.categories else {})
+            for k, s in graph.observations.items()
+        },
         "ops": ops,
         "head": graph.head.to_json(),
         "provenance": dict(graph.provenance),
@@ -117,7 +120,9 @@ def _from_document(document: dict[str, Any], tensors: dict[str, Array]) -> Polic
             for op in document["ops"]
         )
         observations = {
-            str(k): ObservationSpec(tuple(map(int, s["shape"])), np.dtype(str(s["dtype"])).name)
+            str(k): ObservationSpec(
+                tuple(map(int, s["shape"])), np.dtype(str(s["dtype"])).name, tuple(map(int, s.get("categories", ())))
+            )
             for k, s in document["observations"].items()
         }
         provenance = dict(document["provenance"])

@@ -2,8 +2,6 @@
 
 from itertools import pairwise
 
-import numpy as np
-
 from kd_agent.policy import Teacher
 
 MAX_UNITS = 16
@@ -37,7 +35,7 @@ def default_layers(teacher: Teacher) -> tuple[tuple[int, ...], bool]:
     The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
     each, none where even that does not fit, and then without a bias where that is too much.
     """
-    inputs = sum(int(np.prod(spec.shape)) for spec in teacher.observations.values())
+    inputs = sum(spec.features for spec in teacher.observations.values())
     outputs, limit = teacher.head.spec.num_acting, budget(teacher)
     if default_kind(teacher) == "cnn":
         return (2 * MAX_UNITS,), True

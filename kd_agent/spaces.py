@@ -22,7 +22,17 @@ def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
     for key, part in parts.items():
         if part.shape is None or part.dtype is None:
             raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
-    return {key: ObservationSpec(tuple(part.shape or ()), np.dtype(part.dtype).name) for key, part in parts.items()}
+    return {
+        key: ObservationSpec(tuple(part.shape or ()), np.dtype(part.dtype).name, _categories(part))
+        for key, part in parts.items()
+    }
+
+
+def _categories(space: gym.Space[Any]) -> tuple[int, ...]:
+    """The sizes of a Discrete's or MultiDiscrete's parts."""
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        return tuple(int(n) for n in np.ravel(getattr(space, "nvec", getattr(space, "n", 0))))
+    return ()
 
 
 def as_mapping(observations: Any) -> dict[str, Array]:

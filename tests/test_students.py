@@ -12,6 +12,7 @@ from kd_agent import graph_file, load_policy, plugins
 from kd_agent.actions import ActionHead, head_for
 from kd_agent.config import Activation
 from kd_agent.graph import PARAMS, ObservationSpec
+from kd_agent.students.mlp import MLP
 
 import gymnasium as gym  # isort: skip
 
@@ -170,3 +171,13 @@ def test_a_memory_steps_through_a_window_as_it_does_in_use_and_begins_anew_with_
     first, _ = policy.step_batch({k: x[5] for k, x in window.items()}, None, starts[0])
     np.testing.assert_allclose(rows[5][1], first[1], atol=1e-6)
     assert np.abs(rows[5][0] - first[0]).max() > 1e-4
+
+
+def test_whole_numbers_that_name_something_are_one_hot_in_numpy_too() -> None:
+    observations = {"obs": ObservationSpec((), "int64", (5,)), "pair": ObservationSpec((2,), "int64", (3, 4))}
+    student = MLP(observations, HEADS["categorical"], {}, hidden=(6,))
+    batch = {"obs": np.array([0, 4, 2]), "pair": np.array([[0, 3], [2, 0], [1, 1]])}
+    torchs, numpys = both(student, batch)
+    np.testing.assert_allclose(numpys, torchs, atol=1e-6)
+    assert student.graph().num_parameters == (5 + 3 + 4 + 1) * 6 + 7 * 4
+    assert graph_file.from_bytes(graph_file.to_bytes(student.graph())).observations == observations

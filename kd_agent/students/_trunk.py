@@ -70,20 +70,27 @@ class Trunk(Student):
 
     def make_encoder(self, key: str) -> int:
         """Make what encodes an observation; the number of features it gives."""
-        return int(np.prod(self.observations[key].shape))
+        return self.observations[key].features
 
     def make_layer(self, fan_in: int, fan_out: int, *, last: bool) -> list[nn.Module]:
         """A hidden layer, the last or an earlier one: linear and activation."""
         return [nn.Linear(fan_in, fan_out), _ACTIVATIONS[self.activation]()]
 
     def encode(self, key: str, x: Tensor) -> Tensor:
-        """Features `[B, F]` of observations `[B, *O]`: normalised and flat."""
+        """Features `[B, F]` of observations `[B, *O]`: normalised and flat; one-hot where they are categories."""
+        categories = self.observations[key].categories
+        if categories:
+            parts = x.long().reshape(len(x), -1).unbind(-1)
+            hot = [nn.functional.one_hot(part, n) for part, n in zip(parts, categories, strict=True)]
+            return torch.cat(hot, dim=-1).to(torch.float32)
         clip = self.normalizers[key].clip
         mean, scale = self.get_buffer(f"mean_{key}"), self.get_buffer(f"scale_{key}")
         return ((x.to(torch.float32) - mean) * scale).clamp(-clip, clip).flatten(1)
 
     def encoder_ops(self, key: str) -> list[Op]:
         """The same as operations."""
+        if categories := self.observations[key].categories:
+            return [Op("one_hot", (key,), f"{key}.hot", {"sizes": list(categories)})]
         normalise = self.normalizers[key].op(key, f"{key}.normal")
         if len(self.observations[key].shape) == 1:
             return [normalise]
