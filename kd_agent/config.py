@@ -125,6 +125,9 @@ class DistillConfig(RunConfig):
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
 
+    teacher_keys: Annotated[Sources, Field(description="keys of a Dict observation that the teacher sees")] = ()
+    student_keys: Annotated[Sources, Field(description="keys of a Dict observation that the student sees")] = ()
+
     student: Annotated[
         str | None, Field(description="the student's kind: mlp, cnn (default for images), gru (for recurrent teachers)")
     ] = None
@@ -180,6 +183,9 @@ class EvaluateConfig:
     )
     teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
+        False
+    )
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
     sampled: Annotated[bool, Field(description="sample actions instead of the greedy ones")] = False

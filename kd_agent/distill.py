@@ -1,7 +1,6 @@
 """The loop, top to bottom: collect -> aggregate -> fit -> evaluate -> save."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,17 @@ from kd_agent.closeness import along
 from kd_agent.config import DistillConfig, resolve
 from kd_agent.environments import make_env, recipe_of, spaces_of
 from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION
 from kd_agent.head import Array
 from kd_agent.judge import judge
 from kd_agent.learners.gradient import Objective, fit
 from kd_agent.normalizer import Normalizer
-from kd_agent.policy import Student, Teacher
+from kd_agent.policy import KeyedTeacher, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
 from kd_agent.sizing import default_kind, default_layers
+from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
 from kd_agent.train import trained_teacher
 
@@ -53,6 +54,9 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
               else recipe_of(config.env, config.env_kwargs))  # fmt: skip
     spaces = spaces_of(recipe)
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
+    seen = observation_specs(select(spaces[0], config.student_keys, "--student-keys"))
+    if len(config.student_keys) == 1:
+        seen = {config.student_keys[0]: seen[OBSERVATION]}
     given = load_given(config, spaces)
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
@@ -60,7 +64,7 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
-            student, cost = learn(Session(config, recipe, teacher, folder, reporter, events))
+            student, cost = learn(Session(config, recipe, seen, teacher, folder, reporter, events))
         student.save(folder.path / STUDENT_FILE, provenance(config, recipe, teacher))
         with timed(seconds, "evaluate_s"):
             result = judge(config, recipe, teacher, folder.path / STUDENT_FILE, reporter)
@@ -162,14 +166,14 @@ def load_student(run: Session, rollout: Rollout, attempt: int, arrays: Mapping[s
 def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
     """A new student, normalised by the first round's states; each attempt has other initial weights."""
     config, teacher = run.config, run.teacher
-    specs = {key: replace(spec, dtype=rollout.obs[key].dtype.name) for key, spec in teacher.observations.items()}
+    specs = run.seen
     normalizers = {
         key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape))
         for key, spec in specs.items()
         if not spec.categories
     }
-    hidden, bias = (config.hidden, True) if config.hidden is not None else default_layers(teacher)
-    student: Student = plugins.load("students", config.student or default_kind(teacher)).build(
+    hidden, bias = (config.hidden, True) if config.hidden is not None else default_layers(teacher, specs)
+    student: Student = plugins.load("students", config.student or default_kind(teacher, specs)).build(
         specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
         dropout=config.dropout, bias=bias, seed=config.seed * 1_000 + attempt,
     )  # fmt: skip
@@ -194,6 +198,8 @@ def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:
         raise KDError("several teachers at once are not supported yet; name one")
     if not config.teacher:
         return None
-    return load_teacher(config.teacher[0], env=spaces, statistics=config.statistics,
-                        allow_missing_statistics=config.allow_missing_statistics,
-                        trust_teacher=config.trust_teacher)  # fmt: skip
+    observation_space = select(spaces[0], config.teacher_keys, "--teacher-keys")
+    teacher = load_teacher(config.teacher[0], env=(observation_space, spaces[1]), statistics=config.statistics,
+                           allow_missing_statistics=config.allow_missing_statistics,
+                           trust_teacher=config.trust_teacher)  # fmt: skip
+    return KeyedTeacher(teacher, config.teacher_keys) if config.teacher_keys else teacher

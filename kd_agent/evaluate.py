@@ -15,7 +15,6 @@ from kd_agent.progress import Advance
 from kd_agent.spaces import as_mapping
 
 N_ENVS = 16
-STATES = 10_000
 
 
 class Predicts(Protocol):
@@ -34,14 +33,10 @@ class Evaluation:
     Attributes:
         returns: Return of each episode, in the order of the seeds.
         lengths: Steps of each.
-        states: Up to `KEPT_STATES` of the observations visited `[S, *O]`, by key.
-        starts: `[T, N]`, where asked for: the states are then `T` steps on end of `N` environments, and
-            this says which of them begin an episode.
     """
 
     returns: Array
     lengths: Array
-    starts: Array | None = None
 
 
 def evaluate(

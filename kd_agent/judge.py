@@ -65,7 +65,9 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}
     for source in config.teacher:
-        players[source] = load_teacher(source, env=spaces, statistics=config.statistics)
+        players[source] = load_teacher(
+            source, env=spaces, statistics=config.statistics, trust_teacher=config.trust_teacher
+        )
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
     result: dict[str, Any] = {

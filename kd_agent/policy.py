@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kd_agent import graph_file
 from kd_agent.actions import ActionHead, head_for
 from kd_agent.errors import KDError
-from kd_agent.graph import PARAMS, ObservationSpec, Op, PolicyGraph, compile_ops
+from kd_agent.graph import OBSERVATION, PARAMS, ObservationSpec, Op, PolicyGraph, compile_ops
 from kd_agent.head import Array
 from kd_agent.runtime import Policy
 from kd_agent.spaces import as_mapping, observation_specs
@@ -139,6 +139,34 @@ class GraphTeacher(Teacher):
         value = features.pop("value", None)
         states = tuple(torch.from_numpy(array) for array in memory) if memory else None
         return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features, states)
+
+
+class KeyedTeacher(Teacher):
+    """A teacher that sees only some keys of a Dict observation (a privileged teacher, say).
+
+    Args:
+        teacher: The teacher; it was loaded for the space of its keys alone.
+        keys: Which; a single one is what the teacher calls its observation.
+    """
+
+    def __init__(self, teacher: Teacher, keys: Sequence[str]) -> None:
+        self._teacher, self._keys = teacher, tuple(keys)
+        self.head, self.origin, self.recurrent = teacher.head, teacher.origin, teacher.recurrent
+        self.observations = {key: teacher.observations[self._name(key)] for key in keys}
+
+    @property
+    def widest_layer(self) -> int:
+        """The teacher's."""
+        return self._teacher.widest_layer
+
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        return self._teacher({self._name(key): observations[key] for key in self._keys}, state, episode_start)
+
+    def _name(self, key: str) -> str:
+        return OBSERVATION if len(self._keys) == 1 else key
 
 
 class Student(nn.Module, ABC):

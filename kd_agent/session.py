@@ -1,7 +1,7 @@
 """What a run is made of, and what it remembers of itself between processes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from kd_agent.checkpoint import RunFolder
 from kd_agent.config import DistillConfig, plain, to_yaml
 from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
+from kd_agent.graph import ObservationSpec
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
 
@@ -27,6 +28,7 @@ class Session:
     Attributes:
         config: Its settings.
         recipe: Its environment.
+        seen: What the student sees of an observation, by key.
         teacher: Who labels.
         folder: Where it writes.
         reporter: What it shows.
@@ -35,6 +37,7 @@ class Session:
 
     config: DistillConfig
     recipe: Recipe
+    seen: Mapping[str, ObservationSpec]
     teacher: Teacher
     folder: RunFolder
     reporter: Reporter

@@ -1,7 +1,9 @@
 """What student a teacher gets where nobody says: its kind and its size."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
+from kd_agent.graph import ObservationSpec
 from kd_agent.policy import Teacher
 
 MAX_UNITS = 16
@@ -21,23 +23,23 @@ def budget(teacher: Teacher) -> int:
     return size // (100 if teacher.widest_layer >= _WIDE else 10)
 
 
-def default_kind(teacher: Teacher) -> str:
-    """`gru` for a teacher with a memory, `cnn` for one that sees images, else `mlp`."""
+def default_kind(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> str:
+    """`gru` for a teacher with a memory, `cnn` for a student that sees images, else `mlp`."""
     if teacher.recurrent:
         return "gru"
-    images = any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in teacher.observations.values())
+    images = any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in seen.values())
     return "cnn" if images else "mlp"
 
 
-def default_layers(teacher: Teacher) -> tuple[tuple[int, ...], bool]:
+def default_layers(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> tuple[tuple[int, ...], bool]:
     """Hidden layers within a teacher's `budget`, and whether the last layer has a bias.
 
     The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
     each, none where even that does not fit, and then without a bias where that is too much.
     """
-    inputs = sum(spec.features for spec in teacher.observations.values())
+    inputs = sum(spec.features for spec in seen.values())
     outputs, limit = teacher.head.spec.num_acting, budget(teacher)
-    if default_kind(teacher) == "cnn":
+    if default_kind(teacher, seen) == "cnn":
         return (2 * MAX_UNITS,), True
     for depth, fewest in ((2, 4), (1, 1)):
         for units in range(MAX_UNITS, fewest - 1, -1):

@@ -1,19 +1,19 @@
 """Gymnasium spaces: what they say of arrays, and whether two of them fit."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from kd_agent.errors import KDError
+from kd_agent.errors import KDError, unknown
 from kd_agent.graph import OBSERVATION, ObservationSpec
 from kd_agent.head import Array
 
 
 def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
-    """Shape and dtype of each observation array.
+    """Shape and dtype of each observation array as policies see it (floats as float32).
 
     Raises:
         KDError: A space that is not (a Dict of) arrays of fixed shape.
@@ -23,7 +23,7 @@ def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
         if part.shape is None or part.dtype is None:
             raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
     return {
-        key: ObservationSpec(tuple(part.shape or ()), np.dtype(part.dtype).name, _categories(part))
+        key: ObservationSpec(tuple(part.shape or ()), _seen(np.dtype(part.dtype)).name, _categories(part))
         for key, part in parts.items()
     }
 
@@ -35,6 +35,21 @@ def _categories(space: gym.Space[Any]) -> tuple[int, ...]:
     return ()
 
 
+def select(space: gym.Space[Any], keys: Sequence[str], flag: str) -> gym.Space[Any]:
+    """The part of a Dict space that `keys` name: one key's own space, or a Dict of several; all without keys.
+
+    Raises:
+        KDError: A key is unknown, or the space is not a Dict.
+    """
+    if not keys:
+        return space
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    for key in keys:
+        if key not in parts:
+            raise unknown(f"observation key of {flag}", key, parts or ["none: the observation is not a Dict"])
+    return parts[keys[0]] if len(keys) == 1 else gym.spaces.Dict({key: parts[key] for key in keys})
+
+
 def as_mapping(observations: Any) -> dict[str, Array]:
     """A batch of observations by key, floats as float32."""
     parts = observations if isinstance(observations, Mapping) else {OBSERVATION: observations}
@@ -42,7 +57,11 @@ def as_mapping(observations: Any) -> dict[str, Array]:
 
 
 def _float32(array: Array) -> Array:
-    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+    return array.astype(_seen(array.dtype), copy=False)
+
+
+def _seen(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
 def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gymnasium.spaces import Discrete
 from samples import HEADS, PROBES, TINY, Agent, command, labelled, make_student, settings
 
-from kd_agent import distill, load_policy, load_teacher
+from kd_agent import KDError, distill, load_policy, load_teacher
 from kd_agent.actions import head_for
 from kd_agent.checkpoint import RunFolder
 from kd_agent.closeness import along
@@ -167,3 +167,15 @@ def test_watching_without_a_display_leaves_a_gif_and_what_cannot_be_drawn_is_sai
     assert (tmp_path / "replay.gif").read_bytes()[:4] == b"GIF8"
     probe = make_student(HEADS["categorical"]).save(tmp_path / "p.safetensors", {"env": PROBES["Discrete"]})
     assert "cannot be rendered here" in watch(probe, None, {}, tmp_path)
+
+
+def test_a_teacher_that_sees_more_teaches_a_student_that_sees_less(agents: dict[str, Agent], tmp_path: Path) -> None:
+    agent = agents["Discrete"]
+    given = settings(agent, tmp_path / "run", env="kd_envs/ProbeDict-v0", teacher_keys=["all"], student_keys=["half"])
+    distill(given)
+    policy = load_policy(tmp_path / "run" / "student.safetensors")
+    assert {key: spec.shape for key, spec in policy.graph.observations.items()} == {"half": (2,)}
+    assert 0 <= policy.act({"half": np.zeros(2), "all": np.zeros(4)}) < 4
+    for keys, flag in ((["hall"], "student_keys"), (["alle"], "teacher_keys")):
+        with pytest.raises(KDError, match="did you mean"):
+            distill({**given, "out": str(tmp_path / flag), flag: keys})

@@ -16,10 +16,10 @@ def trace(env_id: str, seed: int) -> list[np.ndarray]:
     env = gym.make(env_id)
     env.action_space.seed(seed)
     observation, _ = env.reset(seed=seed)
-    found, done = [observation], False
+    found, done = [gym.spaces.flatten(env.observation_space, observation)], False
     while not done:
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        found.append(np.append(np.ravel(observation), reward))
+        found.append(np.append(gym.spaces.flatten(env.observation_space, observation), reward))
         done = terminated or truncated
     return found
 

@@ -4,6 +4,7 @@ from gymnasium.envs.registration import register
 
 for _space in ("Discrete", "MultiDiscrete", "MultiBinary", "Box"):
     register(f"kd_envs/Probe{_space}-v0", "kd_envs.probe:ProbeEnv", kwargs={"action": _space}, max_episode_steps=50)
+register("kd_envs/ProbeDict-v0", "kd_envs.probe:ProbeDictEnv", max_episode_steps=50)
 
 for _base in ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "LunarLander-v3",
               "LunarLanderContinuous-v3"):  # fmt: skip

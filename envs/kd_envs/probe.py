@@ -52,6 +52,21 @@ class ProbeEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observation.copy()
 
 
+class ProbeDictEnv(gym.ObservationWrapper[Any, Any, Any]):
+    """The Discrete probe with its observation twice: "all" of it, and the first "half"."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(ProbeEnv("Discrete", render_mode))
+        box = gym.spaces.Box
+        self.observation_space = gym.spaces.Dict(
+            {"all": box(-1, 1, (4,), np.float32), "half": box(-1, 1, (2,), np.float32)}
+        )
+
+    def observation(self, observation: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Both views."""
+        return {"all": observation, "half": observation[:2]}
+
+
 def best_action(space: gym.Space[Any], observation: NDArray[np.float32]) -> Any:
     """The action that earns 1 for `observation [4]`."""
     if isinstance(space, gym.spaces.Discrete):
