@@ -56,7 +56,7 @@ class Exam:
 
     def __init__(self, run: Session) -> None:
         self._run = run
-        total = run.config.exam_episodes
+        total = run.effort.exam_episodes
         self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
         self._teacher: list[float] = []
         self.steps = 0
@@ -67,7 +67,7 @@ class Exam:
         Where only one attempt is allowed there is no exam.
         """
         config = self._run.config
-        if config.attempts == 1:
+        if self._run.effort.attempts == 1:
             return Attempt(student, number, 0.0, True, 1)
         returns: list[float] = []
         for look in self._looks:

@@ -147,21 +147,37 @@ class DistillConfig(RunConfig):
         Literal["hinton", "rusu"], Field(description="soften both sides and scale by T^2, or the teacher only")
     ] = "hinton"
 
-    env_steps: Annotated[Count, Field(description="distillation budget in environment steps")] = 100_000
+    env_steps: Annotated[
+        Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 20,000")
+    ] = None
     rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
-    n_envs: Annotated[Count, Field(description="parallel environments")] = 16
+    n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 8")] = None
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
     ] = 1 / 3
     exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
-    round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
-    final_steps: Annotated[Steps, Field(description="gradient steps of a last fit")] = 6_000
+    round_steps: Annotated[
+        Steps | None, Field(description="gradient steps after each round; default 500, for images 150")
+    ] = None
+    final_steps: Annotated[
+        Steps | None, Field(description="gradient steps of a last fit; default 6,000, for images 2,000")
+    ] = None
     attempts: Annotated[
-        Count, Field(description="last fits at most, one more round before each, until one holds the teacher's return")
-    ] = 8
-    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined")] = 100
-    batch_size: Annotated[Count, Field(description="minibatch of a gradient step")] = 512
-    learning_rate: Annotated[Positive, Field(description="Adam's first rate; a cosine takes it to 0")] = 5e-3
+        Count | None,
+        Field(
+            description="last fits at most, one more round before each, until one holds the teacher's return; "
+            "default 8, for images 3"
+        ),
+    ] = None
+    exam_episodes: Annotated[
+        Count | None, Field(description="episodes on which an attempt is examined; default 100, for images 20")
+    ] = None
+    batch_size: Annotated[
+        Count | None, Field(description="minibatch of a gradient step; default 512, for images 64")
+    ] = None
+    learning_rate: Annotated[
+        Positive | None, Field(description="Adam's first rate, a cosine takes it to 0; default 5e-3, for images 1e-3")
+    ] = None
 
     episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400

@@ -26,7 +26,7 @@ from kd_agent.policy import KeyedTeacher, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
-from kd_agent.sizing import default_kind, default_layers
+from kd_agent.sizing import default_kind, default_layers, effort
 from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
 from kd_agent.train import trained_teacher
@@ -64,7 +64,9 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
-            student, cost = learn(Session(config, recipe, seen, teacher, folder, reporter, events))
+            student, cost = learn(
+                Session(config, effort(config, seen), recipe, seen, teacher, folder, reporter, events)
+            )
         student.save(folder.path / STUDENT_FILE, provenance(config, recipe, teacher))
         with timed(seconds, "evaluate_s"):
             result = judge(config, recipe, teacher, folder.path / STUDENT_FILE, reporter)
@@ -82,28 +84,28 @@ def learn(run: Session) -> tuple[Student, dict[str, int]]:
     """
     config = run.config
     rollouts, driver, best = restore(run)
-    env = make_env(run.recipe, config.n_envs)
+    env = make_env(run.recipe, run.effort.n_envs)
     for number in range(len(rollouts), config.rounds):
         rollouts.append(collect_round(run, env, driver, number))
         driver = driver or build_student(run, rollouts[0], 0)
-        fit_all(run, driver, rollouts, name=f"fit {number + 1}", steps=config.round_steps, number=number)
+        fit_all(run, driver, rollouts, name=f"fit {number + 1}", steps=run.effort.round_steps, number=number)
         run.folder.save_arrays(f"round-{number}", rollouts[-1].arrays())
         run.folder.save_arrays("driver", driver.arrays() | {_FINISHED: np.array(number + 1)})
     exam = Exam(run)
-    while not best or (best.tried < config.attempts and not best.holds):
+    while not best or (best.tried < run.effort.attempts and not best.holds):
         tried = best.tried if best else 0
         if best:
             rollouts.append(collect_round(run, env, best.student, config.rounds + tried - 1))
             run.folder.save_arrays(f"round-{len(rollouts) - 1}", rollouts[-1].arrays())
         student = build_student(run, rollouts[0], tried)
-        fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=config.final_steps,
+        fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=run.effort.final_steps,
                 number=config.rounds + tried)  # fmt: skip
         best = exam.grade(student, tried, best).or_better(best)
         run.folder.save_arrays("best", best.arrays())
     env.close()
     return best.student, {
         "env_steps": sum(rollout.driver.size for rollout in rollouts),
-        "gradient_steps": config.rounds * config.round_steps + best.tried * config.final_steps,
+        "gradient_steps": config.rounds * run.effort.round_steps + best.tried * run.effort.final_steps,
         "exam_steps": exam.steps,
     }
 
@@ -111,9 +113,9 @@ def learn(run: Session) -> tuple[Student, dict[str, int]]:
 def collect_round(run: Session, env: VecEnv, student: Student | None, number: int) -> Rollout:
     """One round of labelled states; beta falls from 1 over the first rounds."""
     config = run.config
-    steps = -(-config.env_steps // (config.rounds * config.n_envs))
+    steps = -(-run.effort.env_steps // (config.rounds * run.effort.n_envs))
     beta = max(0.0, 1 - number / max(config.rounds * config.beta_fraction, 1e-9)) if number else 1.0
-    with run.reporter.stage(f"round {number + 1}", steps * config.n_envs, "steps") as advance:
+    with run.reporter.stage(f"round {number + 1}", steps * run.effort.n_envs, "steps") as advance:
         rollout = collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
                           exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
     if student:
@@ -129,8 +131,8 @@ def fit_all(run: Session, student: Student, rollouts: list[Rollout], *, name: st
     weights = config.loss or {"mse" if student.head.spec.is_gaussian else "kl": 1.0}
     objective = Objective(weights, Softening(config.temperature, config.convention))
     with run.reporter.stage(name, steps, "gradient steps") as advance:
-        loss = fit(student, rollouts, objective, steps=steps, batch_size=config.batch_size,
-                   learning_rate=config.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
+        loss = fit(student, rollouts, objective, steps=steps, batch_size=run.effort.batch_size,
+                   learning_rate=run.effort.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
                    on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
     run.events.add_scalar("distill/loss", loss, number)
 

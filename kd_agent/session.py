@@ -16,6 +16,7 @@ from kd_agent.errors import KDError
 from kd_agent.graph import ObservationSpec
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
+from kd_agent.sizing import Effort
 
 _PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet"})
 """Settings that do not change a run's result."""
@@ -27,6 +28,7 @@ class Session:
 
     Attributes:
         config: Its settings.
+        effort: What it may cost.
         recipe: Its environment.
         seen: What the student sees of an observation, by key.
         teacher: Who labels.
@@ -36,6 +38,7 @@ class Session:
     """
 
     config: DistillConfig
+    effort: Effort
     recipe: Recipe
     seen: Mapping[str, ObservationSpec]
     teacher: Teacher

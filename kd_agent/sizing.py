@@ -1,8 +1,10 @@
-"""What student a teacher gets where nobody says: its kind and its size."""
+"""What a distillation gets where nobody says: the student's kind and size, and what it may cost."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
+from kd_agent.config import DistillConfig
 from kd_agent.graph import ObservationSpec
 from kd_agent.policy import Teacher
 
@@ -23,12 +25,43 @@ def budget(teacher: Teacher) -> int:
     return size // (100 if teacher.widest_layer >= _WIDE else 10)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a distillation may cost; the names and units are those of the settings."""
+
+    env_steps: int
+    n_envs: int
+    round_steps: int
+    final_steps: int
+    attempts: int
+    exam_episodes: int
+    batch_size: int
+    learning_rate: float
+
+
+NUMBERS = Effort(100_000, 16, 500, 6_000, 8, 100, 512, 5e-3)
+"""For students that see numbers."""
+IMAGES = Effort(20_000, 8, 150, 2_000, 3, 20, 64, 1e-3)
+"""For students that see images: a gradient step costs a hundred times more, and a state 28 kB."""
+
+
+def effort(config: DistillConfig, seen: Mapping[str, ObservationSpec]) -> Effort:
+    """What the settings ask for, with the defaults where they are silent."""
+    default = IMAGES if sees_images(seen) else NUMBERS
+    given = {f.name: getattr(config, f.name) for f in fields(Effort)}
+    return replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+def sees_images(seen: Mapping[str, ObservationSpec]) -> bool:
+    """Whether an observation is `uint8` with three axes."""
+    return any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in seen.values())
+
+
 def default_kind(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> str:
     """`gru` for a teacher with a memory, `cnn` for a student that sees images, else `mlp`."""
     if teacher.recurrent:
         return "gru"
-    images = any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in seen.values())
-    return "cnn" if images else "mlp"
+    return "cnn" if sees_images(seen) else "mlp"
 
 
 def default_layers(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> tuple[tuple[int, ...], bool]:

@@ -125,6 +125,8 @@ def _row(name: str, teacher: Path, out: Path, error: str | None, seconds: float 
         "student_iqm": result["student"]["iqm"],
         "non_inferior": result["verdict"]["non_inferior"],
         "decision": result["verdict"]["decision"],
+        "difference": result["verdict"]["difference"],
+        "difference_ci": result["verdict"]["difference_ci"],
         "random_iqm": result["random"]["iqm"],
         "seconds": seconds or cost["teacher_s"] + cost["distill_s"] + cost["evaluate_s"],
     }
@@ -173,23 +175,23 @@ def _cell(text: Any) -> str:
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Compression against the share of the teacher's score above random that the student keeps."""
+    """Each student's difference from its teacher with its interval, in per cent of the teacher's score above random."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, needed once
 
     done = [row for row in rows if row["teacher_iqm"] is not None and row["teacher_iqm"] != row["random_iqm"]]
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.32 * max(len(done), 3)), layout="constrained")
     axes = figure.subplots()
-    for good, colour, label in ((True, "#1a7f37", "non-inferior"), (False, "#cf222e", "not shown")):
-        chosen = [row for row in done if row["non_inferior"] == good]
-        axes.scatter([row["compression"] for row in chosen], [_kept(row) for row in chosen], color=colour, label=label)
-    for row in done:
-        axes.annotate(row["name"], (row["compression"], _kept(row)), fontsize=7, xytext=(4, 4),
-                      textcoords="offset points")  # fmt: skip
-    axes.axhline(1, color="#999999", linewidth=1)
-    axes.set(xscale="log", xlabel="times fewer acting parameters", ylabel="student's IQM (1: teacher, 0: random)")
-    axes.legend(frameon=False)
+    axes.axvspan(-5, 0, color="#eeeeee", label="margin")
+    axes.axvline(0, color="#999999", linewidth=1)
+    done.sort(key=lambda row: row["compression"], reverse=True)
+    for place, row in enumerate(done):
+        low, middle, high = (100 * x / abs(row["teacher_iqm"] - row["random_iqm"]) for x in
+                             (row["difference_ci"][0], row["difference"], row["difference_ci"][1]))  # fmt: skip
+        colour = "#1a7f37" if row["non_inferior"] else "#cf222e"
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3)
+    names = [f"{row['name']}  ({row['compression']:.0f} times smaller)" for row in done]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel="student minus teacher, IQM, % of (teacher minus random); green: non-inferior")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
-
-
-def _kept(row: dict[str, Any]) -> float:
-    return float((row["student_iqm"] - row["random_iqm"]) / (row["teacher_iqm"] - row["random_iqm"]))

@@ -98,7 +98,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(settings: dict[str, Any], 
 
 
 POSITIVE = ("temperature", "learning_rate", "margin", "env_steps", "rounds", "n_envs", "batch_size", "episodes")
-BAD = [(name, value) for name in POSITIVE for value in ("0", "-1", "nan", "inf", "-inf", "much", "", None, [1, 2])]
+BAD = [(name, value) for name in POSITIVE for value in ("0", "-1", "nan", "inf", "-inf", "much", "", {}, [1, 2])]
 BAD += [
     ("seed", -1), ("seed", 2**31), ("seed", 0.5), ("l2", -1), ("l2", "nan"), ("dropout", 1), ("dropout", "nan"),
     ("exploration", 1.5), ("hidden", [16, -1]), ("hidden", [16, 0]), ("hidden", "nan"), ("hidden", [1] * 17),
