@@ -32,6 +32,7 @@ from kd_agent.cli import run
 from kd_agent.export.c import generate
 from kd_agent.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.kernels import KERNELS
+from kd_agent.normalizer import Normalizer
 from kd_agent.runtime import Policy
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
@@ -66,6 +67,23 @@ def test_int8_is_close_and_mostly_agrees(name: str, tmp_path: Path) -> None:
         assert np.mean(found.actions == expected.actions) > 0.97
     sizes = [int(re.search(r"ROM: (\d+)", generate(graph, "p.h", int8=flag)[1]).group(1)) for flag in (True, False)]
     assert sizes[0] < 0.4 * sizes[1]
+
+
+def test_int8_saturates_where_an_input_is_beyond_its_range(tmp_path: Path) -> None:
+    inputs, units = 100, 600  # so many that sums of int16 times int8 could overflow
+    signs = np.where(np.arange(inputs) % 2, 1, -1).astype(np.float32)
+    wide = {"weight": np.tile(signs, (units, 1)), "bias": np.zeros(units, np.float32)}
+    last = {
+        "weight": np.float32([[0.5], [-0.5], [0.1], [0]]) * np.ones(units, np.float32),
+        "bias": np.zeros(4, np.float32),
+    }
+    normalise = Normalizer(np.zeros(inputs), np.ones(inputs), clip=1.0).op("obs", "normal")
+    ops = (normalise, Op("linear", ("normal",), "wide", {}, wide), Op("linear", ("wide",), "params", {}, last))
+    graph = PolicyGraph({"obs": ObservationSpec((inputs,), "float32")}, ops, HEADS["categorical"].spec)
+    far = {"obs": np.float32([signs, -signs, 0 * signs])}  # no random corner is like these
+    found, expected = by_c(graph, far, tmp_path, int8=True), by_numpy(graph, far)
+    assert (np.sign(found.params) == np.sign(expected.params)).all()
+    assert 0.5 < found.params[0, 0] / expected.params[0, 0] < 0.9
 
 
 def test_int8_needs_to_know_the_range_of_its_input() -> None:

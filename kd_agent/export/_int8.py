@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.export._source import Lines, Source
+from kd_agent.export._program import transposed
+from kd_agent.export._source import Lines, Source, indented
 from kd_agent.graph import Op, PolicyGraph
 from kd_agent.head import Array
 
@@ -29,24 +30,32 @@ def quantise(weight: Array) -> tuple[Array, Array]:
 
 
 def _linear(s: Source, op: Op, largest: float) -> Lines:
+    """Sums side by side over an input at a time.
+
+    The weights are reached through a pointer that walks: that keeps compilers from unrolling the loops
+    around known constants, which costs them their vector code.
+    """
     whole, scale = quantise(op.tensors["weight"])
     m, n = whole.shape
     limit = min(_LARGEST, (2**31 - 1) // (127 * n))
-    source, target = s.row(op.inputs[0]), s.output(op)
+    source, target, loop = s.row(op.inputs[0]), s.output(op), s.language.loop
     s.multiply_adds += m * n
     s.widest = max(s.widest, n)
-    weights, bias = s.constant(whole), s.bias(op.tensors["bias"], m)
+    weights, bias = s.constant(transposed(whole)), s.bias(op.tensors["bias"], m)
     scales = s.constant(np.asarray(scale * (largest / limit), np.float32))
+    factor = s.language.literal(limit / largest)
     return [
-        *s.language.loop("i", n, f"q[i] = kd_quantise({source.at('i')} * {s.language.literal(limit / largest)});"),
-        *s.language.loop(
-            "j",
-            m,
-            "int32_t sum = 0;",
-            *s.language.loop("i", n, f"sum += q[i] * {weights}[j * {n} + i];"),
-            f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum;",
-        ),
-    ]
+        "{",
+        *indented([
+            f"const int8_t *w = {weights};",
+            f"int32_t sum[{m}];",
+            *loop("j", m, "sum[j] = 0;"),
+            *loop("i", n, f"q[i] = kd_quantise({source.at('i')} * {factor}, {limit});"),
+            *loop("i", n, *loop("j", m, "sum[j] += q[i] * w[j];"), f"w += {m};"),
+            *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
+        ]),
+        "}",
+    ]  # fmt: skip
 
 
 def _ranges(graph: PolicyGraph) -> Mapping[str, float]:
