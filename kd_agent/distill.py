@@ -65,7 +65,7 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
             student, cost = learn(
-                Session(config, effort(config, seen), recipe, seen, teacher, folder, reporter, events)
+                Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
             )
         student.save(folder.path / STUDENT_FILE, provenance(config, recipe, teacher))
         with timed(seconds, "evaluate_s"):

@@ -44,10 +44,14 @@ NUMBERS = Effort(100_000, 16, 500, 6_000, 8, 100, 512, 5e-3)
 IMAGES = Effort(20_000, 8, 150, 2_000, 3, 20, 64, 1e-3)
 """For students that see images: a gradient step costs a hundred times more, and a state 28 kB."""
 
+MEMORY = Effort(100_000, 16, 150, 2_000, 4, 100, 1_024, 5e-3)
+"""For students with a memory: a gradient step goes through a window, one state after the other."""
 
-def effort(config: DistillConfig, seen: Mapping[str, ObservationSpec]) -> Effort:
+
+def effort(config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> Effort:
     """What the settings ask for, with the defaults where they are silent."""
-    default = IMAGES if sees_images(seen) else NUMBERS
+    memory = (config.student or default_kind(teacher, seen)) == "gru"
+    default = IMAGES if sees_images(seen) else MEMORY if memory else NUMBERS
     given = {f.name: getattr(config, f.name) for f in fields(Effort)}
     return replace(default, **{name: value for name, value in given.items() if value is not None})
 
