@@ -17,7 +17,7 @@ FLOORS = (
     ("errors", "progress", "statistics"),
     ("files", "head", "plugins"),
     ("kernels", "yaml_file"),
-    ("graph",),
+    ("graph", "int8"),
     (
         "actions",
         "checkpoint",
@@ -33,10 +33,11 @@ FLOORS = (
     ("runtime",),
     ("environments", "native", "policy"),
     ("collectors", "compress", "evaluate", "export", "losses", "report", "rollouts", "sizing", "students", "teachers"),
-    ("closeness",),
+    ("closeness", "latency"),
     ("judge", "learners", "render", "session", "sweep", "train"),
     ("attempts",),
     ("distill",),
+    ("triad",),
     ("cli",),
     ("__main__",),
 )
@@ -97,7 +98,7 @@ def test_plugins_of_one_folder_share_private_helpers_only(module: str) -> None:
 
 def test_scripts_and_the_command_line_are_the_only_users_of_the_loop() -> None:
     users = {m for m in modules() if "distill" in set(imported(file_of(m)))}
-    assert users <= {"cli", "sweep"}
+    assert users <= {"cli", "sweep", "triad"}
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)

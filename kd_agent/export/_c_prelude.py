@@ -97,9 +97,16 @@ static inline float kd_log(float x) {
 static inline float kd_softplus(float x) {
     return (x > 0.0f ? x : 0.0f) + kd_log(1.0f + kd_decay(x));
 }""",
-    "kd_quantise": """\
-/* The nearest whole number within +-limit: adding 3 * 2^22 leaves it in the low bits of the float. */
-static inline int16_t kd_quantise(float x, int32_t limit) {
+    "kd_round": """\
+/* The nearest whole number, for |x| < 2^15: adding 3 * 2^22 leaves it in the low bits of the float. */
+static inline int16_t kd_round(float x) {
+    kd_word w;
+    w.f = x + 12582912.0f;
+    return (int16_t)(w.i - 0x4b400000);
+}""",
+    "kd_saturate": """\
+/* The nearest whole number within +-limit, likewise. */
+static inline int16_t kd_saturate(float x, int32_t limit) {
     kd_word w;
     w.f = x + 12582912.0f;
     w.i = w.i < 0x4b400000 - limit ? 0x4b400000 - limit : w.i;
@@ -129,7 +136,12 @@ static inline float kd_tanh(float x) {
     a.i |= sign.i & INT32_MIN;
     q = a.f * a.f;
     return a.f * (1.0f + 0.07982262f * q) / (1.0f + q * (0.41054315f + 0.00601066f * q));
-}"""
+}""",
+    "kd_silu": """\
+static inline float kd_silu(float x) {
+    const float half = 0.5f * x;
+    return half + half * kd_tanh(half);
+}""",
 }
 """Cheaper definitions, for int8."""
 

@@ -1,7 +1,8 @@
 """int8 arithmetic of linear layers, after training: weights int8, inputs int16, sums int32.
 
-Each output has its weights' scale, `w = scale q` with `|q| <= 127`. An input's scale is fixed beforehand
-from the range that `_ranges` finds; beyond it, values saturate.
+Each output has its weights' scale, `w = scale q` with `|q| <= 127`. An input's scale is fixed beforehand:
+from its proven bound where that is not far beyond what `_ranges` finds, and then nothing can saturate, or
+else from that range, beyond which values saturate.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,27 +10,31 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.export._bounds import bounds
 from kd_agent.export._program import transposed
-from kd_agent.export._source import Lines, Source, indented
+from kd_agent.export._source import Lines, Source
 from kd_agent.graph import Op, PolicyGraph
 from kd_agent.head import Array
+from kd_agent.int8 import LARGEST, quantise
 
 _PROBES, _MARGIN, _LARGEST = 1024, 2.0, 32767
+_LOOSE = 8.0
+"""How far a bound may be beyond the range: 3 of 15 bits of an input."""
 
 
 def quantised(graph: PolicyGraph) -> dict[str, Callable[[Source, Op], Lines]]:
     """The writers of the operations that compute in int8."""
-    ranges = _ranges(graph)
-    return {"linear": lambda source, op: _linear(source, op, ranges[op.inputs[0]])}
+    ranges, proven = _ranges(graph), bounds(graph)
+
+    def linear(source: Source, op: Op) -> Lines:
+        [name] = op.inputs
+        safe = proven[name] <= _LOOSE * ranges[name]
+        return _linear(source, op, proven[name] if safe else ranges[name], saturates=not safe)
+
+    return {"linear": linear}
 
 
-def quantise(weight: Array) -> tuple[Array, Array]:
-    """`weight [m, n]` as int8 `[m, n]` and a scale `[m]` a row."""
-    scale = np.maximum(np.abs(weight).max(axis=1), 1e-12) / 127
-    return np.rint(weight / scale[:, None]).astype(np.int8), np.asarray(scale, np.float32)
-
-
-def _linear(s: Source, op: Op, largest: float) -> Lines:
+def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
     """Sums side by side over an input at a time.
 
     The weights are reached through a pointer that walks: that keeps compilers from unrolling the loops
@@ -37,25 +42,22 @@ def _linear(s: Source, op: Op, largest: float) -> Lines:
     """
     whole, scale = quantise(op.tensors["weight"])
     m, n = whole.shape
-    limit = min(_LARGEST, (2**31 - 1) // (127 * n))
+    limit = min(_LARGEST, (2**31 - 1) // (LARGEST * n))
     source, target, loop = s.row(op.inputs[0]), s.output(op), s.language.loop
     s.multiply_adds += m * n
-    s.widest = max(s.widest, n)
+    s.whole_inputs, s.whole_sums = max(s.whole_inputs, n), max(s.whole_sums, m)
     weights, bias = s.constant(transposed(whole)), s.bias(op.tensors["bias"], m)
     scales = s.constant(np.asarray(scale * (largest / limit), np.float32))
-    factor = s.language.literal(limit / largest)
+    whole_input = f"kd_round({{}} * {s.language.literal(limit / largest)})"
+    if saturates or limit < _LARGEST:
+        whole_input = f"kd_saturate({{}} * {s.language.literal(limit / largest)}, {limit})"
     return [
-        "{",
-        *indented([
-            f"const int8_t *w = {weights};",
-            f"int32_t sum[{m}];",
-            *loop("j", m, "sum[j] = 0;"),
-            *loop("i", n, f"q[i] = kd_quantise({source.at('i')} * {factor}, {limit});"),
-            *loop("i", n, *loop("j", m, "sum[j] += q[i] * w[j];"), f"w += {m};"),
-            *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
-        ]),
-        "}",
-    ]  # fmt: skip
+        f"w = {weights};",
+        *loop("j", m, "sum[j] = 0;"),
+        *loop("i", n, f"q[i] = {whole_input.format(source.at('i'))};"),
+        *loop("i", n, *loop("j", m, "sum[j] += q[i] * w[j];"), f"w += {m};"),
+        *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
+    ]
 
 
 def _ranges(graph: PolicyGraph) -> Mapping[str, float]:

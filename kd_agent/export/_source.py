@@ -81,7 +81,7 @@ class Source:
         buffers: Length of each working array, by generated name.
         places: Where each register lies.
         multiply_adds: Multiplications of weights per run.
-        widest: Length of the working array of whole numbers (int8 only).
+        whole_inputs, whole_sums: Lengths of the working arrays of whole numbers (int8 only).
     """
 
     language: Language
@@ -91,7 +91,8 @@ class Source:
     buffers: dict[str, int] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     multiply_adds: int = 0
-    widest: int = 0
+    whole_inputs: int = 0
+    whole_sums: int = 0
 
     def __post_init__(self) -> None:
         graph = self.program.graph
