@@ -7,7 +7,6 @@ ratios are what counts: the contenders take turns, so a busy machine slows them 
 """
 
 import argparse
-import ctypes
 import json
 import subprocess
 import sys
@@ -23,10 +22,10 @@ import onnxruntime
 import torch
 from stable_baselines3 import PPO
 
-from kd_agent import compiler, export, load_policy
+from kd_agent import export, load_policy
 from kd_agent.actions import head_for
-from kd_agent.export.c import generate
 from kd_agent.graph import ObservationSpec
+from kd_agent.latency import c_loop
 from kd_agent.normalizer import Normalizer
 from kd_agent.students.mlp import MLP
 
@@ -38,26 +37,6 @@ STARTS = {
     "NumPy act": "from kd_agent import load_policy; act = load_policy({student!r}).act",
     "native act": "from kd_agent import load_policy; act = load_policy({student!r}, backend='native').act",
 }
-C_LOOP = """
-#include <time.h>
-#include "policy.c"
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-static volatile int kd_sink;
-__attribute__((visibility("default")))
-void kd_time(const float *obs, long rows, double *nanoseconds, long samples) {
-    int sum = 0;
-    for (long s = 0; s < samples; s++) {
-        const double start = now();
-        for (long row = 0; row < rows; row++) sum += kd_act(obs + row * KD_OBS_SIZE);
-        nanoseconds[s] = (now() - start) / (double)rows;
-    }
-    kd_sink = sum;
-}
-"""
 
 
 def make_teacher(folder: Path) -> Path:
@@ -119,21 +98,6 @@ def summary(nanoseconds: Any) -> dict[str, float]:
     return {"p50_us": float(p50), "p99_us": float(p99)}
 
 
-def in_c(student: Path, observations: Any, int8: bool) -> Callable[[], Any]:
-    """Timings of `kd_act` in a loop, nanoseconds an action."""
-    header, source = generate(load_policy(student).graph, "policy.h", int8=int8)
-    path = compiler.library({"policy.h": header, "policy.c": source, "loop.c": C_LOOP}, "loop.c")
-    function = ctypes.CDLL(str(path)).kd_time
-    function.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long]
-
-    def run() -> Any:
-        taken = np.empty(1000)
-        function(observations.ctypes.data, len(observations), taken.ctypes.data, len(taken))
-        return taken
-
-    return run
-
-
 def cold_start(name: str, files: dict[str, str]) -> dict[str, float]:
     """Seconds from the start of a process to its end after one action, and the memory resident then."""
     code = (f"import numpy as np; {STARTS[name].format(**files)}; act(np.zeros(8, np.float32)); "
@@ -151,7 +115,8 @@ def measure(teacher: Path, student: Path, folder: Path) -> dict[str, dict[str, f
     rng = np.random.default_rng(1)
     observations = rng.normal(0, 0.7, (BATCH, 8)).astype(np.float32)
     rivals = contenders(teacher, student, folder)
-    loops = {f"C loop, {kind}": in_c(student, observations, kind == "int8") for kind in ("float", "int8")}
+    graph = load_policy(student).graph
+    loops = {f"C loop, {kind}": c_loop(graph, observations, int8=kind == "int8") for kind in ("float", "int8")}
     singles: dict[str, list[Any]] = {name: [] for name in (*rivals, *loops)}
     batches: dict[str, list[Any]] = {name: [] for name in rivals}
     for _ in range(TURNS):

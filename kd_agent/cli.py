@@ -86,6 +86,14 @@ def _evaluate(config: EvaluateConfig) -> int:
     return 0
 
 
+def _compress(config: DistillConfig) -> int:
+    _say(config, f"distilling, pruning and quantising a teacher for {config.env} in {config.out}")
+    from kd_agent.triad import compress, table
+
+    print(table(compress(config)))
+    return 0
+
+
 def _export(config: ExportConfig) -> int:
     from kd_agent.export import export
 
@@ -119,6 +127,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         "Play a saved student on seeded episodes, beside a teacher if one is named.",
     ),
     "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
+    "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
     "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 

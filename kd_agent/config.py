@@ -237,6 +237,9 @@ class SweepConfig:
     out: Annotated[str, Field(description="where the runs and sweep.json go; finished runs are not done again")]
     jobs: Annotated[Count, Field(description="how many at once")] = 2
     episodes: Annotated[Count, Field(description="evaluation episodes of each")] = 100
+    settings: Annotated[
+        str | None, Field(description="a YAML file of settings for every run, as distill's --config")
+    ] = None
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
 
 

@@ -53,7 +53,7 @@ def sweep(config: SweepConfig) -> list[dict[str, Any]]:
 
     def work(item: tuple[str, Path]) -> None:
         name, path = item
-        rows[name] = distil_one(name, path, out / name, config.episodes)
+        rows[name] = distil_one(name, path, out / name, config)
         reporter.say(f"{len(rows)}/{len(teachers)} {sentence(rows[name])}")
         write(out, [rows[key] for key in sorted(rows)])
 
@@ -72,21 +72,22 @@ def find_teachers(root: Path) -> dict[str, Path]:
     }
 
 
-def distil_one(name: str, teacher: Path, out: Path, episodes: int) -> dict[str, Any]:
+def distil_one(name: str, teacher: Path, out: Path, config: SweepConfig) -> dict[str, Any]:
     """One row: the result of an earlier sweep, or of `kd-agent distill` run now."""
     if not (out / "result.json").is_file():
         started = time.monotonic()
-        error = _run(teacher, out, episodes)
+        error = _run(teacher, out, config)
         seconds = time.monotonic() - started
     else:
         error, seconds = None, None
     return _row(name, teacher, out, error, seconds)
 
 
-def _run(teacher: Path, out: Path, episodes: int) -> str | None:
+def _run(teacher: Path, out: Path, config: SweepConfig) -> str | None:
     """Run the command; the error's line, if it fails."""
     flags = ["--teacher", str(teacher), "--env", environment(teacher), "--out", str(out), "--no-progress"]
-    flags += ["--episodes", str(episodes), *(["--resume"] if (out / "config.yaml").is_file() else [])]
+    flags += ["--config", config.settings] if config.settings else []
+    flags += ["--episodes", str(config.episodes), *(["--resume"] if (out / "config.yaml").is_file() else [])]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(  # noqa: S603 - our own command, no shell
         [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, env=environ, check=False

@@ -1,0 +1,63 @@
+"""Any policy without memory as a student: a pruned teacher is fitted as every student is."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from kd_agent.actions import ActionHead
+from kd_agent.errors import KDError
+from kd_agent.graph import Op, PolicyGraph
+from kd_agent.head import Array
+from kd_agent.int8 import LARGEST
+from kd_agent.policy import PolicyOutput, Student
+from kd_agent.torch_graph import TorchOp, TorchPolicy
+
+
+class Int8Grid(nn.Module):
+    """A weight as int8 says it, its gradient passed straight through (Bengio et al. 2013; Jacob et al. 2018)."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """`weight [m, n]` rounded to 255 steps a row, as `kd_agent.int8.rounded`."""
+        scale = weight.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / LARGEST
+        return weight + (torch.round(weight / scale) * scale - weight).detach()
+
+
+class GraphStudent(Student):
+    """A student that is the network of a graph.
+
+    Args:
+        graph: The policy to start from.
+        int8: Fit the weights of linear layers on the int8 grid (quantisation-aware).
+
+    Raises:
+        KDError: The policy has a memory.
+    """
+
+    def __init__(self, graph: PolicyGraph, *, int8: bool = False) -> None:
+        super().__init__()
+        if graph.states:
+            raise KDError("a policy with a memory cannot be fitted as a graph")
+        self.head, self.observations = ActionHead(graph.head), graph.observations
+        self.network = TorchPolicy(graph)
+        for op in self._steps() if int8 else ():
+            if op.op.kind == "linear":
+                parametrize.register_parametrization(op, "t_weight", Int8Grid())
+
+    def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
+        """Differentiable output for a batch `[B, *O]` by key."""
+        return PolicyOutput(self.network(observations))
+
+    def ops(self) -> list[Op]:
+        """The operations with the present weights."""
+        return [replace(step.op, tensors={role: _array(step.tensor(role)) for role in step.op.tensors})
+                for step in self._steps()]  # fmt: skip
+
+    def _steps(self) -> list[TorchOp]:
+        return [step for step in self.network.ops if isinstance(step, TorchOp)]
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().cpu().numpy().copy()

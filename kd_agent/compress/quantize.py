@@ -1,0 +1,44 @@
+"""Quantisation: the weights of linear layers become numbers that int8 can say.
+
+They stay float32 in the graph, so that every runtime answers as the quantised policy does; `--int8` of the
+C export stores them as the whole numbers that they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from kd_agent.graph import ObservationSpec, Op, PolicyGraph
+from kd_agent.head import Array
+from kd_agent.int8 import rounded
+
+_MARGIN = 2.0
+
+
+def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGraph:
+    """Round each row of a weight to 255 steps, after training.
+
+    Args:
+        graph: The policy.
+        observations: States `[S, *O]` by key that it meets. Where it has no normaliser, a clip at twice
+            their largest number tells int8 arithmetic what to expect.
+    """
+    ops = [replace(op, tensors=_on_grid(op)) if op.kind == "linear" else op for op in graph.ops]
+    for key, spec in graph.observations.items():
+        readers = {op.kind for op in ops if key in op.inputs}
+        if np.dtype(spec.dtype).kind == "f" and readers - {"normalise"}:
+            ops = _bounded(ops, key, spec, _MARGIN * float(np.abs(observations[key]).max()))
+    return replace(graph, ops=tuple(ops))
+
+
+def _on_grid(op: Op) -> dict[str, Array]:
+    return {**op.tensors, "weight": rounded(op.tensors["weight"])}
+
+
+def _bounded(ops: list[Op], key: str, spec: ObservationSpec, limit: float) -> list[Op]:
+    """The program, reading an observation clipped to `+-limit`."""
+    name = f"{key}.bounded"
+    tensors = {"mean": np.zeros(spec.shape, np.float32), "scale": np.ones(spec.shape, np.float32)}
+    clip = Op("normalise", (key,), name, {"clip": max(limit, 1e-6)}, tensors)
+    return [clip, *(replace(op, inputs=tuple(name if i == key else i for i in op.inputs)) for op in ops)]
