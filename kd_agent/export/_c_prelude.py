@@ -10,8 +10,8 @@ FUNCTIONS = {
     "kd_word": "typedef union { float f; int32_t i; } kd_word;",
     "kd_clip": """\
 static inline float kd_clip(float x, float low, float high) {
-    x = x < low ? low : x;
-    return x > high ? high : x;
+    x = x > low ? x : low; /* low, where x is not a number */
+    return x < high ? x : high;
 }""",
     "kd_decay": """\
 /* exp(-|x|): 2^-k times a Taylor polynomial on [-ln(2)/2, ln(2)/2]; |x| is cut at 87. */
@@ -126,7 +126,7 @@ static int kd_argmax(const float *x, int first, int count) {
 
 ROUGH = {
     "kd_tanh": """\
-/* tanh to 7e-4, finer than int8 weights: the best quotient of its kind, cut where it reaches 1. */
+/* tanh to 7e-4, finer than int8 weights: the best quotient of its degrees, cut where it reaches 1. */
 static inline float kd_tanh(float x) {
     kd_word sign, a;
     float q;
@@ -138,9 +138,16 @@ static inline float kd_tanh(float x) {
     return a.f * (1.0f + 0.07982262f * q) / (1.0f + q * (0.41054315f + 0.00601066f * q));
 }""",
     "kd_silu": """\
+/* h + |h| tanh |h| with h = x / 2, tanh to 7e-4: there is no sign to put back. */
 static inline float kd_silu(float x) {
-    const float half = 0.5f * x;
-    return half + half * kd_tanh(half);
+    const float h = 0.5f * x;
+    kd_word a, cut;
+    float q;
+    a.f = h;
+    a.i &= INT32_MAX;
+    cut.i = a.i < 0x40682b18 ? a.i : 0x40682b18;
+    q = cut.f * cut.f;
+    return h + (a.f * cut.f) * (1.0f + 0.07982262f * q) / (1.0f + q * (0.41054315f + 0.00601066f * q));
 }""",
 }
 """Cheaper definitions, for int8."""
