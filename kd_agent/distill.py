@@ -26,7 +26,7 @@ from kd_agent.policy import KeyedTeacher, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
-from kd_agent.sizing import default_kind, default_layers, effort
+from kd_agent.sizing import default_hidden, default_kind, effort, has_bias, settled
 from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
 from kd_agent.train import trained_teacher
@@ -62,6 +62,7 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
         reporter.say(f"run folder: {folder.path}")
         with timed(seconds, "teacher_s"):
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
+        config = settled(config, teacher, seen)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
             student, cost = learn(
@@ -174,10 +175,10 @@ def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
         for key, spec in specs.items()
         if not spec.categories
     }
-    hidden, bias = (config.hidden, True) if config.hidden is not None else default_layers(teacher, specs)
+    hidden = default_hidden(teacher, specs) if config.hidden is None else config.hidden
     student: Student = plugins.load("students", config.student or default_kind(teacher, specs)).build(
         specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
-        dropout=config.dropout, bias=bias, seed=config.seed * 1_000 + attempt,
+        dropout=config.dropout, bias=has_bias(teacher, specs, hidden), seed=config.seed * 1_000 + attempt,
     )  # fmt: skip
     return student.to(config.device)
 

@@ -20,6 +20,8 @@ from kd_agent.teachers import load_teacher
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
 
+_PLAYERS = {"teacher": "the teacher", "student": "the student", "random": "the random policy"}
+
 
 def judge(
     config: DistillConfig, recipe: Recipe, teacher: Teacher, student_file: Path, reporter: Reporter
@@ -37,8 +39,8 @@ def judge(
         first = len(returns["teacher"])
         last = min(config.episodes << look, config.max_episodes)
         seeds = range(EVALUATION_SEED + first, EVALUATION_SEED + last)
-        for name in ("teacher", "student", "random")[: 3 if look == 0 else 2]:
-            with reporter.stage(f"evaluating the {name}", len(seeds), "episodes") as advance:
+        for name in list(_PLAYERS)[: 3 if look == 0 else 2]:
+            with reporter.stage(f"evaluating {_PLAYERS[name]}", len(seeds), "episodes") as advance:
                 played = evaluate(players[name], recipe, seeds=seeds, advance=advance)
             returns[name] += played.returns.tolist()
             if name == "teacher" and look == 0:

@@ -1,7 +1,7 @@
 """What a distillation gets where nobody says: the student's kind and size, and what it may cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 
 from kd_agent.config import DistillConfig
@@ -68,21 +68,41 @@ def default_kind(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> str:
     return "cnn" if sees_images(seen) else "mlp"
 
 
-def default_layers(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> tuple[tuple[int, ...], bool]:
-    """Hidden layers within a teacher's `budget`, and whether the last layer has a bias.
+def default_hidden(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> tuple[int, ...]:
+    """Hidden layers within a teacher's `budget`.
 
     The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
-    each, none where even that does not fit, and then without a bias where that is too much.
+    each, none where even that does not fit. Behind convolutions: one layer of 32 units.
     """
-    inputs = sum(spec.features for spec in seen.values())
-    outputs, limit = teacher.head.spec.num_acting, budget(teacher)
+    inputs, outputs, limit = features(seen), teacher.head.spec.num_acting, budget(teacher)
     if default_kind(teacher, seen) == "cnn":
-        return (2 * MAX_UNITS,), True
+        return (2 * MAX_UNITS,)
     for depth, fewest in ((2, 4), (1, 1)):
         for units in range(MAX_UNITS, fewest - 1, -1):
             if count(inputs, (units,) * depth, outputs) <= limit:
-                return (units,) * depth, True
-    return (), count(inputs, (), outputs) <= limit
+                return (units,) * depth
+    return ()
+
+
+def has_bias(teacher: Teacher, seen: Mapping[str, ObservationSpec], hidden: tuple[int, ...]) -> bool:
+    """Whether the last layer has a bias: not where that makes a linear student larger than its teacher."""
+    return bool(hidden) or count(features(seen), (), teacher.head.spec.num_acting) <= teacher.origin.num_parameters
+
+
+def features(seen: Mapping[str, ObservationSpec]) -> int:
+    """How many numbers a student reads."""
+    return sum(spec.features for spec in seen.values())
+
+
+def settled(config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> DistillConfig:
+    """The settings with every default decided."""
+    return replace(
+        config,
+        **asdict(effort(config, teacher, seen)),
+        student=config.student or default_kind(teacher, seen),
+        hidden=default_hidden(teacher, seen) if config.hidden is None else config.hidden,
+        loss=config.loss or {"mse" if teacher.head.spec.is_gaussian else "kl": 1.0},
+    )
 
 
 def count(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:

@@ -16,7 +16,7 @@ from kd_agent import KDError, distill, load_policy, load_teacher
 from kd_agent.actions import head_for
 from kd_agent.checkpoint import RunFolder
 from kd_agent.closeness import along
-from kd_agent.config import DistillConfig, resolve
+from kd_agent.config import DistillConfig, plain, resolve
 from kd_agent.evaluate import evaluate
 from kd_agent.plugins import load
 from kd_agent.render import watch
@@ -80,7 +80,10 @@ def test_the_run_folder_holds_a_student_that_plays(runs: dict[str, Any], space_n
 def test_the_settings_in_the_folder_are_those_of_the_run(runs: dict[str, Any], agents: dict[str, Agent]) -> None:
     folder, _ = runs["Box"]
     again = resolve(DistillConfig, {"env": PROBES["Box"]}, str(folder / "config.yaml"))
-    assert again == resolve(DistillConfig, settings(agents["Box"], folder))
+    asked, found = plain(resolve(DistillConfig, settings(agents["Box"], folder))), plain(again)
+    assert found == {name: found[name] if value is None else value for name, value in asked.items()}
+    assert found["loss"] == {"mse": 1.0}
+    assert None not in (found["student"], found["hidden"], found["env_steps"], found["learning_rate"])
 
 
 def test_the_report_escapes_what_it_prints_and_needs_nothing_else(runs: dict[str, Any], tmp_path: Path) -> None:
