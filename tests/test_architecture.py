@@ -15,7 +15,7 @@ from kd_agent.errors import KDError
 PACKAGE = ROOT / "kd_agent"
 FLOORS = (
     ("errors", "progress", "statistics"),
-    ("files", "head", "plugins"),
+    ("files", "head", "plugins", "settings"),
     ("kernels", "yaml_file"),
     ("graph", "int8"),
     (
