@@ -35,11 +35,13 @@ STUDENT_FILE = "student.safetensors"
 _FINISHED = "finished rounds"
 
 
-def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
+def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
     """Distil a teacher into a small student and judge it.
 
     Args:
         config: Settings, or a mapping of those that differ from the defaults.
+        teacher: A teacher made by `load_teacher` from a function or a torch module, say; default: the one
+            that the settings name, or one that is trained.
 
     Returns:
         The content of `result.json`; the student lies beside it in the run folder.
@@ -57,7 +59,7 @@ def distill(config: DistillConfig | Mapping[str, Any]) -> dict[str, Any]:
     seen = observation_specs(select(spaces[0], config.student_keys, "--student-keys"))
     if len(config.student_keys) == 1:
         seen = {config.student_keys[0]: seen[OBSERVATION]}
-    given = load_given(config, spaces)
+    given = teacher or load_given(config, spaces)
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         with timed(seconds, "teacher_s"):

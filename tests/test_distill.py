@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
@@ -182,3 +183,11 @@ def test_a_teacher_that_sees_more_teaches_a_student_that_sees_less(agents: dict[
     for keys, flag in ((["hall"], "student_keys"), (["alle"], "teacher_keys")):
         with pytest.raises(KDError, match="did you mean"):
             distill({**given, "out": str(tmp_path / flag), flag: keys})
+
+
+def test_a_function_is_a_teacher_too(tmp_path: Path) -> None:
+    env = gym.make(PROBES["Box"])
+    teacher = load_teacher(lambda x: 2 * x[:, :2], env=(env.observation_space, env.action_space))
+    result = distill({**TINY, "env": PROBES["Box"], "out": str(tmp_path / "run"), "final_steps": 400}, teacher=teacher)
+    assert result["student"]["iqm"] > 40
+    assert result["teacher"]["iqm"] == pytest.approx(50, abs=1e-3)
