@@ -114,10 +114,14 @@ static inline int16_t kd_saturate(float x, int32_t limit) {
     return (int16_t)(w.i - 0x4b400000);
 }""",
     "kd_argmax": """\
+/* Without branches, which a policy makes hard to predict. */
 static int kd_argmax(const float *x, int first, int count) {
+    float top = x[first];
     int best = 0;
     for (int i = 1; i < count; i++) {
-        best = x[first + i] > x[first + best] ? i : best;
+        const int better = -(x[first + i] > top);
+        best ^= (best ^ i) & better;
+        top = x[first + i] > top ? x[first + i] : top;
     }
     return best;
 }""",
