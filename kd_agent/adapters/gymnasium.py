@@ -1,0 +1,104 @@
+"""Frozen students as parts of an environment: skills to choose from, and a reference to stay near.
+
+They need NumPy and Gymnasium only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+
+from kd_agent.errors import KDError
+from kd_agent.head import Array
+from kd_agent.runtime import Policy
+
+
+class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """An environment whose actions are students: each plays for some steps, greedily, with a fresh memory.
+
+    A step returns the last observation and the sum of the rewards (Sutton et al. 1999, options of fixed length).
+
+    Args:
+        env: The environment that the skills were made for.
+        skills: The students to choose from.
+        steps: Steps that a chosen one plays, fewer where the episode ends.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], skills: Sequence[Policy], *, steps: int = 8) -> None:
+        RecordConstructorArgs.__init__(self, skills=skills, steps=steps)
+        gym.Wrapper.__init__(self, env)
+        if not skills or steps < 1:
+            raise KDError("a skill library needs at least one skill, which plays at least one step")
+        self._skills, self._steps = tuple(skills), steps
+        self.action_space = gym.spaces.Discrete(len(skills))
+        self._observation: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's."""
+        self._observation, info = self.env.reset(seed=seed, options=options)
+        return self._observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Let skill number `action` play."""
+        total, memory = 0.0, None
+        for _ in range(self._steps):
+            chosen, memory = self._skills[int(action)].predict(self._observation, memory, deterministic=True)
+            self._observation, reward, terminated, truncated, info = self.env.step(chosen)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return self._observation, total, terminated, truncated, info
+
+
+class NearReference(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """An environment that pays for actions which a frozen student finds likely.
+
+    The reward grows by `coefficient * log reference(action | observation)`. For a learner whose entropy bonus has
+    the same coefficient, that is `-coefficient * KL(learner || reference)`, the penalty that keeps it near.
+
+    Args:
+        env: The environment that the reference was made for.
+        reference: The student, without a memory.
+        coefficient: Reward per nat.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], reference: Policy, *, coefficient: float) -> None:
+        RecordConstructorArgs.__init__(self, reference=reference, coefficient=coefficient)
+        gym.Wrapper.__init__(self, env)
+        if reference.recurrent or reference.graph.head.kind == "squashed_gaussian":
+            raise KDError("a reference needs a density of its actions, and no memory")
+        self._reference, self._coefficient = reference, coefficient
+        self._observation: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the environment's."""
+        self._observation, info = self.env.reset(seed=seed, options=options)
+        return self._observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """As the environment's; `info["reference_log_prob"]` is what was paid for, in nats."""
+        likely = log_prob(self._reference, self._observation, action)
+        self._observation, reward, terminated, truncated, info = self.env.step(action)
+        info = {**info, "reference_log_prob": likely}
+        return self._observation, float(reward) + self._coefficient * likely, terminated, truncated, info
+
+
+def log_prob(policy: Policy, observation: Any, action: Any) -> float:
+    """Log-probability (Box: log-density before clipping) of one action, in nats."""
+    head, params = policy.graph.head, policy.params(observation)
+    flat = np.asarray(action).reshape(-1)
+    if head.is_gaussian:
+        mean, log_std = np.split(params[0].astype(np.float64), 2)
+        errors = (flat - mean) / np.exp(log_std)
+        return float(-(0.5 * errors**2 + log_std + 0.5 * np.log(2 * np.pi)).sum())
+    if head.kind == "bernoulli":
+        return float(-np.logaddexp(0, np.where(flat > 0, -params[0], params[0])).sum())
+    parts = zip(head.split(params), flat - np.asarray(head.start), strict=True)
+    return float(sum(_log_softmax(part[0])[int(index)] for part, index in parts))
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))

@@ -1,0 +1,59 @@
+"""A student as an RLlib module (new API stack): to act in RLlib, as a frozen agent among others, or to learn on.
+
+    spec = module_spec("student.safetensors")
+    config = PPOConfig().environment("LunarLander-v3").rl_module(rl_module_spec=spec)
+
+RLlib maps actions from [-1, 1] to a Box by default; a student gives them in the environment's units:
+`config.environment(..., normalize_actions=False, clip_actions=True)`.
+"""
+
+import os
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from torch import Tensor, nn
+
+from kd_agent.errors import KDError
+from kd_agent.policy import check_fits
+from kd_agent.runtime import load_policy
+
+_CRITIC_UNITS = 64
+
+
+def module_spec(student: str | os.PathLike[str], **settings: Any) -> RLModuleSpec:
+    """The specification that RLlib's configurations take; `settings` are RLModuleSpec's own."""
+    return RLModuleSpec(module_class=StudentModule, model_config={"student": os.fspath(student)}, **settings)
+
+
+class StudentModule(TorchRLModule, ValueFunctionAPI):
+    """A student's network with RLlib's row of distribution parameters, and a new critic for who trains it.
+
+    Raises:
+        KDError: The student does not fit the spaces, has a memory, or acts in a way that RLlib has no row for.
+    """
+
+    def setup(self) -> None:
+        """Read the student named in `model_config` and check it."""
+        graph = load_policy(self.model_config["student"]).graph
+        head = graph.head
+        if graph.states or head.kind not in ("categorical", "diag_gaussian") or any(head.start):
+            raise KDError("RLlib takes students without a memory, with actions of Discrete (from 0 on) or Box")
+        check_fits(graph, (self.observation_space, self.action_space), str(self.model_config["student"]))
+        self.network = load_policy(self.model_config["student"]).to_torch()
+        features = sum(spec.features for spec in graph.observations.values())
+        self.critic = nn.Sequential(nn.Linear(features, _CRITIC_UNITS), nn.Tanh(), nn.Linear(_CRITIC_UNITS, 1))
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {Columns.ACTION_DIST_INPUTS: self.network(batch[Columns.OBS])}
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
+        """What the critic expects, `[B]`."""
+        obs = batch[Columns.OBS]
+        parts = [obs[key] for key in self.network.graph.observations] if isinstance(obs, dict) else [obs]
+        flat = torch.cat([part.to(torch.float32).flatten(1) for part in parts], dim=-1)
+        values: Tensor = self.critic(flat)[:, 0]
+        return values

@@ -1,0 +1,92 @@
+"""A student as a module of TorchRL: `module` acts greedily, `actor` has a distribution to train.
+
+env = GymEnv("LunarLander-v3", categorical_action_encoding=True)
+rollout = env.rollout(1000, module(load_policy("student.safetensors")))
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tensordict.nn import InteractionType, TensorDictModule
+from torch import Tensor, nn
+from torchrl.modules import IndependentNormal, ProbabilisticActor
+
+from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION, PolicyGraph
+from kd_agent.runtime import Policy
+from kd_agent.torch_graph import TorchPolicy
+
+
+class Greedy(nn.Module):
+    """Observations `[*B, *O]`, one of each key, to head parameters `[*B, P]` and greedy actions `[*B, *A]`."""
+
+    def __init__(self, graph: PolicyGraph) -> None:
+        super().__init__()
+        self.network = TorchPolicy(graph)
+
+    def forward(self, *observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Of any number of leading dimensions."""
+        graph = self.network.graph
+        specs = zip(observations, graph.observations.items(), strict=True)
+        leading = observations[0].shape[: observations[0].ndim - len(next(iter(graph.observations.values())).shape)]
+        params = self.network({key: x.reshape((-1, *spec.shape)) for x, (key, spec) in specs})
+        actions = self.network.greedy(params)
+        return params.reshape((*leading, params.shape[-1])), actions.reshape((*leading, *actions.shape[1:]))
+
+
+class Distributed(Greedy):
+    """The arguments of a distribution: logits `[*B, n]`, or means and standard deviations `[*B, A]`."""
+
+    def forward(self, *observations: Tensor) -> Any:
+        """Of any number of leading dimensions."""
+        params, _ = super().forward(*observations)
+        if not self.network.graph.head.is_gaussian:
+            return params
+        mean, log_std = params.chunk(2, dim=-1)
+        return mean, log_std.exp()
+
+
+def module(policy: Policy, in_keys: Sequence[str] = ()) -> TensorDictModule:
+    """The student as a module that writes "params" and the greedy "action".
+
+    Args:
+        policy: A student without a memory.
+        in_keys: Where its observations are found; default: "observation", or the keys of a Dict observation.
+
+    Raises:
+        KDError: It has a memory.
+    """
+    return TensorDictModule(Greedy(_plain(policy)), in_keys=_keys(policy, in_keys), out_keys=["params", "action"])
+
+
+def actor(policy: Policy, in_keys: Sequence[str] = ()) -> ProbabilisticActor:
+    """The student as TorchRL's losses want it: greedy by itself, a sample under `set_exploration_type`.
+
+    Args:
+        policy: A student without a memory, with Discrete or Box actions.
+        in_keys: As for `module`.
+
+    Raises:
+        KDError: It has a memory or another head.
+    """
+    graph, kind = _plain(policy), policy.graph.head.kind
+    if kind not in ("categorical", "diag_gaussian"):
+        raise KDError(f"TorchRL's actor takes a categorical or diagonal Gaussian head, not {kind}")
+    out = ["logits"] if kind == "categorical" else ["loc", "scale"]
+    return ProbabilisticActor(
+        TensorDictModule(Distributed(graph), in_keys=_keys(policy, in_keys), out_keys=out), in_keys=out,
+        distribution_class=torch.distributions.Categorical if kind == "categorical" else IndependentNormal,
+        default_interaction_type=InteractionType.DETERMINISTIC, return_log_prob=True,
+    )  # fmt: skip
+
+
+def _plain(policy: Policy) -> PolicyGraph:
+    if policy.recurrent:
+        raise KDError("a student with a memory is not a module of TorchRL; use to_torch() and its step()")
+    return policy.graph
+
+
+def _keys(policy: Policy, in_keys: Sequence[str]) -> list[str]:
+    own = list(policy.graph.observations)
+    return list(in_keys) or (["observation"] if own == [OBSERVATION] else own)
