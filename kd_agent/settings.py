@@ -137,19 +137,19 @@ class DistillConfig(RunConfig):
     ] = "hinton"
 
     env_steps: Annotated[
-        Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 20,000")
+        Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
     ] = None
     rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
-    n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 8")] = None
+    n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 4")] = None
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
     ] = 1 / 3
     exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
     round_steps: Annotated[
-        Steps | None, Field(description="gradient steps after each round; default 500, for images 150")
+        Steps | None, Field(description="gradient steps after each round; default 500, for images 200")
     ] = None
     final_steps: Annotated[
-        Steps | None, Field(description="gradient steps of a last fit; default 6,000, for images 2,000")
+        Steps | None, Field(description="gradient steps of a last fit; default 6,000, for images 3,000")
     ] = None
     attempts: Annotated[
         Count | None,

@@ -41,7 +41,7 @@ class Effort:
 
 NUMBERS = Effort(100_000, 16, 500, 6_000, 8, 100, 512, 5e-3)
 """For students that see numbers."""
-IMAGES = Effort(20_000, 8, 150, 2_000, 3, 20, 64, 1e-3)
+IMAGES = Effort(40_000, 4, 200, 3_000, 3, 20, 64, 1e-3)
 """For students that see images: a gradient step costs a hundred times more, and a state 28 kB."""
 
 MEMORY = Effort(100_000, 16, 150, 2_000, 4, 100, 1_024, 5e-3)
