@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from kd_agent.checkpoint import RunFolder
@@ -50,12 +51,15 @@ def sweep(config: SweepConfig) -> list[dict[str, Any]]:
         raise KDError(f"{out}: cannot be written ({error.strerror})") from None
     reporter = Reporter(quiet=config.quiet)
     rows: dict[str, dict[str, Any]] = {}
+    writing = Lock()
 
     def work(item: tuple[str, Path]) -> None:
         name, path = item
-        rows[name] = distil_one(name, path, out / name, config)
-        reporter.say(f"{len(rows)}/{len(teachers)} {sentence(rows[name])}")
-        write(out, [rows[key] for key in sorted(rows)])
+        row = distil_one(name, path, out / name, config)
+        with writing:
+            rows[name] = row
+            reporter.say(f"{len(rows)}/{len(teachers)} {sentence(row)}")
+            write(out, [rows[key] for key in sorted(rows)])
 
     with ThreadPoolExecutor(config.jobs) as pool:
         list(pool.map(work, sorted(teachers.items())))

@@ -26,7 +26,7 @@ def swept(agents: dict[str, Agent], tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copy(agent.path, root / "foreign" / "NoSuchEnvironment-v3.zip")
     quick = root / "quick.yaml"
     quick.write_text("{env_steps: 400, rounds: 2, round_steps: 10, final_steps: 20, attempts: 1}")
-    flags = ["--teachers", str(root), "--out", str(out), "--jobs", "1", "--episodes", "2", "--quiet"]
+    flags = ["--teachers", str(root), "--out", str(out), "--jobs", "3", "--episodes", "2", "--quiet"]
     assert run("zoo-sweep", [*flags, "--settings", str(quick)]) == 0
     return root, out, agent
 
