@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import warnings
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(command: str, argv: Sequence[str]) -> int:
     """One command with its flags; returns the exit code."""
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when NumPy and torch are imported, later
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
     config: Any = None
