@@ -1,7 +1,6 @@
 """Distil every teacher below a folder with the defaults, each in a process of its own."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -92,9 +91,8 @@ def _run(teacher: Path, out: Path, config: SweepConfig) -> str | None:
     flags = ["--teacher", str(teacher), "--env", environment(teacher), "--out", str(out), "--no-progress"]
     flags += ["--config", config.settings] if config.settings else []
     flags += ["--episodes", str(config.episodes), *(["--resume"] if (out / "config.yaml").is_file() else [])]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(  # noqa: S603 - our own command, no shell
-        [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, env=environ, check=False
+        [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, check=False
     )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return None if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
