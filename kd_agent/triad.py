@@ -37,6 +37,8 @@ from kd_agent.train import trained_teacher
 _STATES = 10_000
 """States on which importance and ranges are measured."""
 _CHANCE = "the random policy"
+_CAREFUL = 3.0
+"""How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def _policies(run: Session, teacher: PolicyGraph, rollouts: list[Rollout]) -> di
 
     def fitted(graph: PolicyGraph, name: str, number: int, *, int8: bool = False) -> PolicyGraph:
         network = GraphStudent(graph, int8=int8)
-        fit_all(run, network, rollouts, name=name, steps=run.effort.final_steps, number=1000 + number)
+        rate = run.effort.learning_rate / (_CAREFUL if int8 else 1)
+        slower = replace(run, effort=replace(run.effort, learning_rate=rate))
+        fit_all(slower, network, rollouts, name=name, steps=run.effort.final_steps, number=1000 + number)
         return network.graph()
 
     both = fitted(pruned, "fit of the pruned", 0)
