@@ -43,7 +43,7 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     raw = read_capped(path, MAX_BYTES)
     try:
-        value = yaml.load(raw, _Loader)  # noqa: S506 - a SafeLoader
+        value = _Loader(raw).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError, AssertionError) as error:
         raise KDError(f"{path}: not usable as YAML ({' '.join(str(error).split())[:160]})") from None
     if value is None:
