@@ -80,5 +80,5 @@ def compare(
                    n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
                    rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
     low, high = float(ci.low), float(ci.high)
-    decision = "non-inferior" if low > -allowed else "inferior" if high < -allowed else "undecided"
+    decision = "non-inferior" if low >= -allowed else "inferior" if high < -allowed else "undecided"
     return Verdict(decision, len(t), allowed, float(iqm(s) - iqm(t)), (low, high), level)

@@ -113,3 +113,10 @@ def test_one_episode_decides_nothing() -> None:
 )
 def test_the_number_of_looks_follows_the_doublings(episodes: int, most: int, looks: int) -> None:
     assert number_of_looks(episodes, most) == looks
+
+
+def test_identical_returns_are_non_inferior_even_where_the_teacher_is_no_better_than_chance() -> None:
+    returns = np.full(20, -200.0)
+    verdict = compare(returns, returns, random_iqm=-200.0)
+    assert (verdict.decision, verdict.margin) == ("non-inferior", 0.0)
+    assert compare(returns, returns - 1, random_iqm=-200.0).decision == "inferior"
