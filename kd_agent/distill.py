@@ -15,7 +15,7 @@ from kd_agent.attempts import Attempt, Exam
 from kd_agent.checkpoint import next_folder, open_run
 from kd_agent.closeness import along
 from kd_agent.config import DistillConfig, resolve
-from kd_agent.environments import make_env, recipe_of, spaces_of
+from kd_agent.environments import Recipe, make_env, recipe_of, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.graph import OBSERVATION
 from kd_agent.head import Array
@@ -26,7 +26,7 @@ from kd_agent.policy import KeyedTeacher, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
-from kd_agent.sizing import default_hidden, default_kind, effort, has_bias, settled
+from kd_agent.sizing import effort, has_bias, settled
 from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
 from kd_agent.train import trained_teacher
@@ -52,8 +52,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     if not isinstance(config, DistillConfig):
         config = resolve(DistillConfig, config)
     check(config)
-    recipe = (recipe_for(config.teacher[0], config.env, config.env_kwargs) if config.teacher
-              else recipe_of(config.env, config.env_kwargs))  # fmt: skip
+    recipe = recipe_asked_for(config)
     spaces = spaces_of(recipe)
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
     seen = observation_specs(select(spaces[0], config.student_keys, "--student-keys"))
@@ -118,21 +117,21 @@ def collect_round(run: Session, env: VecEnv, student: Student | None, number: in
     config = run.config
     steps = -(-run.effort.env_steps // (config.rounds * run.effort.n_envs))
     beta = max(0.0, 1 - number / max(config.rounds * config.beta_fraction, 1e-9)) if number else 1.0
+    policy = student.policy() if student else None
     with run.reporter.stage(f"round {number + 1}", steps * run.effort.n_envs, "steps") as advance:
-        rollout = collect(env, run.teacher, student.policy() if student else None, steps=steps, beta=beta,
+        rollout = collect(env, run.teacher, policy, steps=steps, beta=beta,
                           exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
-    if student:
-        run.events.add_scalar(
-            "distill/agreement_before_fit", along(run.teacher, student.policy(), rollout).agreement, number
-        )
+    if policy:
+        close = along(run.teacher, policy, rollout)
+        run.events.add_scalar("distill/agreement_before_fit", close.agreement, number)
     return rollout
 
 
 def fit_all(run: Session, student: Student, rollouts: list[Rollout], *, name: str, steps: int, number: int) -> None:
     """Fit to the states of all rounds so far."""
     config = run.config
-    weights = config.loss or {"mse" if student.head.spec.is_gaussian else "kl": 1.0}
-    objective = Objective(weights, Softening(config.temperature, config.convention))
+    assert config.loss is not None, "a session's settings are settled"
+    objective = Objective(config.loss, Softening(config.temperature, config.convention))
     with run.reporter.stage(name, steps, "gradient steps") as advance:
         loss = fit(student, rollouts, objective, steps=steps, batch_size=run.effort.batch_size,
                    learning_rate=run.effort.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
@@ -177,10 +176,11 @@ def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
         for key, spec in specs.items()
         if not spec.categories
     }
-    hidden = default_hidden(teacher, specs) if config.hidden is None else config.hidden
-    student: Student = plugins.load("students", config.student or default_kind(teacher, specs)).build(
-        specs, teacher.head, normalizers, hidden=hidden, activation=config.activation,
-        dropout=config.dropout, bias=has_bias(teacher, specs, hidden), seed=config.seed * 1_000 + attempt,
+    assert config.student is not None, "a session's settings are settled"
+    assert config.hidden is not None, "a session's settings are settled"
+    student: Student = plugins.load("students", config.student).build(
+        specs, teacher.head, normalizers, hidden=config.hidden, activation=config.activation,
+        dropout=config.dropout, bias=has_bias(teacher, specs, config.hidden), seed=config.seed * 1_000 + attempt,
     )  # fmt: skip
     return student.to(config.device)
 
@@ -195,6 +195,13 @@ def check(config: DistillConfig) -> None:
     except (RuntimeError, AssertionError) as error:
         raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
     torch.set_num_threads(1)
+
+
+def recipe_asked_for(config: DistillConfig) -> Recipe:
+    """The environment that the settings name, as the teacher plays in it where one is given."""
+    if config.teacher:
+        return recipe_for(config.teacher[0], config.env, config.env_kwargs)
+    return recipe_of(config.env, config.env_kwargs)
 
 
 def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:

@@ -27,7 +27,7 @@ class Session:
     """A run in progress.
 
     Attributes:
-        config: Its settings.
+        config: Its settings, every default decided (`sizing.settled`).
         effort: What it may cost.
         recipe: Its environment.
         seen: What the student sees of an observation, by key.

@@ -16,8 +16,8 @@ from kd_agent.closeness import along
 from kd_agent.compress import prune, quantize
 from kd_agent.compress._network import GraphStudent
 from kd_agent.config import DistillConfig
-from kd_agent.distill import STUDENT_FILE, check, distill, fit_all, load_given
-from kd_agent.environments import Recipe, recipe_of, spaces_of
+from kd_agent.distill import STUDENT_FILE, check, distill, fit_all, load_given, recipe_asked_for
+from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
 from kd_agent.graph import PolicyGraph
@@ -29,9 +29,8 @@ from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout
 from kd_agent.runtime import Policy
 from kd_agent.session import Session
-from kd_agent.sizing import effort
+from kd_agent.sizing import effort, settled
 from kd_agent.statistics import compare, iqm, iqm_interval
-from kd_agent.teachers import recipe_for
 from kd_agent.train import trained_teacher
 
 _STATES = 10_000
@@ -90,6 +89,7 @@ def compress(config: DistillConfig) -> list[Row]:
     rollouts = _rollouts(RunFolder(folder.path / "distilled"))
     with SummaryWriter(str(folder.path)) as events:
         seen = teacher.observations
+        config = settled(config, teacher, seen)
         run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
         policies = _policies(run, teacher.graph, rollouts)
     rows = _judged(run, policies, rollouts[-1])
@@ -112,8 +112,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _prepared(config: DistillConfig, out: Path, reporter: Reporter) -> tuple[DistillConfig, Recipe, GraphTeacher]:
     """The settings of the distillation, and the teacher: the one that is named, or one trained now."""
-    recipe = (recipe_for(config.teacher[0], config.env, config.env_kwargs) if config.teacher
-              else recipe_of(config.env, config.env_kwargs))  # fmt: skip
+    recipe = recipe_asked_for(config)
     source = config.teacher or (str(trained_teacher(config, reporter)),)
     config = replace(config, teacher=source, out=str(out), max_episodes=config.episodes)
     teacher = load_given(config, spaces_of(recipe))
