@@ -9,3 +9,5 @@ register("kd_envs/ProbeDict-v0", "kd_envs.probe:ProbeDictEnv", max_episode_steps
 for _base in ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "LunarLander-v3",
               "LunarLanderContinuous-v3"):  # fmt: skip
     register(_base.replace("-v", "NoVel-v"), "kd_envs.wrappers:without_velocities", kwargs={"base": _base})
+
+register("kd_envs/LunarLanderDrift-v3", "kd_envs.drift:DriftingLander", max_episode_steps=1000, reward_threshold=200)
