@@ -1,6 +1,7 @@
 """The loop, top to bottom: collect -> aggregate -> fit -> evaluate -> save."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from kd_agent.errors import KDError
 from kd_agent.graph import OBSERVATION
 from kd_agent.head import Array
 from kd_agent.judge import judge
-from kd_agent.learners.gradient import Objective, fit
 from kd_agent.normalizer import Normalizer
-from kd_agent.policy import KeyedTeacher, Student, Teacher
+from kd_agent.objective import Objective
+from kd_agent.policy import LAYER, KeyedTeacher, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session, provenance, remember, timed
@@ -64,6 +65,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
         with timed(seconds, "teacher_s"):
             teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
         config = settled(config, teacher, seen)
+        check_losses(config, teacher)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
             student, cost = learn(
@@ -120,7 +122,8 @@ def collect_round(run: Session, env: VecEnv, student: Student | None, number: in
     policy = student.policy() if student else None
     with run.reporter.stage(f"round {number + 1}", steps * run.effort.n_envs, "steps") as advance:
         rollout = collect(env, run.teacher, policy, steps=steps, beta=beta,
-                          exploration=config.exploration, seed=(config.seed, number), advance=advance)  # fmt: skip
+                          exploration=config.exploration, seed=(config.seed, number), layer=config.teacher_layer,
+                          advance=advance)  # fmt: skip
     if policy:
         close = along(run.teacher, policy, rollout)
         run.events.add_scalar("distill/agreement_before_fit", close.agreement, number)
@@ -130,13 +133,27 @@ def collect_round(run: Session, env: VecEnv, student: Student | None, number: in
 def fit_all(run: Session, student: Student, rollouts: list[Rollout], *, name: str, steps: int, number: int) -> None:
     """Fit to the states of all rounds so far."""
     config = run.config
-    assert config.loss is not None, "a session's settings are settled"
-    objective = Objective(config.loss, Softening(config.temperature, config.convention))
+    learner = plugins.load("learners", student.learner)
     with run.reporter.stage(name, steps, "gradient steps") as advance:
-        loss = fit(student, rollouts, objective, steps=steps, batch_size=run.effort.batch_size,
-                   learning_rate=run.effort.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
-                   on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
+        loss = learner.fit(student, rollouts, objective_of(config), steps=steps, batch_size=run.effort.batch_size,
+                           learning_rate=run.effort.learning_rate, l2=config.l2, seed=config.seed * 1_000 + number,
+                           on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
     run.events.add_scalar("distill/loss", loss, number)
+
+
+def objective_of(config: DistillConfig) -> Objective:
+    """What a fit minimises."""
+    assert config.loss is not None, "a session's settings are settled"
+    assert config.temperature != "auto", "a session's settings are settled"
+    return Objective(config.loss, Softening(config.temperature, config.convention), config.student_layer)
+
+
+def check_losses(config: DistillConfig, teacher: Teacher) -> None:
+    """Require the teacher's answer to a blank observation to serve every loss."""
+    blank = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in teacher.observations.items()}
+    answer = teacher(blank, None, np.ones(1, bool))
+    layer = {LAYER: answer.layer(config.teacher_layer, "the teacher")} if config.teacher_layer else {}
+    objective_of(config).check(replace(answer, features=layer), teacher.head)
 
 
 def restore(run: Session) -> tuple[list[Rollout], Student | None, Attempt | None]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kd_agent import graph_file
 from kd_agent.actions import ActionHead, head_for
-from kd_agent.errors import KDError
+from kd_agent.errors import KDError, unknown
 from kd_agent.graph import OBSERVATION, PARAMS, ObservationSpec, Op, PolicyGraph, compile_ops
 from kd_agent.head import Array
 from kd_agent.runtime import Policy
@@ -24,6 +24,8 @@ from kd_agent.spaces import as_mapping, observation_specs
 
 Observations = Mapping[str, Array]
 """Observation arrays `[B, *O]` by key ("obs" where the space is not a Dict)."""
+LAYER = "layer"
+"""Key of the one layer whose features a loss compares, whatever teacher and student call it."""
 State = Sequence[Any] | None
 """Memory of a recurrent policy: arrays or tensors `[B, *S]`; None without one."""
 
@@ -43,6 +45,12 @@ class PolicyOutput:
     value: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Tensor, ...] | None = None
+
+    def layer(self, name: str, whose: str) -> Tensor:
+        """A layer's features `[B, F]`; KDError names those that there are."""
+        if name not in self.features:
+            raise unknown(f"layer of {whose}", name, self.features)
+        return self.features[name]
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,11 @@ class Teacher(ABC):
     def widest_layer(self) -> int:
         """Units of its widest hidden layer (0 where that is not known)."""
         return 0
+
+    @property
+    def last_layer(self) -> str | None:
+        """Name of the layer that its action is read from; None where that is not known."""
+        return None
 
     @abstractmethod
     def __call__(
@@ -128,6 +141,13 @@ class GraphTeacher(Teacher):
         """Units of the widest linear layer before the last."""
         return max([len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"][:-1], default=0)
 
+    @property
+    def last_layer(self) -> str | None:
+        """What the last linear layer that acts reads; None where it reads the observation."""
+        read = [op.inputs[0] for op in self.graph.acting_ops() if op.kind == "linear"]
+        hidden = {op.output for op in self.graph.ops if op.kind in ("activation", "lstm", "gru", "slice")}
+        return read[-1] if read and read[-1] in hidden else None
+
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
@@ -159,6 +179,11 @@ class KeyedTeacher(Teacher):
         """The teacher's."""
         return self._teacher.widest_layer
 
+    @property
+    def last_layer(self) -> str | None:
+        """The teacher's."""
+        return self._teacher.last_layer
+
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
@@ -175,10 +200,12 @@ class Student(nn.Module, ABC):
     Attributes:
         head: Its action head.
         observations: What it sees.
+        learner: Name of the learner that fits it.
     """
 
     head: ActionHead
     observations: Mapping[str, ObservationSpec]
+    learner: ClassVar[str] = "gradient"
 
     @abstractmethod
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:

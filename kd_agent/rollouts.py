@@ -1,10 +1,10 @@
 """Rollouts: states visited by teacher, student or chance, each labelled by the teacher.
 
-Letters: `T` steps, `N` environments, `P` head parameters, `*O` shape of an observation.
+Letters: `T` steps, `N` environments, `P` head parameters, `F` features of a layer, `*O` shape of an observation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent.environments import start
 from kd_agent.errors import KDError
 from kd_agent.head import Array
-from kd_agent.policy import State, Teacher
+from kd_agent.policy import PolicyOutput, State, Teacher
 from kd_agent.progress import Advance
 from kd_agent.runtime import Policy
 from kd_agent.spaces import as_mapping
@@ -34,6 +34,8 @@ class Rollout:
         reward: `[T, N]`.
         episode_start: `[T, N]`, whether the observation is the first of an episode.
         weight: `[T, N]`, weight of each state in the fit.
+        value: The teacher's estimates `[T, N]`, where it has a critic.
+        layer: One of the teacher's layers `[T, N, F]`, where that was asked for.
     """
 
     obs: Mapping[str, Array]
@@ -42,18 +44,20 @@ class Rollout:
     reward: Array
     episode_start: Array
     weight: Array
+    value: Array | None = None
+    layer: Array | None = None
 
     def __post_init__(self) -> None:
         shape = self.driver.shape
-        arrays = [self.params, self.reward, self.episode_start, self.weight, *self.obs.values()]
-        if len(shape) != 2 or any(array.shape[:2] != shape for array in arrays):
+        if len(shape) != 2 or any(array.shape[:2] != shape for array in self.arrays().values()):
             raise KDError("the arrays of a rollout differ in steps or environments")
         if not np.isfinite(self.params).all():
             raise KDError("the teacher answered NaN or infinity")
 
     def arrays(self) -> dict[str, Array]:
         """Plain arrays, for a checkpoint."""
-        rest = {name: getattr(self, name) for name in ("params", "driver", "reward", "episode_start", "weight")}
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "obs"}
+        rest = {name: array for name, array in named.items() if array is not None}
         return {**{f"obs.{key}": value for key, value in self.obs.items()}, **rest}
 
     @staticmethod
@@ -72,6 +76,7 @@ def collect(
     beta: float,
     exploration: float = 0.0,
     seed: Sequence[int] = (0,),
+    layer: str | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Rollout:
     """Play from fresh episodes and label every state.
@@ -88,10 +93,11 @@ def collect(
         beta: Probability that the teacher acts.
         exploration: Probability of a random action.
         seed: Entropy of everything random here, the episodes' seeds included.
+        layer: Name of the teacher's layer to keep.
         advance: Called with the number of steps taken, over all environments.
 
     Raises:
-        KDError: The environment failed, or the teacher answered NaN.
+        KDError: The environment failed, or the teacher answered NaN or has no such layer.
     """
     rng = np.random.default_rng(np.random.SeedSequence(list(seed)))
     observations = start(env, episode_seeds(int(rng.integers(2**63))))
@@ -111,7 +117,7 @@ def collect(
             _overwrite(actions, driver == STUDENT, student.graph.head.greedy(chosen))
         if (driver == CHANCE).any():
             _overwrite(actions, driver == CHANCE, np.asarray(chance.sample()))
-        row = {"obs": observations, "params": params, "driver": driver, "episode_start": starts}
+        row = {"obs": observations, "params": params, "driver": driver, "episode_start": starts, **_more(label, layer)}
         following, rewards, starts, _ = env.step(actions)
         rows.append({**row, "reward": rewards})
         observations = as_mapping(following)
@@ -126,14 +132,16 @@ def episode_seeds(entropy: int) -> Iterator[int]:
         yield int(rng.integers(2**31))
 
 
-def aggregate(rollouts: Sequence[Rollout]) -> tuple[dict[str, Array], Array, Array]:
-    """All states `[S, *O]` by key, their labels `[S, P]` and weights `[S]`, as DAgger's data set."""
-    obs = {
-        key: np.concatenate([r.obs[key].reshape(-1, *r.obs[key].shape[2:]) for r in rollouts])
-        for key in rollouts[0].obs
-    }
-    params = np.concatenate([r.params.reshape(-1, r.params.shape[-1]) for r in rollouts])
-    return obs, params, np.concatenate([r.weight.ravel() for r in rollouts])
+def aggregate(rollouts: Sequence[Rollout]) -> dict[str, Array]:
+    """The arrays of all rollouts, `Rollout.arrays`, state by state `[S, ...]`: DAgger's data set."""
+    flat = [{k: x.reshape(-1, *x.shape[2:]) for k, x in rollout.arrays().items()} for rollout in rollouts]
+    return {name: np.concatenate([arrays[name] for arrays in flat]) for name in flat[0]}
+
+
+def _more(label: PolicyOutput, layer: str | None) -> dict[str, Array]:
+    """What else of the teacher's answer is kept."""
+    kept = {} if label.value is None else {"value": label.value.numpy()}
+    return kept if layer is None else {**kept, "layer": label.layer(layer, "the teacher").numpy()}
 
 
 def _drivers(rng: np.random.Generator, n: int, beta: float, exploration: float) -> Array:
@@ -147,5 +155,5 @@ def _overwrite(actions: Array, where: Array, other: Array) -> None:
 
 def _stack(rows: Sequence[Mapping[str, Any]]) -> Rollout:
     obs = {key: np.stack([row["obs"][key] for row in rows]) for key in rows[0]["obs"]}
-    rest = {name: np.stack([row[name] for row in rows]) for name in ("params", "driver", "reward", "episode_start")}
+    rest = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "obs"}
     return Rollout(obs, weight=np.ones(rest["driver"].shape, np.float32), **rest)

@@ -1,61 +1,28 @@
-"""What can be set: one frozen, validated dataclass a command; its fields are YAML keys, flags and keyword arguments."""
+"""What a distillation can be told: frozen, validated dataclasses; fields are YAML keys, flags and keyword arguments."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-
-def _whole(value: Any) -> Any:
-    """`1e5` and `"1e5"` are whole numbers too."""
-    try:
-        return int(float(value)) if float(value).is_integer() else value
-    except (TypeError, ValueError, OverflowError):
-        return value
-
-
-def _pairs(value: Any) -> Any:
-    """`["a=1", "b"]` (or one such string) as `{"a": 1, "b": 1}`, values read as YAML."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    split = [str(item).partition("=") for item in value]
-    try:
-        return {name: yaml.safe_load(text) if text else 1 for name, _, text in split}
-    except yaml.YAMLError:
-        raise ValueError("should be NAME or NAME=VALUE, the value plain YAML") from None
+from kd_agent.field_types import (
+    STRICT,
+    Activation,
+    Count,
+    Finite,
+    Fraction,
+    Hidden,
+    Keywords,
+    NonNegative,
+    Positive,
+    Seed,
+    Sources,
+    Steps,
+    Weights,
+)
 
 
-def _layers(value: Any) -> Any:
-    """A lone 0 is no hidden layer at all."""
-    items = list(value) if isinstance(value, list | tuple) else [value]
-    return [] if [str(item) for item in items] == ["0"] else items
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
-
-
-Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
-Steps = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**31)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Hidden = Annotated[tuple[Count, ...], BeforeValidator(_layers), Field(max_length=16)]
-Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_length=1)]
-Keywords = Annotated[dict[str, Any], BeforeValidator(_pairs)]
-Sources = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu", "sigmoid", "softplus"]
-
-_STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class TrainingConfig:
     """How a PPO teacher is trained when there is none (Stable-Baselines3's PPO and its names)."""
 
@@ -82,7 +49,7 @@ class TrainingConfig:
     eval_episodes: Annotated[Count, Field(description="episodes of an evaluation")] = 32
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """What every command shares."""
 
@@ -97,7 +64,7 @@ class RunConfig:
     training: Annotated[TrainingConfig, Field(description="the teacher's training")] = TrainingConfig()
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class DistillConfig(RunConfig):
     """A whole distillation run: teacher, student, data, fit, evaluation."""
 
@@ -114,27 +81,45 @@ class DistillConfig(RunConfig):
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
 
+    combine: Annotated[
+        str, Field(description="how several teachers become one: mixture, product, confidence or routed")
+    ] = "mixture"
+    teacher_env: Annotated[
+        str | None, Field(description="environment in which the teacher is trained, where that is another one")
+    ] = None
     teacher_keys: Annotated[Sources, Field(description="keys of a Dict observation that the teacher sees")] = ()
     student_keys: Annotated[Sources, Field(description="keys of a Dict observation that the student sees")] = ()
 
     student: Annotated[
-        str | None, Field(description="the student's kind: mlp, cnn (default for images), gru (for recurrent teachers)")
+        str | None,
+        Field(description="the student's kind: mlp, cnn (default for images), gru (for recurrent teachers), tree"),
     ] = None
     hidden: Annotated[
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
     activation: Annotated[Activation, Field(description="its activation")] = "silu"
+    leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 64
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
     l2: Annotated[NonNegative, Field(description="decoupled weight decay while fitting")] = 0.0
 
     loss: Annotated[
         Weights | None, Field(description="loss, or weighted sum: NAME or NAME=WEIGHT; default: what suits the head")
     ] = None
-    temperature: Annotated[Positive, Field(description="softens the distributions")] = 1.0
+    temperature: Annotated[
+        Positive | Literal["auto"], Field(description="softens the distributions; auto: chosen by measurement")
+    ] = 1.0
+    choose_by: Annotated[
+        Literal["kl", "agreement"], Field(description="what an automatic temperature is chosen by, on held-out states")
+    ] = "kl"
     convention: Annotated[
         Literal["hinton", "rusu"], Field(description="soften both sides and scale by T^2, or the teacher only")
     ] = "hinton"
+
+    teacher_layer: Annotated[
+        str | None, Field(description="layer of the teacher for hint, relation and intuition (default: its last)")
+    ] = None
+    student_layer: Annotated[str | None, Field(description="layer of the student for them (default: its last)")] = None
 
     env_steps: Annotated[
         Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
@@ -172,61 +157,12 @@ class DistillConfig(RunConfig):
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
 
+    realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
+    search_size: Annotated[bool, Field(description="find the smallest student that is still non-inferior")] = False
+    control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (
+        False
+    )
+
     out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
     render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False
     resume: Annotated[bool, Field(description="go on from the last checkpoint in --out")] = False
-
-
-@dataclass(frozen=True, config=_STRICT)
-class EvaluateConfig:
-    """Playing a saved student."""
-
-    student: Annotated[str, Field(description="a saved student, *.safetensors")]
-    env: Annotated[str | None, Field(description="Gymnasium id (default: the one it was made for)")] = None
-    env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
-        default_factory=dict
-    )
-    teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
-    statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
-    trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
-        False
-    )
-    episodes: Annotated[Count, Field(description="number of episodes")] = 100
-    seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
-    sampled: Annotated[bool, Field(description="sample actions instead of the greedy ones")] = False
-    out: Annotated[str | None, Field(description="write the figures to this JSON file")] = None
-    render: Annotated[bool, Field(description="watch: a window, or replay.gif without a display")] = False
-    progress: Annotated[bool, Field(description="show progress")] = True
-    quiet: Annotated[bool, Field(description="print nothing but errors and the result")] = False
-
-
-@dataclass(frozen=True, config=_STRICT)
-class ExportConfig:
-    """Writing a saved student in another format."""
-
-    student: Annotated[str, Field(description="a saved student, *.safetensors")]
-    out: Annotated[str, Field(description="the file to write")]
-    to: Annotated[
-        str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
-    ] = None
-    int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
-    prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
-    vecnormalize: Annotated[
-        bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
-    ] = False
-    env: Annotated[str | None, Field(description="sb3: Gymnasium id whose spaces the zip states")] = None
-    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
-
-
-@dataclass(frozen=True, config=_STRICT)
-class SweepConfig:
-    """Distilling every teacher below a folder."""
-
-    teachers: Annotated[str, Field(description="the folder")]
-    out: Annotated[str, Field(description="where the runs and sweep.json go; finished runs are not done again")]
-    jobs: Annotated[Count, Field(description="how many at once")] = 2
-    episodes: Annotated[Count, Field(description="evaluation episodes of each")] = 100
-    settings: Annotated[
-        str | None, Field(description="a YAML file of settings for every run, as distill's --config")
-    ] = None
-    quiet: Annotated[bool, Field(description="print nothing but errors")] = False

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from kd_agent.config import DistillConfig
 from kd_agent.graph import ObservationSpec
+from kd_agent.objective import needs
 from kd_agent.policy import Teacher
 
 MAX_UNITS = 16
@@ -94,14 +95,21 @@ def features(seen: Mapping[str, ObservationSpec]) -> int:
     return sum(spec.features for spec in seen.values())
 
 
+def default_loss(teacher: Teacher) -> dict[str, float]:
+    """Squared error of means for Gaussian heads, else KL."""
+    return {"mse" if teacher.head.spec.is_gaussian else "kl": 1.0}
+
+
 def settled(config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> DistillConfig:
     """The settings with every default decided."""
+    loss = config.loss or default_loss(teacher)
     return replace(
         config,
         **asdict(effort(config, teacher, seen)),
         student=config.student or default_kind(teacher, seen),
         hidden=default_hidden(teacher, seen) if config.hidden is None else config.hidden,
-        loss=config.loss or {"mse" if teacher.head.spec.is_gaussian else "kl": 1.0},
+        loss=loss,
+        teacher_layer=(config.teacher_layer or teacher.last_layer) if "layer" in needs(loss) else None,
     )
 
 

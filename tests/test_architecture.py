@@ -14,9 +14,9 @@ from kd_agent.errors import KDError
 
 PACKAGE = ROOT / "kd_agent"
 FLOORS = (
-    ("errors", "progress", "statistics"),
+    ("errors", "field_types", "progress", "statistics"),
     ("files", "head", "plugins", "settings"),
-    ("kernels", "yaml_file"),
+    ("kernels", "tool_settings", "yaml_file"),
     ("graph", "int8"),
     (
         "actions",
@@ -39,13 +39,13 @@ FLOORS = (
         "evaluate",
         "export",
         "losses",
+        "objective",
         "report",
         "rollouts",
-        "sizing",
         "students",
         "teachers",
     ),
-    ("closeness", "latency"),
+    ("closeness", "latency", "sizing"),
     ("judge", "learners", "render", "session", "sweep", "train"),
     ("attempts",),
     ("distill",),

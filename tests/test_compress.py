@@ -18,7 +18,8 @@ from kd_agent.compress._network import GraphStudent, Int8Grid
 from kd_agent.export.c import cost
 from kd_agent.graph import Op, PolicyGraph
 from kd_agent.latency import c_loop
-from kd_agent.learners.gradient import Objective, fit
+from kd_agent.learners.gradient import fit
+from kd_agent.objective import Objective
 from kd_agent.policy import GraphTeacher, Origin
 from kd_agent.runtime import Policy
 

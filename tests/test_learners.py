@@ -1,5 +1,6 @@
 """Fitting a student to labelled states."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from samples import HEADS, Agent, make_student
 
 from kd_agent import KDError, load_teacher
-from kd_agent.learners.gradient import Objective, fit
-from kd_agent.policy import Student, Teacher
+from kd_agent.learners.gradient import fit
+from kd_agent.objective import Bound, Objective
+from kd_agent.policy import PolicyOutput, Student, Teacher
 from kd_agent.rollouts import Rollout
 
 KL = Objective({"kl": 1.0})
@@ -20,14 +22,17 @@ def teacher(agents: dict[str, Agent]) -> Teacher:
     return load_teacher(str(agents["Discrete"].path))
 
 
-def labelled(teacher: Teacher, steps: int = 50, envs: int = 4, weight: Any = 1.0) -> Rollout:
+def labelled(teacher: Teacher, steps: int = 50, envs: int = 4, weight: Any = 1.0, layer: str | None = None) -> Rollout:
     """Random states with the teacher's labels."""
     obs = np.random.default_rng(0).uniform(-1, 1, (steps, envs, 4)).astype(np.float32)
-    params = teacher({"obs": obs.reshape(-1, 4)}).params.numpy().reshape(steps, envs, -1)
+    answer = teacher({"obs": obs.reshape(-1, 4)})
+    params, value = answer.params.numpy().reshape(steps, envs, -1), answer.value.numpy().reshape(steps, envs)
+    kept = answer.layer(layer, "the teacher").numpy().reshape(steps, envs, -1) if layer else None
     blank = np.zeros((steps, envs), np.float32)
     starts = np.zeros((steps, envs), bool)
     starts[0] = True
-    return Rollout({"obs": obs}, params, blank.astype(np.int8), blank, starts, np.full_like(blank, weight))
+    driver, weights = blank.astype(np.int8), np.full_like(blank, weight)
+    return Rollout({"obs": obs}, params, driver, blank, starts, weights, value, kept)
 
 
 def weights_of(student: Student) -> dict[str, np.ndarray]:
@@ -43,7 +48,8 @@ def test_update_changes_student_but_not_teacher(teacher: Teacher) -> None:
     before, labels = weights_of(student), rollout.params.copy()
     programs = [t.copy() for op in teacher.graph.ops for t in op.tensors.values()]  # type: ignore[attr-defined]
     fit(student, [rollout], KL, steps=3)
-    assert not any(np.array_equal(before[name], array) for name, array in weights_of(student).items() if array.size)
+    after = {name: array for name, array in weights_of(student).items() if array.size and "critic" not in name}
+    assert not any(np.array_equal(before[name], array) for name, array in after.items())
     np.testing.assert_array_equal(rollout.params, labels)
     after = [t for op in teacher.graph.ops for t in op.tensors.values()]  # type: ignore[attr-defined]
     assert all(np.array_equal(a, b) for a, b in zip(programs, after, strict=True))
@@ -78,14 +84,13 @@ def test_weight_decay_makes_weights_smaller(teacher: Teacher) -> None:
     for l2 in (0.0, 10.0):
         student = make_student(teacher.head)
         fit(student, [labelled(teacher)], KL, steps=200, l2=l2)
-        norms.append(sum(float(p.square().sum()) for name, p in student.named_parameters() if name.endswith("weight")))
+        norms.append(sum(float(p.detach().square().sum()) for name, p in student.named_parameters() if name.endswith("weight")))
     assert norms[1] < 0.5 * norms[0]
 
 
 def test_states_without_weight_teach_nothing(teacher: Teacher) -> None:
     rollout = labelled(teacher)
-    wrong = Rollout(rollout.obs, -rollout.params, rollout.driver, rollout.reward, rollout.episode_start,
-                    np.zeros_like(rollout.weight))  # fmt: skip
+    wrong = replace(rollout, params=-rollout.params, weight=np.zeros_like(rollout.weight))
     student = make_student(teacher.head)
     assert fit(student, [rollout, wrong], KL, steps=400, learning_rate=1e-2, batch_size=64) < 0.05
 
@@ -106,18 +111,88 @@ def test_a_loss_that_becomes_nan_is_one_line(teacher: Teacher) -> None:
         fit(student, [labelled(teacher)], KL, steps=5)
 
 
+def bound(weights: dict[str, float], output: PolicyOutput, target: PolicyOutput) -> Bound:
+    return Bound(Objective(weights), HEADS["categorical"], output, target, None)
+
+
 def test_an_objective_is_the_weighted_sum_of_its_losses() -> None:
     head = HEADS["categorical"]
-    student = make_student(head)
     batch = {"obs": torch.randn(6, 4, generator=torch.Generator().manual_seed(0))}
-    output, target = student(batch), make_student(head, seed=3)(batch)
-    one, other = (Objective({name: 1.0}).function()(student, output, target) for name in ("kl", "ce"))
-    both = Objective({"kl": 0.5, "ce": 2.0, "mse": 0.0}).function()(student, output, target)
+    output, target = make_student(head)(batch), make_student(head, seed=3)(batch)
+    one, other = (bound({name: 1.0}, output, target)(output, target) for name in ("kl", "ce"))
+    both = bound({"kl": 0.5, "ce": 2.0, "mse": 0.0}, output, target)(output, target)
     assert torch.allclose(both, 0.5 * one + 2 * other)
 
 
 def test_an_objective_of_nothing_or_of_an_unknown_loss_is_refused() -> None:
     with pytest.raises(KDError, match="every weight"):
-        Objective({"kl": 0.0}).function()
+        Objective({"kl": 0.0}).plugins()
     with pytest.raises(KDError, match="did you mean 'kl'"):
-        Objective({"lk": 1.0}).function()
+        Objective({"lk": 1.0}).plugins()
+
+
+def features_of(student: Student, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    output = student({"obs": torch.from_numpy(rollout.obs["obs"].reshape(-1, 4))})
+    return output.features["hidden.1"].detach(), output.value.detach()
+
+
+def linear_error(features: torch.Tensor, target: torch.Tensor) -> float:
+    """Share of the variance of a layer `[S, F]` that no linear map of the features explains."""
+    design = torch.cat([features, torch.ones(len(features), 1)], dim=-1)
+    residual = target - design @ torch.linalg.lstsq(design, target).solution
+    return float(residual.var(0).sum() / target.var(0).sum())
+
+
+def test_a_hint_makes_the_teachers_layer_readable_from_the_students(teacher: Teacher) -> None:
+    rollout = labelled(teacher, layer=teacher.last_layer)
+    target = torch.from_numpy(rollout.layer.reshape(-1, rollout.layer.shape[-1]))
+    errors = {}
+    for weights in ({"kl": 1.0}, {"kl": 1.0, "hint": 10.0}):
+        student = make_student(teacher.head, hidden=(8, 4))
+        fit(student, [rollout], Objective(weights), steps=400, learning_rate=1e-2)
+        errors[len(weights)] = linear_error(features_of(student, rollout)[0], target)
+    assert errors[2] < 0.8 * errors[1]
+
+
+def test_value_distillation_teaches_the_critic_in_standard_deviations(teacher: Teacher) -> None:
+    rollout = labelled(teacher)
+    student = make_student(teacher.head)
+    fit(student, [rollout], Objective({"kl": 1.0, "value": 1.0}), steps=400, learning_rate=1e-2)
+    guess = features_of(student, rollout)[1]
+    value = torch.from_numpy(rollout.value.ravel())
+    assert torch.corrcoef(torch.stack([guess, value]))[0, 1] > 0.9
+    assert float(guess.std()) == pytest.approx(1, abs=0.2)
+
+
+def test_the_value_loss_leaves_the_program_of_the_student_without_a_critic(teacher: Teacher) -> None:
+    student = make_student(teacher.head)
+    assert all("critic" not in op.output for op in student.graph().ops)
+    assert student.graph().num_parameters == sum(p.numel() for p in student.layers.parameters())
+
+
+def test_layers_that_do_not_exist_are_named(teacher: Teacher) -> None:
+    rollout = labelled(teacher, layer=teacher.last_layer)
+    with pytest.raises(KDError, match=r"unknown layer of the student 'hiden.1'; did you mean 'hidden.1'"):
+        fit(make_student(teacher.head), [rollout], Objective({"hint": 1.0}, student_layer="hiden.1"), steps=1)
+    with pytest.raises(KDError, match="no layer whose features"):
+        fit(make_student(teacher.head, hidden=()), [rollout], Objective({"relation": 1.0}), steps=1)
+    with pytest.raises(KDError, match="unknown layer of the teacher"):
+        labelled(teacher, layer="nonsense")
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "message"),
+    [
+        ("value", "categorical", "needs the teacher's critic"),
+        ("hint", "categorical", "needs a layer of the teacher"),
+        ("ranking", "diag_gaussian", "what fits: mse"),
+    ],
+)
+def test_losses_that_a_teacher_or_its_head_cannot_serve_are_refused_before_any_fit(
+    loss: str, kind: str, message: str
+) -> None:
+    head = HEADS[kind]
+    answer = PolicyOutput(torch.zeros(1, head.num_params))
+    with pytest.raises(KDError, match=message):
+        Objective({loss: 1.0}).check(answer, head)
+    Objective({"kl": 1.0}).check(answer, head)

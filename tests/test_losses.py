@@ -7,16 +7,24 @@ from samples import HEADS, rows
 from torch.distributions import kl_divergence
 from torch.nn import functional
 
-from kd_agent import plugins
+from kd_agent import KDError, plugins
 from kd_agent.actions import ActionHead, Softening
-from kd_agent.policy import PolicyOutput
+from kd_agent.policy import LAYER, PolicyOutput
 
 LOSSES = plugins.names("losses")
 DIVERGENCES = ("kl", "reverse_kl", "js", "mse")
-"""Losses that are zero where student and teacher agree."""
+"""Losses of action distributions that are zero where student and teacher agree."""
+RELATING = ("relation", "intuition")
+"""Losses that compare the states of a batch with each other."""
+LISTED = ("ranking", "intuition")
+"""Losses that need actions which can be listed."""
+CASES = [
+    pytest.param(name, head, id=f"{name}-{kind}")
+    for name in LOSSES for kind, head in HEADS.items() if not (name in LISTED and head.spec.is_gaussian)
+]  # fmt: skip
 CONVENTIONS = [Softening(), Softening(3.0), Softening(3.0, "rusu"), Softening(0.5)]
 
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_case = pytest.mark.parametrize(("name", "head"), CASES)
 every_head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 every_softening = pytest.mark.parametrize("softening", CONVENTIONS, ids=lambda s: f"{s.convention}-{s.temperature:g}")
 
@@ -24,11 +32,17 @@ every_softening = pytest.mark.parametrize("softening", CONVENTIONS, ids=lambda s
 def loss_of(
     name: str, student: torch.Tensor, teacher: torch.Tensor, head: ActionHead, softening: Softening = CONVENTIONS[0]
 ) -> torch.Tensor:
-    return plugins.load("losses", name).loss(PolicyOutput(student), PolicyOutput(teacher), head, softening)
+    return plugins.load("losses", name).loss(output(student), output(teacher), head, softening)
 
 
-@every_loss
-@every_head
+def output(params: torch.Tensor) -> PolicyOutput:
+    """An answer whose value and layer `[B, 5]` follow from its row `[B, P]`."""
+    mixing = torch.randn(params.shape[1], 6, generator=torch.Generator().manual_seed(9))
+    mixed = (params.clamp(-1e3, 1e3) @ mixing).tanh()
+    return PolicyOutput(params, mixed[:, 0], {LAYER: mixed[:, 1:]})
+
+
+@every_case
 @every_softening
 def test_a_loss_is_one_finite_number_a_state_with_a_finite_gradient(
     name: str, head: ActionHead, softening: Softening
@@ -42,8 +56,7 @@ def test_a_loss_is_one_finite_number_a_state_with_a_finite_gradient(
     assert student.grad.abs().sum() > 0
 
 
-@every_loss
-@every_head
+@pytest.mark.parametrize(("name", "head"), [case for case in CASES if case.values[0] not in RELATING])
 def test_a_loss_does_not_depend_on_the_batch_around_a_state(name: str, head: ActionHead) -> None:
     student, teacher = rows(head, seed=1), rows(head, seed=2)
     together = loss_of(name, student, teacher, head)
@@ -139,8 +152,7 @@ def test_the_gradient_of_hintons_convention_does_not_depend_on_the_temperature(k
     assert gradient(Softening(8.0, "rusu")) != pytest.approx(sizes[0], rel=0.1)
 
 
-@every_loss
-@every_head
+@every_case
 def test_huge_parameters_stay_finite(name: str, head: ActionHead) -> None:
     student = rows(head, seed=1, scale=1.0)
     student[:, : head.spec.num_acting] *= 300
@@ -153,7 +165,7 @@ def test_huge_parameters_stay_finite(name: str, head: ActionHead) -> None:
     assert torch.isfinite(student.grad).all()
 
 
-@every_loss
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in LISTED])
 @pytest.mark.parametrize("kind", ["diag_gaussian", "squashed_gaussian"])
 def test_a_teacher_without_noise_does_not_make_a_loss_infinite(name: str, kind: str) -> None:
     head = HEADS[kind]
@@ -199,3 +211,65 @@ def test_feeding_a_kl_with_probabilities_puts_its_minimum_elsewhere_and_ours_doe
     head = HEADS["categorical"]
     nearly_one_hot = torch.tensor([[20.0, 0, 0, 0]])
     assert loss_of("kl", z[None], z[None], head) < loss_of("kl", nearly_one_hot, z[None], head)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
+def test_ranking_and_intuition_vanish_at_the_teacher_and_nowhere_near_it(kind: str) -> None:
+    head, teacher = HEADS[kind], rows(HEADS[kind], seed=2)
+    for name in LISTED:
+        assert loss_of(name, teacher, teacher, head).abs().max() < 1e-6, name
+        assert loss_of(name, teacher + rows(head, seed=3), teacher, head).min() > 1e-4, name
+
+
+def test_ranking_punishes_an_error_that_swaps_two_actions_more_than_its_opposite() -> None:
+    head, teacher = HEADS["categorical"], torch.tensor([[1.0, 0.0, -1.0, -2.0]])
+    swapping = torch.tensor([[-1.0, 1.0, 0.0, 0.0]])
+    swapped, widened = (float(loss_of("ranking", teacher + sign * swapping, teacher, head)) for sign in (1, -1))
+    assert swapped > 1.02 * widened > 0
+
+
+def test_the_order_of_ranking_is_ranknets_cross_entropy_less_its_minimum() -> None:
+    head = HEADS["categorical"]
+    q, p = rows(head, seed=1), rows(head, seed=2)
+    pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    dq, dp = (torch.stack([x[:, i] - x[:, j] for i, j in pairs], -1) for x in (q, p))
+    entropy = functional.binary_cross_entropy_with_logits(dp, dp.sigmoid(), reduction="none")
+    order = functional.binary_cross_entropy_with_logits(dq, dp.sigmoid(), reduction="none") - entropy
+    expected = order.mean(-1) + functional.huber_loss(dq, dp, reduction="none").mean(-1)
+    assert torch.allclose(loss_of("ranking", q, p, head), expected, atol=1e-6)
+
+
+def test_intuition_weighs_states_by_the_teachers_decision_gap() -> None:
+    head = HEADS["categorical"]
+    teacher = torch.tensor([[4.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.0]])
+    student = torch.zeros(2, 4, requires_grad=True)
+    layer = {LAYER: torch.ones(2, 3)}
+    answer = PolicyOutput(student, features=layer)
+    plugins.load("losses", "intuition").loss(
+        answer, PolicyOutput(teacher, features=layer), head, Softening()
+    ).sum().backward()
+    ranked = torch.zeros(2, 4, requires_grad=True)
+    loss_of("ranking", ranked, teacher, head).sum().backward()
+    weights = (student.grad / ranked.grad)[:, 0]
+    p = teacher.softmax(-1)
+    gap = p[:, 0] - p[:, 1]
+    assert torch.allclose(weights, gap / gap.mean(), rtol=1e-4)
+
+
+def test_relation_is_the_similarity_preserving_loss_and_needs_no_equal_widths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(6, 3, generator=generator), torch.randn(6, 9, generator=generator)
+    rows_of = [functional.normalize(x @ x.T, dim=-1) for x in (student, teacher)]
+    answers = [PolicyOutput(torch.zeros(6, 4), features={LAYER: x}) for x in (student, teacher)]
+    found = plugins.load("losses", "relation").loss(*answers, HEADS["categorical"], Softening())
+    assert float(found.mean() / 6) == pytest.approx(float((rows_of[0] - rows_of[1]).square().sum() / 36), rel=1e-5)
+    turned = PolicyOutput(torch.zeros(6, 4), features={LAYER: 7 * teacher.flip(-1)})
+    same = plugins.load("losses", "relation").loss(turned, answers[1], HEADS["categorical"], Softening())
+    assert same.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("kind", ["diag_gaussian", "squashed_gaussian"])
+def test_losses_of_listed_actions_refuse_continuous_ones_and_name_what_fits(name: str, kind: str) -> None:
+    with pytest.raises(KDError, match=f"a {kind} head has none; what fits: mse"):
+        loss_of(name, rows(HEADS[kind]), rows(HEADS[kind], seed=1), HEADS[kind])

@@ -61,16 +61,27 @@ def test_shapes_and_types_are_those_that_are_promised(agent: Agent) -> None:
     assert (rollout.obs["obs"].dtype, rollout.params.dtype) == (np.float32, np.float32)
     for array in (rollout.driver, rollout.reward, rollout.episode_start, rollout.weight):
         assert array.shape == (5, ENVS)
-    states, labels, weights = aggregate([rollout, rollout])
-    assert (states["obs"].shape, labels.shape) == ((30, 4), (30, teacher.head.num_params))
-    assert weights.tolist() == [1] * 30
+    together = aggregate([rollout, rollout])
+    assert (together["obs.obs"].shape, together["params"].shape) == ((30, 4), (30, teacher.head.num_params))
+    assert together["weight"].tolist() == [1] * 30
 
 
 def test_labels_are_the_answers_of_the_teacher_on_the_stored_states(agent: Agent) -> None:
     teacher = load_teacher(str(agent.path))
     rollout = gather(teacher, make_student(teacher.head).policy(), agent.env_id, beta=0.5)
-    states, labels, _ = aggregate([rollout])
-    np.testing.assert_allclose(teacher(states).params.numpy(), labels, atol=1e-6)
+    together = aggregate([rollout])
+    answer = teacher({"obs": together["obs.obs"]})
+    np.testing.assert_allclose(answer.params.numpy(), together["params"], atol=1e-6)
+    np.testing.assert_allclose(answer.value.numpy(), together["value"], atol=1e-5)
+
+
+def test_a_layer_of_the_teacher_is_kept_where_it_is_asked_for(teacher: Teacher) -> None:
+    env = make_env("kd_envs/ProbeDiscrete-v0", ENVS)
+    kept = collect(env, teacher, None, steps=5, beta=1.0, layer=teacher.last_layer)
+    answer = teacher({"obs": kept.obs["obs"].reshape(-1, 4)})
+    np.testing.assert_allclose(kept.layer.reshape(5 * ENVS, -1), answer.features[teacher.last_layer], atol=1e-6)
+    assert Rollout.from_arrays(kept.arrays()).layer is kept.layer
+    assert collect(env, teacher, None, steps=2, beta=1.0).layer is None
 
 
 def test_beta_one_is_driven_by_the_teacher_and_beta_zero_by_the_student(teacher: Teacher, student: Policy) -> None:

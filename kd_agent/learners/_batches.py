@@ -1,6 +1,7 @@
 """Minibatches of labelled states, and windows of them for students with a memory.
 
-Letters: `S` states, `L` steps of a window, `B` windows, `P` head parameters, `*O` shape of an observation.
+Letters: `S` states, `L` steps of a window, `B` windows, `P` head parameters, `F` features of a layer, `*O` shape
+of an observation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kd_agent.policy import LAYER, PolicyOutput
 from kd_agent.rollouts import Rollout, aggregate
 
 WINDOW = 64
@@ -23,24 +25,24 @@ class Batch:
 
     Attributes:
         observations: `[S, *O]` by key, or `[L, B, *O]` where `starts` is given.
-        params: The teacher's rows, `[S, P]` or `[L * B, P]`.
+        target: What the teacher said, of `[S]` or `[L * B]` states; its layer, if one was kept, is `LAYER`.
         weight: `[S]` or `[L * B]`.
         starts: `[L, B]`, where an episode begins; None for single states.
     """
 
     observations: Mapping[str, Tensor]
-    params: Tensor
+    target: PolicyOutput
     weight: Tensor
     starts: Tensor | None = None
 
 
 def states(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.device) -> Iterator[Batch]:
     """`steps` minibatches of `size` states, in shuffled passes; torch's global generator decides the order."""
-    observations, params, weight = aggregate(rollouts)
-    tensors = {key: torch.from_numpy(array).to(device) for key, array in observations.items()}
-    targets, weights = torch.from_numpy(params).to(device), torch.from_numpy(weight).to(device)
-    for index in _passes(len(params), min(size, len(params)), steps):
-        yield Batch({key: x[index] for key, x in tensors.items()}, targets[index], weights[index])
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in aggregate(rollouts).items()}
+    count = len(tensors["weight"])
+    for index in _passes(count, min(size, count), steps):
+        batch = {name: x[index] for name, x in tensors.items()}
+        yield Batch(_observations(batch), _target(batch), batch["weight"])
 
 
 def windows(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.device) -> Iterator[Batch]:
@@ -59,18 +61,26 @@ def windows(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.de
 def _window(rollout: Rollout, length: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     step = int(rng.integers(rollout.driver.shape[0] - length + 1))
     env = int(rng.integers(rollout.driver.shape[1]))
-    cut = (slice(step, step + length), env)
-    weight = rollout.weight[cut].copy()
+    window = {name: array[step : step + length, env] for name, array in rollout.arrays().items()}
     if step and length > BURN_IN:
-        weight[:BURN_IN] = 0
-    arrays = {f"obs.{key}": array[cut] for key, array in rollout.obs.items()}
-    return {**arrays, "params": rollout.params[cut], "weight": weight, "starts": rollout.episode_start[cut]}
+        window["weight"] = window["weight"].copy()
+        window["weight"][:BURN_IN] = 0
+    return window
 
 
 def _joined(drawn: Sequence[Mapping[str, np.ndarray]], device: torch.device) -> Batch:
     joined = {name: torch.from_numpy(np.stack([w[name] for w in drawn], axis=1)).to(device) for name in drawn[0]}
-    observations = {name.removeprefix("obs."): x for name, x in joined.items() if name.startswith("obs.")}
-    return Batch(observations, joined["params"].flatten(0, 1), joined["weight"].flatten(), joined["starts"])
+    flat = {name: x.flatten(0, 1) for name, x in joined.items() if not name.startswith("obs.")}
+    return Batch(_observations(joined), _target(flat), flat["weight"], joined["episode_start"])
+
+
+def _observations(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("obs."): x for name, x in arrays.items() if name.startswith("obs.")}
+
+
+def _target(arrays: Mapping[str, Tensor]) -> PolicyOutput:
+    layer = {LAYER: arrays["layer"]} if "layer" in arrays else {}
+    return PolicyOutput(arrays["params"], arrays.get("value"), layer)
 
 
 def _passes(count: int, size: int, steps: int) -> Iterator[Tensor]:

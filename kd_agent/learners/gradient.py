@@ -1,45 +1,16 @@
 """Fit a student to labelled states by gradient descent."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kd_agent import plugins
-from kd_agent.actions import Softening
 from kd_agent.errors import KDError
 from kd_agent.learners._batches import states, windows
-from kd_agent.policy import PolicyOutput, Student
+from kd_agent.objective import Bound, Objective
+from kd_agent.policy import Student
 from kd_agent.rollouts import Rollout
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A weighted sum of losses.
-
-    Attributes:
-        weights: Weight of each loss by plug-in name.
-        softening: Temperature and convention for the losses that use them.
-    """
-
-    weights: Mapping[str, float]
-    softening: Softening = field(default_factory=Softening)
-
-    def function(self) -> Callable[[Student, PolicyOutput, PolicyOutput], Tensor]:
-        """The sum as a function of (student, its output, the teacher's output), `[B]`."""
-        terms = [(weight, plugins.load("losses", name).loss) for name, weight in self.weights.items() if weight]
-        if not terms:
-            raise KDError("every weight of the loss is 0")
-
-        def objective(student: Student, output: PolicyOutput, target: PolicyOutput) -> Tensor:
-            total = torch.zeros(len(output.params), device=output.params.device)
-            for weight, loss in terms:
-                total = total + weight * loss(output, target, student.head, self.softening)
-            return total
-
-        return objective
 
 
 def fit(
@@ -74,16 +45,16 @@ def fit(
         KDError: The loss became NaN or infinite.
     """
     device = next(student.parameters()).device
-    loss_of = objective.function()
-    optimizer = _optimizer(student, learning_rate, l2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
     recent: list[Tensor] = []
     student.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        bound = _bound(objective, student, rollouts)
+        optimizer = _optimizer(nn.ModuleList([student, bound.projectors]), learning_rate, l2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
         batches = (windows if student.states() else states)(rollouts, batch_size, steps, device)
         for step, batch in enumerate(batches):
-            losses = loss_of(student, student.read(batch.observations, batch.starts), PolicyOutput(batch.params))
+            losses = bound(student.read(batch.observations, batch.starts), batch.target)
             loss = (batch.weight * losses).sum() / batch.weight.sum()
             optimizer.zero_grad()
             loss.backward()
@@ -97,7 +68,18 @@ def fit(
     return _finite(float(torch.stack(recent).mean())) if recent else 0.0
 
 
-def _optimizer(student: Student, learning_rate: float, l2: float) -> torch.optim.Optimizer:
+def _bound(objective: Objective, student: Student, rollouts: Sequence[Rollout]) -> Bound:
+    """The objective for these labels, on the student's device; torch's global generator stays as it is."""
+    device = next(student.parameters()).device
+    values = [rollout.value for rollout in rollouts if rollout.value is not None]
+    with torch.random.fork_rng(devices=[]):
+        example = next((windows if student.states() else states)(rollouts[:1], 2, 1, device))
+        output = student.read(example.observations, example.starts)
+        known = np.concatenate([value.ravel() for value in values]) if values else None
+        return Bound(objective, student.head, output, example.target, known).to(device)
+
+
+def _optimizer(student: nn.Module, learning_rate: float, l2: float) -> torch.optim.Optimizer:
     decayed = [p for name, p in student.named_parameters() if not name.endswith(("bias", "log_std"))]
     free = [p for name, p in student.named_parameters() if name.endswith(("bias", "log_std"))]
     groups = [{"params": decayed, "weight_decay": l2}, {"params": free, "weight_decay": 0.0}]

@@ -27,6 +27,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Trunk(Student):
     """Normalised observations, side by side, through hidden layers with dropout; plug-ins change a step of it.
 
+    Beside the head, a linear critic reads the last layer, for losses that want it; it is not part of the program.
     Gaussian heads have log standard deviations that do not depend on the observation and do not count
     as acting parameters.
 
@@ -66,6 +67,7 @@ class Trunk(Student):
             for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes), 1):
                 layers += [*self.make_layer(fan_in, fan_out, last=index == len(hidden)), nn.Dropout(dropout)]
             self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], head.spec.num_acting, bias=bias))
+            self.critic = nn.Linear(sizes[-1], 1)
         self.log_std = nn.Parameter(torch.zeros(head.num_params - head.spec.num_acting))
 
     def make_encoder(self, key: str) -> int:
@@ -97,7 +99,7 @@ class Trunk(Student):
         return [normalise, Op("flatten", (f"{key}.normal",), f"{key}.flat")]
 
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
-        """Output for a batch; `features` holds each hidden layer by name ("hidden.0", ...)."""
+        """Output for a batch; `features` holds each hidden layer by name ("hidden.0", ...), the last one last."""
         return self.read(observations)
 
     def read(self, observations: Mapping[str, Tensor], starts: Tensor | None = None) -> PolicyOutput:
@@ -105,12 +107,14 @@ class Trunk(Student):
         flat = observations if starts is None else {key: x.flatten(0, 1) for key, x in observations.items()}
         x = torch.cat([self.encode(key, flat[key]) for key in self.observations], dim=-1)
         features: dict[str, Tensor] = {}
-        for layer in self.layers:
+        *hidden, last = self.layers
+        for layer in hidden:
             x = self.run_layer(layer, x, starts)
             if isinstance(layer, nn.Dropout):
                 features[f"hidden.{len(features)}"] = x
-        params = torch.cat([x, self.log_std.expand(len(x), -1)], dim=-1) if len(self.log_std) else x
-        return PolicyOutput(params, features=features)
+        acting = last(x)
+        params = torch.cat([acting, self.log_std.expand(len(x), -1)], dim=-1) if len(self.log_std) else acting
+        return PolicyOutput(params, self.critic(x)[:, 0], features)
 
     def run_layer(self, layer: nn.Module, x: Tensor, starts: Tensor | None) -> Tensor:
         """One layer on features `[S, F]`, which are windows `[L * B, F]` where `starts` is given."""

@@ -1,0 +1,51 @@
+"""What a discrete row says about pairs of actions, and how two rows differ in that.
+
+Letters: `B` batch, `n` actions of a part.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss, logsigmoid
+
+from kd_agent.actions import ActionHead
+from kd_agent.errors import KDError
+
+
+def disorder(student: Tensor, teacher: Tensor, head: ActionHead, temperature: float) -> Tensor:
+    """How order and gaps of two rows' preferences differ, `[B]`, each as the mean over pairs of actions.
+
+    Order: cross-entropy of RankNet (Burges et al. 2005), whose targets are the teacher's probabilities that one action
+    is better than the other (Bradley and Terry 1952), less its own minimum. Gaps: Huber's loss of the differences of
+    logits. Both sides are softened, and the sum is scaled by the square of the temperature.
+
+    Raises:
+        KDError: The head's actions cannot be listed.
+    """
+    q, p = _pairs(student, head) / temperature, _pairs(teacher, head) / temperature
+    gaps = huber_loss(q, p, reduction="none").mean(-1)
+    return temperature**2 * (_order(q, p) + gaps)
+
+
+def decision_gap(params: Tensor, head: ActionHead) -> Tensor:
+    """How clear a decision is, `[B]`: probability of the best action less that of the second, the mean over parts."""
+    best = [part.exp().topk(2, dim=-1).values for part in head.log_probabilities(params) if part.shape[-1] > 1]
+    return torch.stack([two[:, 0] - two[:, 1] for two in best]).mean(0)
+
+
+def _order(q: Tensor, p: Tensor) -> Tensor:
+    """Divergence `[B]` of Bernoulli distributions with logits `[B, pairs]`, from teacher to student."""
+    yes, no = logsigmoid(p), logsigmoid(-p)
+    return (yes.exp() * (yes - logsigmoid(q)) + no.exp() * (no - logsigmoid(-q))).mean(-1)
+
+
+def _pairs(params: Tensor, head: ActionHead) -> Tensor:
+    """By how much each action is preferred to each other one of its part, as differences of logits `[B, pairs]`."""
+    if head.spec.is_gaussian:
+        raise KDError(f"ranking and intuition compare actions that can be listed, and a {head.kind} head has none; "
+                      "what fits: mse, kl, reverse_kl, js, ce, relation, hint, value")  # fmt: skip
+    return torch.cat([_differences(part) for part in head.log_probabilities(params)], dim=-1)
+
+
+def _differences(log_p: Tensor) -> Tensor:
+    first, second = torch.triu_indices(log_p.shape[-1], log_p.shape[-1], offset=1, device=log_p.device)
+    return log_p[:, first] - log_p[:, second]

@@ -1,0 +1,17 @@
+"""Hint: the student's layer, through a learnt projector, is the teacher's (FitNets, Romero et al. 2015)."""
+
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.policy import LAYER, PolicyOutput
+
+NEEDS = frozenset({"layer"})
+PROJECTS = True
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """Mean squared error `[B]` over the features of the teacher's layer; both layers are `[B, F]`.
+
+    In reinforcement learning: the feature regression of Actor-Mimic (Parisotto et al. 2016).
+    """
+    return (student.features[LAYER] - teacher.features[LAYER]).square().mean(-1)

@@ -1,0 +1,25 @@
+"""Intuition: what the teacher prefers and what looks alike to it, most where its decision is clear.
+
+The article that this package realises names "intuition distillation" and leaves it undefined; this is our reading.
+"""
+
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.losses._preferences import decision_gap, disorder
+from kd_agent.losses._similarity import unlikeness
+from kd_agent.policy import LAYER, PolicyOutput
+
+NEEDS = frozenset({"layer"})
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """Ranking plus relation `[B]`, weighted by the teacher's decision gap over its mean in the batch.
+
+    Raises:
+        KDError: The head's actions cannot be listed.
+    """
+    ranked = disorder(student.params, teacher.params, head, softening.temperature)
+    gap = decision_gap(teacher.params, head)
+    related = unlikeness(student.features[LAYER], teacher.features[LAYER])
+    return gap / gap.mean().clamp_min(1e-6) * (ranked + related)

@@ -1,0 +1,16 @@
+"""Ranking: the order and the gaps of the teacher's preferences over pairs of actions; discrete heads alone."""
+
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.losses._preferences import disorder
+from kd_agent.policy import PolicyOutput
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """RankNet's divergence plus Huber's loss of the gaps `[B]`, both sides softened whatever the convention.
+
+    Raises:
+        KDError: The head's actions cannot be listed.
+    """
+    return disorder(student.params, teacher.params, head, softening.temperature)

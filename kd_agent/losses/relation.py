@@ -1,0 +1,14 @@
+"""Relation: states that look alike to the teacher look alike to the student; no projector between the layers."""
+
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.losses._similarity import unlikeness
+from kd_agent.policy import LAYER, PolicyOutput
+
+NEEDS = frozenset({"layer"})
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """Distance `[B]` of the batch's similarities, between 0 and 4 (Tung and Mori 2019)."""
+    return unlikeness(student.features[LAYER], teacher.features[LAYER])

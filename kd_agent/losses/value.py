@@ -1,0 +1,16 @@
+"""Value: the student's critic answers as the teacher's does, so that its layers learn what the teacher expects."""
+
+from torch import Tensor
+
+from kd_agent.actions import ActionHead, Softening
+from kd_agent.errors import KDError
+from kd_agent.policy import PolicyOutput
+
+NEEDS = frozenset({"value"})
+
+
+def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
+    """Half the squared error `[B]` of the values, which the learner gives in standard deviations of the teacher's."""
+    if student.value is None or teacher.value is None:
+        raise KDError("the loss 'value' needs a critic in student and teacher")
+    return 0.5 * (student.value - teacher.value).square()
