@@ -1,6 +1,6 @@
 """The operations a policy is made of, and their NumPy kernels.
 
-Letters: `B` batch, `C` channels, `F` features, `H` units of a memory. Every kernel maps arrays
+Letters: `B` batch, `C` channels, `F` features, `H` units of a memory, `N` splits of a tree. Every kernel maps arrays
 `[B, ...]` to one array `[B, ...]`, float32 except where it only moves numbers about.
 """
 
@@ -17,6 +17,8 @@ from kd_agent.head import Array
 
 MAX_SIZE = 1 << 24
 """Numbers that one array of one observation may have: a file cannot ask for more."""
+MAX_LEAVES = 4096
+"""Leaves that a tree may have: no way down is longer."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,57 @@ def _gru(op: Op) -> Kernel:
     return run
 
 
+def _tree(op: Op) -> Kernel:
+    """A row of `value [N + 1, P]` for each x `[B, F]`, found by at most `tree_depth` comparisons.
+
+    Split `n` goes on to `left[n]` where `x[feature[n]] <= threshold[n]` in float32, else to `right[n]`
+    (each `[N]`): from `N` on these name leaves, the rows of `value`. Every leaf is its own child here, so
+    that a batch takes its steps together.
+    """
+    depth, value, last = tree_depth(op), op.tensors["value"], int(op.tensors["feature"].max())
+    splits, leaves = len(value) - 1, np.arange(len(value) - 1, 2 * len(value) - 1)
+    feature, threshold = (np.append(op.tensors[role], np.zeros_like(op.tensors[role], shape=len(value)))
+                          for role in ("feature", "threshold"))  # fmt: skip
+    left, right = (np.append(op.tensors[role], leaves) for role in ("left", "right"))
+
+    def run(x: Array) -> Array:
+        if x.ndim != 2 or x.shape[1] <= last:
+            raise KDError(f"a tree that reads {last + 1} numbers side by side is given the shape {x.shape[1:]}")
+        x, rows = x.astype(np.float32, copy=False), np.arange(len(x))
+        node = np.zeros(len(x), np.intp)
+        for _ in range(depth):
+            node = np.where(x[rows, feature[node]] <= threshold[node], left[node], right[node])
+        return np.asarray(value[node - splits])
+
+    return run
+
+
+def tree_depth(op: Op) -> int:
+    """Comparisons on the longest way down a tree.
+
+    Raises:
+        KDError: Its tensors are not those of a binary tree whose splits come before what they lead to.
+    """
+    feature, threshold, left, right, value = (
+        op.tensors[role] for role in ("feature", "threshold", "left", "right", "value")
+    )
+    splits = len(feature)
+    kinds = [array.dtype for array in (feature, left, right, threshold, value)]
+    shapes = {array.shape for array in (feature, threshold, left, right)}
+    if kinds != [np.int32] * 3 + [np.float32] * 2 or shapes != {(splits,)} or value.shape[:1] != (splits + 1,):
+        raise KDError("a tree's tensors are of other types or sizes than its splits and leaves")
+    if not 1 <= splits < MAX_LEAVES or value.ndim != 2 or feature.min() < 0:
+        raise KDError(f"a tree has 2 to {MAX_LEAVES} leaves, each a row of numbers, and splits by features from 0 on")
+    children = np.concatenate([left, right])
+    forward = (children > np.tile(np.arange(splits), 2)).all()
+    if not forward or (np.sort(children) != np.arange(1, 2 * splits + 1)).any():
+        raise KDError("a tree's splits do not lead forward to each other split and each leaf once")
+    level = np.zeros(2 * splits + 1, np.int64)
+    for node in range(splits):
+        level[[left[node], right[node]]] = level[node] + 1
+    return int(level.max())
+
+
 KERNELS: dict[str, Callable[[Op], Kernel]] = {
     "flatten": _flatten,
     "transpose": _transpose,
@@ -215,10 +268,11 @@ KERNELS: dict[str, Callable[[Op], Kernel]] = {
     "gru": _gru,
     "activation": _activation,
     "sde_log_std": _sde_log_std,
+    "tree": _tree,
 }
 """Operation kinds: each makes the function that runs one operation on arrays `[B, ...]`."""
 
-LEARNT = frozenset({"linear", "conv2d", "lstm", "gru"})
+LEARNT = frozenset({"linear", "conv2d", "lstm", "gru", "tree"})
 """Kinds whose tensors are fitted and count as parameters."""
 
 ELEMENTWISE = frozenset({"normalise", "scale"})

@@ -1,9 +1,10 @@
-"""One observation at a time: an MLP's greedy action in as few NumPy calls as possible.
+"""One observation at a time: an MLP's greedy action in as few NumPy calls as possible, a tree's in plain Python.
 
 A call costs half a microsecond however small its arrays are, so calls are what to save. The normaliser
 is folded into the first layer (its clip becomes one of the raw observation, skipped where the norm
 says that nothing reaches it); each bias but the first becomes a column that multiplies a unit that
-every layer carries along; factors of one half move into neighbouring weights.
+every layer carries along; factors of one half move into neighbouring weights. A leaf's action is known
+beforehand.
 
 Letters: `F` features, `A` acting columns, `*A` shape of an action, `*O` shape of an observation.
 """
@@ -43,7 +44,9 @@ class _Chain:
 
 
 def compile_act(graph: PolicyGraph) -> FastAct | None:
-    """The fast way to a greedy action, where the policy is a plain MLP; else None."""
+    """The fast way to a greedy action, where the policy is a plain MLP or one tree; else None."""
+    if (tree := _tree(graph)) is not None:
+        return _walk(tree, graph)
     chain = _chain(graph)
     if chain is None or not _foldable(chain.normaliser):
         return None
@@ -70,6 +73,38 @@ def compile_act(graph: PolicyGraph) -> FastAct | None:
         for activate, weight in steps:
             x = weight.dot(activate(x))
         return decide(x)
+
+    return act
+
+
+def _tree(graph: PolicyGraph) -> Op | None:
+    """The tree that the program is, but for a flatten before and log standard deviations behind it; else None."""
+    ops = [op for op in graph.ops if op.kind != "flatten"]
+    if graph.head.is_gaussian and ops[-1].kind == "append":
+        ops.pop()
+    alone = len(ops) == 1 and ops[0].kind == "tree" and list(graph.observations) == [OBSERVATION]
+    acts = alone and ops[0].tensors["value"].shape[1] == graph.head.num_acting
+    return ops[0] if acts and not graph.states else None
+
+
+def _walk(tree: Op, graph: PolicyGraph) -> FastAct:
+    feature, threshold, left, right = (
+        tree.tensors[role].tolist() for role in ("feature", "threshold", "left", "right")
+    )
+    splits, shape = len(feature), graph.observations[OBSERVATION].shape
+    actions = graph.head.greedy(tree.tensors["value"])
+    answer = actions.tolist().__getitem__ if graph.head.kind == "categorical" else lambda leaf: actions[leaf].copy()
+
+    def act(observation: Array) -> Any:
+        if observation.shape != shape:
+            return None
+        flat = _as_float32(observation)
+        if flat is None or not math.isfinite((flat := flat.reshape(-1)).dot(flat)):
+            return None
+        x, node = flat.tolist(), 0
+        while node < splits:
+            node = left[node] if x[feature[node]] <= threshold[node] else right[node]
+        return answer(node - splits)
 
     return act
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from kd_agent.graph import LEARNT, OBSERVATION, PARAMS, Op, PolicyGraph, following
 from kd_agent.head import HeadSpec
+from kd_agent.kernels import tree_depth
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -26,14 +27,15 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class TorchOp(nn.Module):
-    """One operation; its fitted tensors are Parameters, the others buffers."""
+    """One operation; its fitted tensors are Parameters, the others (and what makes a tree's shape) buffers."""
 
     def __init__(self, op: Op) -> None:
         super().__init__()
         self.op = op
         for role, array in op.tensors.items():
-            tensor = torch.tensor(np.asarray(array, np.float32))
-            if op.kind in LEARNT or op.kind == "append":
+            shapes = op.kind == "tree" and role != "value"
+            tensor = torch.tensor(np.asarray(array, np.int64 if array.dtype == np.int32 and shapes else np.float32))
+            if (op.kind in LEARNT and not shapes) or op.kind == "append":
                 setattr(self, f"t_{role}", nn.Parameter(tensor))
             else:
                 self.register_buffer(f"t_{role}", tensor)
@@ -188,6 +190,18 @@ def _gru(op: TorchOp, x: Tensor, memory: Tensor) -> Tensor:
     return (1 - update) * new + update * memory
 
 
+def _tree(op: TorchOp, x: Tensor) -> Tensor:
+    """The leaves' rows are Parameters; which leaf it is has no gradient."""
+    feature, threshold, left, right = (op.tensor(role) for role in ("feature", "threshold", "left", "right"))
+    splits = len(op.tensor("feature"))
+    node = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
+    for _ in range(tree_depth(op.op)):
+        split = node.clamp(max=splits - 1)
+        below = x.gather(1, feature[split][:, None])[:, 0] <= threshold[split]
+        node = torch.where(node < splits, torch.where(below, left[split], right[split]), node)
+    return op.tensor("value")[node - splits]
+
+
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "flatten": lambda op, x: x.reshape(x.shape[0], -1),
     "transpose": _transpose,
@@ -204,5 +218,6 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "gru": _gru,
     "activation": lambda op, x: _FUNCTIONS[op.op.attributes["function"]](x),
     "sde_log_std": _sde_log_std,
+    "tree": _tree,
 }
 """The same kinds as `kd_agent.kernels.KERNELS`, differentiable."""

@@ -139,6 +139,34 @@ def memory_graph(kind: str) -> PolicyGraph:
     return PolicyGraph(observations, ops, HEADS["categorical"].spec, {}, {"memory": (size,)})
 
 
+def tree_op(source: str, output: str, *, leaves: int, features: int, width: int, seed: int = 0) -> Op:
+    """A tree that is no pattern: each split takes the place of a leaf drawn by chance."""
+    rng = np.random.default_rng(seed)
+    children, ends = np.zeros((leaves - 1, 2), np.int32), [(0, 0), (0, 1)]
+    for split in range(1, leaves - 1):
+        children[ends.pop(rng.integers(len(ends)))] = split
+        ends += [(split, 0), (split, 1)]
+    for leaf, end in enumerate(ends):
+        children[end] = leaves - 1 + leaf
+    tensors = {"left": children[:, 0].copy(), "right": children[:, 1].copy(),
+               "feature": rng.integers(features, size=leaves - 1).astype(np.int32),
+               "threshold": rng.normal(size=leaves - 1).astype(np.float32),
+               "value": rng.normal(size=(leaves, width)).astype(np.float32)}  # fmt: skip
+    return Op("tree", (source,), output, {}, tensors)
+
+
+def trees_graph() -> PolicyGraph:
+    """A large tree of the observation (its leaves do not fit int8), beside one of a register of the program."""
+    ops = (
+        tree_op("obs", "wide", leaves=200, features=4, width=6),
+        Op("activation", ("wide",), "latent", {"function": "tanh"}),
+        tree_op("latent", "some", leaves=9, features=6, width=3, seed=1),
+        tree_op("obs", "other", leaves=2, features=4, width=1),
+        Op("concatenate", ("some", "other"), "params"),
+    )
+    return PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+
+
 def student_graph(name: str) -> PolicyGraph:
     """A student of every kind, on pixels where it is one for pixels."""
     pixels = {"obs": ObservationSpec((44, 40, 2), "uint8")} if name == "cnn" else None
@@ -154,6 +182,7 @@ GRAPHS: dict[str, Callable[[], PolicyGraph]] = {
     "state-dependent noise": sde_graph,
     "gru": lambda: memory_graph("gru"),
     "lstm": lambda: memory_graph("lstm"),
+    "trees": trees_graph,
 }
 
 

@@ -23,7 +23,9 @@ _LOOSE = 8.0
 
 
 def quantised(graph: PolicyGraph) -> dict[str, Callable[[Source, Op], Lines]]:
-    """The writers of the operations that compute in int8."""
+    """The writers of the operations that compute in int8; KDError where there are none."""
+    if not any(op.kind == "linear" for op in graph.ops):
+        raise KDError("int8 stores the weights of linear layers, and this policy has none; write it without int8")
     ranges, proven = _ranges(graph), bounds(graph)
 
     def linear(source: Source, op: Op) -> Lines:

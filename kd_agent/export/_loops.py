@@ -12,7 +12,7 @@ from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
 from kd_agent.graph import ACTIVATIONS, Op
-from kd_agent.head import HeadSpec
+from kd_agent.head import Array, HeadSpec
 
 
 def _linear(s: Source, op: Op) -> Lines:
@@ -178,6 +178,32 @@ def _gru(s: Source, op: Op) -> Lines:
     ]
 
 
+def _tree(s: Source, op: Op) -> Lines:
+    """A walk from the first split to a leaf; the constants are of the smallest type that holds them."""
+    source, target = s.row(op.inputs[0]), s.output(op)
+    value, threshold = s.constant(op.tensors["value"]), s.constant(op.tensors["threshold"])
+    feature, left, right = (s.constant(_narrow(op.tensors[role])) for role in ("feature", "left", "right"))
+    splits, width = len(op.tensors["feature"]), op.tensors["value"].shape[1]
+    below = f"{s.language.single}({source.at(f'{feature}[node]')}) <= {threshold}[node]"
+    row = f"{target.at('i')} = {value}[(node - {splits}) * {width} + i];"
+    return [
+        "{",
+        *indented([
+            f"{s.language.index} node = 0;",
+            f"while (node < {splits}) {{",
+            *indented([f"node = {below} ? {left}[node] : {right}[node];"]),
+            "}",
+            *s.language.loop("i", width, row),
+        ]),
+        "}",
+    ]  # fmt: skip
+
+
+def _narrow(whole: Array) -> Array:
+    """Whole numbers from 0 on as int8, int16 or int32."""
+    return whole.astype(next(t for t in (np.int8, np.int16, np.int32) if whole.max() <= np.iinfo(t).max))
+
+
 WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "flatten": lambda s, op: s.alias(op),
     "transpose": _transpose,
@@ -194,6 +220,7 @@ WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "gru": _gru,
     "activation": _activation,
     "sde_log_std": _sde_log_std,
+    "tree": _tree,
 }
 
 

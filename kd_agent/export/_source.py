@@ -46,12 +46,14 @@ class Language:
         whole: What declares a constant whole number.
         number: What declares a constant float.
         suffix: Suffix of a literal.
+        single: What brings a number of the observation to float32.
     """
 
     index: str
     whole: str
     number: str
     suffix: str
+    single: str = ""
 
     def literal(self, value: float) -> str:
         """A float32 constant, exactly; the largest one for infinity."""

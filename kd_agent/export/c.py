@@ -23,7 +23,7 @@ from kd_agent.head import Array
 
 OPS = frozenset(WRITERS)
 LANGUAGE = Language(index="int", whole="const int", number="const float", suffix="f")
-_TYPES = {"float32": "float", "int8": "int8_t"}
+_TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
 def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "kd") -> list[Path]:

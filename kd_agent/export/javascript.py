@@ -6,6 +6,8 @@ that they update, made by `newState()`.
 
 from pathlib import Path
 
+import numpy as np
+
 from kd_agent.export._loops import WRITERS, decode
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._source import Language, Lines, Source, indented
@@ -14,7 +16,8 @@ from kd_agent.graph import PolicyGraph
 from kd_agent.head import Array
 
 OPS = frozenset(WRITERS)
-_LANGUAGE = Language(index="let", whole="const", number="const", suffix="")
+_LANGUAGE = Language(index="let", whole="const", number="const", suffix="", single="Math.fround")
+_ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array"}
 _PRELUDE = """\
 const kd_clip = (x, low, high) => Math.min(Math.max(x, low), high);
 const kd_tanh = Math.tanh;
@@ -99,4 +102,5 @@ def _decision(source: Source) -> Lines:
 
 
 def _constant(name: str, array: Array) -> str:
-    return f"const {name} = new Float32Array([{', '.join(_LANGUAGE.literal(x) for x in array)}]);"
+    literals = [_LANGUAGE.literal(x) if array.dtype == np.float32 else str(x) for x in array]
+    return f"const {name} = new {_ARRAYS[array.dtype.name]}([{', '.join(literals)}]);"
