@@ -33,6 +33,7 @@ def test_gymnasium_accepts_the_environment(env_id: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_env(gym.make(env_id).unwrapped, skip_render_check=True)
+        check_env(gym.make(env_id), skip_render_check=True)
         env = gym.make(env_id)
     assert env.observation_space.contains(env.reset(seed=0)[0])
 

@@ -11,3 +11,6 @@ for _base in ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pend
     register(_base.replace("-v", "NoVel-v"), "kd_envs.wrappers:without_velocities", kwargs={"base": _base})
 
 register("kd_envs/LunarLanderDrift-v3", "kd_envs.drift:DriftingLander", max_episode_steps=1000, reward_threshold=200)
+for _base in ("LunarLander-v3", "CartPole-v1"):
+    register(f"kd_envs/{_base.replace('-v', 'Pixels-v')}", "kd_envs.modalities:with_pixels", kwargs={"base": _base})
+    register(f"kd_envs/{_base.replace('-v', 'Blind-v')}", "kd_envs.modalities:with_positions", kwargs={"base": _base})

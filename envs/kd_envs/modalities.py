@@ -1,0 +1,213 @@
+"""One task through several senses: the usual state beside a picture, or beside positions alone.
+
+Letters: `H`, `W` height and width of a picture in pixels, `C` frames, `V` corners of a polygon.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.box2d import lunar_lander
+from numpy.typing import NDArray
+
+from kd_envs.wrappers import MaskVelocityWrapper
+
+Picture = NDArray[np.uint8]
+Point = tuple[float, float]
+
+LANDER = [(x / lunar_lander.SCALE, y / lunar_lander.SCALE) for x, y in lunar_lander.LANDER_POLY]
+LEG = [(x * lunar_lander.LEG_W / lunar_lander.SCALE, y * lunar_lander.LEG_H / lunar_lander.SCALE)
+       for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]  # fmt: skip
+
+
+class Canvas:
+    """Draws filled convex polygons, in world coordinates, smoothly: what covers a pixel by half is half as bright.
+
+    So a movement by a small part of a pixel can be seen.
+
+    Args:
+        size: `(H, W)`.
+        left: World x of the left edge.
+        top: World y of the upper edge.
+        scale: Pixels a unit of the world.
+    """
+
+    def __init__(self, size: tuple[int, int], left: float, top: float, scale: float) -> None:
+        self.pixels = np.zeros(size, np.float32)
+        self._left, self._top, self._scale = left, top, scale
+        self._rows, self._columns = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+
+    def place(self, points: Iterable[Point]) -> list[Point]:
+        """World coordinates as column and row, in pixels."""
+        return [((x - self._left) * self._scale, (self._top - y) * self._scale) for x, y in points]
+
+    def polygon(self, points: Iterable[Point], grey: int) -> None:
+        """Fill a convex polygon whose corners go round counter-clockwise."""
+        corners = self.place(points)
+        window = tuple(
+            slice(max(int(min(axis)) - 1, 0), max(int(max(axis)) + 2, 0)) for axis in zip(*corners, strict=True)
+        )[::-1]
+        rows, columns = self._rows[window[0]], self._columns[window[1]]
+        edges = [_half_plane(*pair) for pair in zip(corners, corners[1:] + corners[:1], strict=True)]
+        x, y, offset = np.array(edges).T[:, :, None]
+        outside = ((y * rows - offset)[:, :, None] + (x * columns)[:, None]).max(axis=0)
+        seen = self.pixels[window]
+        seen += np.minimum(np.maximum(0.5 - outside, 0), 1) * (grey - seen)
+
+    def ground(self, points: Iterable[Point], grey: int) -> None:
+        """Fill what lies below a line, given from left to right."""
+        x, y = zip(*self.place(points), strict=True)
+        covered = np.clip(self._rows[:, None] + 0.5 - np.interp(self._columns, x, y), 0, 1)
+        self.pixels += covered * (grey - self.pixels)
+
+
+def _half_plane(start: Point, end: Point) -> tuple[float, float, float]:
+    """`(a, b, c)`: the pixel `(x, y)` lies `a x + b y - c` pixels outside of an edge."""
+    along = (end[0] - start[0], end[1] - start[1])
+    length = math.hypot(*along)
+    a, b = -along[1] / length, along[0] / length
+    return a, b, a * start[0] + b * start[1]
+
+
+def turned(points: Iterable[Point], angle: float, by: Point) -> list[Point]:
+    """Points turned counter-clockwise around the origin, then moved."""
+    sin, cos = math.sin(angle), math.cos(angle)
+    return [(cos * x - sin * y + by[0], sin * x + cos * y + by[1]) for x, y in points]
+
+
+class LanderPainter:
+    """LunarLander's own picture, in grey and small: ground, lander and legs, from the same bodies and colours.
+
+    The game's renderer smooths 600 x 400 pixels and draws the exhaust and the flags; this draws three polygons
+    over a ground that is kept for the episode. Its camera looks 2 m higher than the game's, for the lander begins
+    at the upper edge of that.
+
+    Args:
+        width: Pixels across the game's 20 m; two thirds as many down.
+    """
+
+    GROUND, LANDER = 255, 124
+    _RAISED = 2.0
+
+    def __init__(self, width: int = 96) -> None:
+        self._scale = width / 20
+        self.size = (width * 2 // 3, width)
+        self._ground: Any = None
+        self._moon: Any = None
+
+    def __call__(self, env: Any) -> Picture:
+        """The present picture `[H, W]` of an unwrapped LunarLander."""
+        canvas = Canvas(self.size, 0.0, 40 / 3 + self._RAISED, self._scale)
+        if env.moon is not self._moon:
+            line = [env.sky_polys[0][0], *(corners[1] for corners in env.sky_polys)]
+            canvas.ground(line, self.GROUND)
+            self._moon, self._ground = env.moon, canvas.pixels.copy()
+        canvas.pixels[:] = self._ground
+        bodies = [LANDER, *(LEG for _ in env.legs)]
+        for body, corners in zip(env.drawlist, bodies, strict=True):
+            canvas.polygon(turned(corners, body.angle, body.position), self.LANDER)
+        return np.rint(canvas.pixels).astype(np.uint8)
+
+
+class CartPolePainter:
+    """CartPole's own picture, in grey and small, cut to where cart and pole can be, on black.
+
+    Args:
+        width: Pixels across the track of 4.8 m.
+    """
+
+    CART, POLE = 128, 255
+
+    def __init__(self, width: int = 96) -> None:
+        self._scale = width / 4.8
+        self.size = (int(1.4 * self._scale), width)
+
+    def __call__(self, env: Any) -> Picture:
+        """The present picture `[H, W]` of an unwrapped CartPole."""
+        x, _, angle, _ = env.state
+        canvas = Canvas(self.size, -2.4, 1.3, self._scale)
+        cart = [(-0.2, -0.12), (0.2, -0.12), (0.2, 0.12), (-0.2, 0.12)]
+        pole = [(-0.04, -0.04), (0.04, -0.04), (0.04, 0.96), (-0.04, 0.96)]
+        canvas.polygon(turned(cart, 0, (x, 0)), self.CART)
+        canvas.polygon(turned(pole, -angle, (x, 0.06)), self.POLE)
+        return np.rint(canvas.pixels).astype(np.uint8)
+
+
+PAINTERS: dict[str, Callable[[int], Any]] = {"LunarLander": LanderPainter, "CartPole": CartPolePainter}
+"""Who draws, by the environment's name; called with the width in pixels."""
+
+
+class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Shows the state beside pictures of now and of some steps before, so that velocities can be seen.
+
+    Observations are `{"state": the usual vector, "pixels": uint8 [H, W, C]}`, the latest picture last; before the
+    episode's first picture there was that one.
+
+    Args:
+        env: One of `PAINTERS`, in any version.
+        width: Pixels across.
+        ages: How many steps ago each picture was taken, the oldest first.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], width: int = 96, ages: Sequence[int] = (8, 4, 0)) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, width=width, ages=ages)
+        gym.Wrapper.__init__(self, env)
+        self._paint, self._ages = PAINTERS[name_of(env)](width), ages
+        self._seen: deque[Picture] = deque(maxlen=max(ages) + 1)
+        pixels = gym.spaces.Box(0, 255, (*self._paint.size, len(ages)), np.uint8)
+        self.observation_space = gym.spaces.Dict({"state": env.observation_space, "pixels": pixels})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, and with it the pictures."""
+        state, info = self.env.reset(seed=seed, options=options)
+        self._seen.clear()
+        return self._show(state), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step, one picture."""
+        state, reward, terminated, truncated, info = self.env.step(action)
+        return self._show(state), reward, terminated, truncated, info
+
+    def _show(self, state: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        self._seen.append(self._paint(self.env.unwrapped))
+        last = len(self._seen) - 1
+        return {"state": state, "pixels": np.stack([self._seen[max(last - age, 0)] for age in self._ages], axis=-1)}
+
+
+class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Shows the state beside what is left of it without velocities: `{"state": ..., "positions": ...}`.
+
+    Args:
+        env: One of `MaskVelocityWrapper.velocities`.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        space = env.observation_space
+        assert isinstance(space, gym.spaces.Box)
+        self._kept = np.delete(np.arange(space.shape[0]), MaskVelocityWrapper.velocities[name_of(env)])
+        positions = gym.spaces.Box(space.low[self._kept], space.high[self._kept], dtype=np.float32)
+        self.observation_space = gym.spaces.Dict({"state": space, "positions": positions})
+
+    def observation(self, observation: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Both views."""
+        return {"state": observation, "positions": observation[self._kept]}
+
+
+def name_of(env: gym.Env[Any, Any]) -> str:
+    """The environment's id without its version."""
+    return env.spec.id.rpartition("-v")[0] if env.spec else ""
+
+
+def with_pixels(base: str, width: int = 96, ages: Sequence[int] = (8, 4, 0), **kwargs: Any) -> gym.Env[Any, Any]:
+    """The environment `base` behind `StateAndPixels`."""
+    return StateAndPixels(gym.make(base, **kwargs), width, ages)
+
+
+def with_positions(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """The environment `base` behind `StateAndPositions`."""
+    return StateAndPositions(gym.make(base, **kwargs))
