@@ -5,7 +5,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -82,13 +82,14 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     Attributes:
         seeds: Seeds of the coming episodes; each reset takes the next one.
+        episode_seed: Seed of the present episode.
     """
 
     def __init__(self, env: gym.Env[Any, Any], index: int) -> None:
         super().__init__(env)
         self.seeds: Iterator[int] = iter(())
         self._index = index
-        self._seed: int | None = None
+        self.episode_seed: int | None = None
         self._length, self._return = 0, 0.0
         self._last: tuple[int | None, float, int] | None = None
         self._specs = observation_specs(env.observation_space)
@@ -99,10 +100,10 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode with the next of `seeds`, or else with `seed`."""
-        self._seed = next(self.seeds, seed)
+        self.episode_seed = next(self.seeds, seed)
         self._length, self._return = 0, 0.0
         try:
-            observation, info = self.env.reset(seed=self._seed, options=options)
+            observation, info = self.env.reset(seed=self.episode_seed, options=options)
         except Exception as error:
             raise self._failure(f"raised {type(error).__name__}: {error}") from error
         self._check(observation)
@@ -122,7 +123,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         if self._length == 1 and self._last:
             info["last_episode"] = self._last
         if terminated or truncated:
-            info["episode"] = self._last = (self._seed, self._return, self._length)
+            info["episode"] = self._last = (self.episode_seed, self._return, self._length)
         return observation, float(reward), terminated, truncated, info
 
     def _check(self, observation: Any) -> None:
@@ -137,7 +138,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
                     raise self._failure("returned an observation that is NaN or infinite")
 
     def _failure(self, what: str) -> KDError:
-        message = f"environment {self._index} (seed {self._seed}, step {self._length}) {what}"
+        message = f"environment {self._index} (seed {self.episode_seed}, step {self._length}) {what}"
         return KDError(" ".join(message.split()))
 
 
@@ -191,10 +192,11 @@ def recipe_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) ->
     """The recipe of an id: the environment alone, or Atari as everybody plays it.
 
     That is 84 x 84 grey pixels, four frames side by side, each action four times, a lost life like an end
-    (Mnih et al. 2015); the returns that `GuardedEnv` reports are of whole games, unclipped.
+    (Mnih et al. 2015); the returns that `GuardedEnv` reports are of whole games, unclipped. Keyword arguments
+    asked for win over those of a recipe.
     """
     if isinstance(env, Recipe):
-        return env
+        return replace(env, env_kwargs={**env.env_kwargs, **(env_kwargs or {})})
     env_id, kwargs = resolve_id(env), dict(env_kwargs or {})
     if not str(gym.registry[env_id].entry_point).startswith("ale_py"):
         return Recipe(env_id, kwargs)
@@ -229,7 +231,7 @@ def make_env(
     Args:
         env: A registered id (see `resolve_id`), or a recipe.
         n_envs: Number of environments.
-        env_kwargs: Keyword arguments of each, where `env` is an id.
+        env_kwargs: Keyword arguments of each, over those of a recipe.
         render_mode: As Gymnasium's.
     """
     recipe = recipe_of(env, env_kwargs)

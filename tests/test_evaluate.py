@@ -1,17 +1,22 @@
 """Evaluation: one episode a seed, the same for everybody, in the order of the seeds."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from kd_envs.probe import ProbeEnv
 from samples import HEADS, PROBES, Agent, labelled, make_student, rows
 from torch.distributions import kl_divergence
 
 from kd_agent import KDError, evaluate, load_teacher
 from kd_agent.actions import head_for
 from kd_agent.closeness import agree, along
+from kd_agent.config import EvaluateConfig, resolve
+from kd_agent.judge import evaluate_file
 from kd_agent.runtime import Policy
 
 SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
@@ -125,3 +130,27 @@ def test_closeness_is_the_mean_kl_beside_that_of_the_uniform_policy(agents: dict
     itself = along(teacher, Policy(teacher.graph), labelled(teacher, states))
     assert itself.kl < 1e-6
     assert itself.agreement == 1
+
+
+def test_arguments_asked_for_win_over_those_that_a_students_file_records(
+    tmp_path: Path, register_env: Callable[..., str]
+) -> None:
+    class Paying(ProbeEnv):
+        """Pays a fixed wage instead."""
+
+        def __init__(self, wage: float = 1.0, bonus: float = 0.0, render_mode: str | None = None) -> None:
+            super().__init__("Discrete", render_mode)
+            self.wage = wage + bonus
+
+        def step(self, action: Any) -> Any:
+            observation, _, *rest = super().step(action)
+            return observation, self.wage, *rest
+
+    env_id = register_env("Paying-v0", Paying, max_episode_steps=5)
+    recipe = {"env_id": env_id, "env_kwargs": {"wage": 2.0, "bonus": 0.5}, "wrappers": [], "frame_stack": 1}
+    student = make_student(HEADS["categorical"])
+    path = str(student.save(tmp_path / "s.safetensors", {"env": env_id, "recipe": recipe}))
+    played = {"student": path, "teacher": path, "episodes": 2, "quiet": True}
+    assert evaluate_file(resolve(EvaluateConfig, played))["student"]["returns"] == [12.5, 12.5]
+    result = evaluate_file(resolve(EvaluateConfig, {**played, "env_kwargs": {"wage": 3.0}}))
+    assert result["student"]["returns"] == result[path]["returns"] == [17.5, 17.5]
