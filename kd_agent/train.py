@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 from kd_agent.config import RunConfig, plain
-from kd_agent.environments import make_env, recipe_of, resolve_id
+from kd_agent.environments import Recipe, make_env, recipe_of, resolve_id
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
 from kd_agent.head import Array
@@ -60,8 +60,8 @@ def trained_teacher(config: RunConfig, reporter: Reporter, root: Path = Path("ru
 def train(config: RunConfig, path: Path, reporter: Reporter) -> None:
     """Train by PPO and keep the best of all evaluations at `path` (and its statistics beside it)."""
     settings = config.training
-    env = _environment(config)
-    model = _model(config, env, path.parent)
+    env = training_env(config, config.env)
+    model = make_ppo(config, env, path.parent)
     with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
         keeper = _Keeper(config, path, advance)
         model.learn(settings.total_steps, callback=keeper, tb_log_name="ppo")
@@ -109,7 +109,7 @@ class _Keeper(BaseCallback):
         self.logger.record("eval/iqm", self.last)
         if self.last > self.best:
             self.best = self.last
-            _save(self.model, self.training_env, self.path)
+            save(self.model, self.training_env, self.path)
         reached = settings.target_return is not None and self.last >= settings.target_return
         self.held = self.held + 1 if reached else 0
 
@@ -128,46 +128,59 @@ class _Normalised:
         return actions, state
 
 
-def _environment(config: RunConfig) -> VecEnv:
+def training_env(config: RunConfig, env: str | Recipe) -> VecEnv:
+    """Environments to train in, their episodes seeded; under running normalisation where the settings ask for it."""
     settings = config.training
-    env = make_env(config.env, settings.n_envs, config.env_kwargs)
-    env.set_attr("seeds", episode_seeds(config.seed))
-    monitored = VecMonitor(env)
+    venv = make_env(env, settings.n_envs, config.env_kwargs)
+    venv.set_attr("seeds", episode_seeds(config.seed))
+    monitored = VecMonitor(venv)
     return VecNormalize(monitored, gamma=settings.gamma) if settings.normalize else monitored
 
 
-def _model(config: RunConfig, env: VecEnv, folder: Path) -> PPO:
+def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[int] | None = None, **more: Any) -> PPO:
+    """An untrained PPO.
+
+    Args:
+        config: Seed, device and training settings.
+        env: Where it is to be trained.
+        folder: Where TensorBoard's events go.
+        actor: The actor's hidden layers, where they are not the critic's.
+        more: Arguments of PPO that win over the settings.
+
+    Raises:
+        KDError: PPO refuses the settings or the environment.
+    """
     settings = config.training
     rate = settings.learning_rate
     layers = list(settings.hidden)
+    arguments: dict[str, Any] = {
+        "policy": "MultiInputPolicy" if hasattr(env.observation_space, "spaces") else "MlpPolicy",
+        "learning_rate": (lambda left: rate * left) if settings.linear_decay else rate,
+        "n_steps": settings.n_steps,
+        "batch_size": settings.batch_size,
+        "n_epochs": settings.n_epochs,
+        "gamma": settings.gamma,
+        "gae_lambda": settings.gae_lambda,
+        "clip_range": settings.clip_range,
+        "ent_coef": settings.ent_coef,
+        "use_sde": settings.use_sde,
+        "policy_kwargs": {
+            "net_arch": {"pi": layers if actor is None else list(actor), "vf": layers},
+            "activation_fn": _FUNCTIONS[settings.activation],
+            "log_std_init": settings.log_std_init,
+        },
+    }
     try:
         return PPO(
-            "MultiInputPolicy" if hasattr(env.observation_space, "spaces") else "MlpPolicy",
-            env,
-            learning_rate=(lambda left: rate * left) if settings.linear_decay else rate,
-            n_steps=settings.n_steps,
-            batch_size=settings.batch_size,
-            n_epochs=settings.n_epochs,
-            gamma=settings.gamma,
-            gae_lambda=settings.gae_lambda,
-            clip_range=settings.clip_range,
-            ent_coef=settings.ent_coef,
-            use_sde=settings.use_sde,
-            policy_kwargs={
-                "net_arch": {"pi": layers, "vf": layers},
-                "activation_fn": _FUNCTIONS[settings.activation],
-                "log_std_init": settings.log_std_init,
-            },
-            tensorboard_log=str(folder),
-            seed=config.seed,
-            device=config.device,
+            env=env, tensorboard_log=str(folder), seed=config.seed, device=config.device, **{**arguments, **more}
         )
     except (AssertionError, ValueError) as error:
         raise KDError(f"PPO cannot be trained on {config.env}: {' '.join(str(error).split())[:200]}") from None
 
 
-def _save(model: Any, env: VecEnv, path: Path) -> None:
-    temporary = path.with_name(".teacher.tmp.zip")
+def save(model: Any, env: VecEnv, path: Path) -> None:
+    """Write a model's zip at once, after the statistics beside it."""
+    temporary = path.with_name(f".{path.stem}.tmp.zip")
     if isinstance(env, VecNormalize):
         rms: Any = env.obs_rms
         write_statistics(path.with_suffix(".npz"), Normalizer(rms.mean, rms.var, env.clip_obs, env.epsilon))

@@ -47,7 +47,7 @@ FLOORS = (
     ),
     ("closeness", "latency", "sizing"),
     ("judge", "learners", "render", "session", "sweep", "train"),
-    ("attempts",),
+    ("attempts", "control"),
     ("distill",),
     ("triad",),
     ("cli",),

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from kd_agent.checkpoint import RunFolder
 
+_COLOURS = {"teacher": "#8b949e", "student": "#1f6feb", "control": "#bf8700"}
+
 
 def write(folder: RunFolder, result: dict[str, Any]) -> None:
     """Write `report.html`; every value is escaped."""
@@ -18,8 +20,9 @@ def write(folder: RunFolder, result: dict[str, Any]) -> None:
 
 
 def _chart(result: dict[str, Any]) -> str:
-    """Returns of teacher and student, episode by episode and as distributions, as SVG."""
+    """Returns of teacher, student and control, episode by episode and as distributions, as SVG."""
     teacher, student = result["teacher"]["returns"], result["student"]["returns"]
+    shown = {name: result[name]["returns"] for name in _COLOURS if name in result}
     with matplotlib.rc_context({"svg.hashsalt": "kd_agent", "font.size": 9}):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         pairs, spread = figure.subplots(1, 2)
@@ -27,7 +30,7 @@ def _chart(result: dict[str, Any]) -> str:
         pairs.plot([low, high], [low, high], color="#999999", linewidth=1)
         pairs.scatter(teacher, student, s=12, color="#1f6feb", alpha=0.6)
         pairs.set(xlabel="teacher's return", ylabel="student's return", title="the same seeds")
-        spread.hist([teacher, student], bins=20, label=["teacher", "student"], color=["#8b949e", "#1f6feb"])
+        spread.hist(list(shown.values()), bins=20, label=list(shown), color=[_COLOURS[name] for name in shown])
         spread.set(xlabel="return", ylabel="episodes", title="all episodes")
         spread.legend(frameon=False)
         buffer = io.StringIO()

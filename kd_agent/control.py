@@ -1,0 +1,106 @@
+"""The control: the student's own network, trained directly by PPO for as many environment steps.
+
+What a small network reaches without a teacher is the yardstick for what the teacher gave it. The control
+is favoured where there is a choice: it has a critic of the teacher's size, running normalisation of
+observations and rewards, and at least 32 updates within the budget.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+
+from kd_agent.checkpoint import RunFolder
+from kd_agent.config import DistillConfig, TrainingConfig
+from kd_agent.environments import Recipe, spaces_of
+from kd_agent.errors import KDError
+from kd_agent.evaluate import evaluate
+from kd_agent.judge import EVALUATION_SEED, scores
+from kd_agent.progress import Reporter
+from kd_agent.statistics import compare
+from kd_agent.teachers import load_teacher
+from kd_agent.train import make_ppo, save, training_env
+
+CONTROL_FILE = "control.zip"
+_UPDATES = 32
+_MINIBATCHES = 4
+
+
+def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> None:
+    """Refuse a control that PPO cannot be.
+
+    Raises:
+        KDError: The student is no MLP, or does not see one array of numbers.
+    """
+    if config.control and config.student not in (None, "mlp"):
+        raise KDError(f"--control trains mlp students, not {config.student}; leave --control out, or --student mlp")
+    if config.control and (not isinstance(observation_space, gym.spaces.Box) or config.student_keys):
+        raise KDError(f"--control trains students that see a whole Box of numbers, not {observation_space}")
+
+
+def add_control(
+    config: DistillConfig, recipe: Recipe, folder: RunFolder, result: dict[str, Any], reporter: Reporter
+) -> None:
+    """Train the control unless the folder holds it, let it play the verdict's episodes, and write both into the result.
+
+    Args:
+        config: The run's settings, every default decided.
+        recipe: The environment.
+        folder: Keeps `control.zip`, and the normalisation statistics beside it.
+        result: Content of `result.json` with its costs; it gains `control` and `cost.control_s`.
+        reporter: Shows the training.
+    """
+    started = time.monotonic()
+    path = folder.path / CONTROL_FILE
+    steps = result["cost"]["env_steps"] + result["cost"]["exam_steps"]
+    settings = replace(config, training=control_training(config, steps))
+    if not path.is_file():
+        train_control(settings, recipe, folder, reporter)
+    control = load_teacher(str(path), env=spaces_of(recipe))
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + result["verdict"]["episodes"])
+    with reporter.stage("evaluating the control", len(seeds), "episodes") as advance:
+        returns = evaluate(control, recipe, seeds=seeds, advance=advance).returns.tolist()
+    against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=config.margin)
+    seconds = round(time.monotonic() - started, 2)
+    result["control"] = {
+        "parameters": control.origin.num_parameters, "env_steps": settings.training.total_steps, **scores(returns),
+        "difference": against.difference, "difference_ci": list(against.difference_ci),
+        "better": against.difference_ci[0] > 0, "seconds": seconds,
+    }  # fmt: skip
+    result["cost"]["control_s"] = seconds
+    reporter.say(sentence(result["control"]))
+
+
+def control_training(config: DistillConfig, steps: int) -> TrainingConfig:
+    """The teacher's PPO settings for a budget of `steps` environment steps, rounded up to whole updates."""
+    given = config.training
+    n_steps = given.n_steps
+    while n_steps > 1 and n_steps * given.n_envs * _UPDATES > steps:
+        n_steps //= 2
+    update = n_steps * given.n_envs
+    batch_size = min(given.batch_size, max(update // _MINIBATCHES, 2))
+    return replace(
+        given, total_steps=-(-steps // update) * update, n_steps=n_steps, batch_size=batch_size, normalize=True,
+        activation=config.activation,
+    )  # fmt: skip
+
+
+def train_control(config: DistillConfig, recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
+    """Train by PPO for `config.training.total_steps` and keep the last weights."""
+    total = config.training.total_steps
+    env = training_env(config, recipe)
+    model = make_ppo(config, env, folder.path, actor=config.hidden)
+    with reporter.stage("training the control", total, "steps") as advance:
+        model.learn(total, callback=lambda *_: advance(model.num_timesteps), tb_log_name="control")
+    save(model, env, folder.path / CONTROL_FILE)
+    env.close()
+
+
+def sentence(control: dict[str, Any]) -> str:
+    """How the student compares, in one line."""
+    low, high = control["difference_ci"]
+    return (
+        f"control: the same network after {control['env_steps']:,} steps of PPO reaches IQM {control['iqm']:.1f}; "
+        f"the student is {control['difference']:+.1f} from it [{low:.1f}, {high:.1f}]"
+    )
