@@ -108,8 +108,11 @@ class DriftingLander(lunar_lander.LunarLander):
         observation, reward, terminated, truncated, info = super().step(action)
         return observation, float(reward), terminated, truncated, {**info, **self._told()}
 
+    def _world_at(self, share: float) -> World:
+        return self.old.towards(self.new, share)
+
     def _enter(self, share: float) -> None:
-        self._share, self.present = share, self.old.towards(self.new, share)
+        self._share, self.present = share, self._world_at(share)
         world = self.present
         self.gravity = world.gravity
         self.wind_power, self.turbulence_power = world.wind_power, world.turbulence_power
