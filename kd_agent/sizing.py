@@ -54,6 +54,7 @@ def effort(config: DistillConfig, teacher: Teacher, seen: Mapping[str, Observati
     memory = (config.student or default_kind(teacher, seen)) == "gru"
     default = IMAGES if sees_images(seen) else MEMORY if memory else NUMBERS
     given = {f.name: getattr(config, f.name) for f in fields(Effort)}
+    given |= dict.fromkeys(("round_steps", "final_steps"), 0) if config.student == "tree" else {}
     return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 

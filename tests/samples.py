@@ -1,5 +1,6 @@
 """Samples that the tests share: spaces, heads, rows, students, agents."""
 
+import inspect
 import sys
 import warnings
 import zipfile
@@ -53,7 +54,9 @@ def make_student(
     normalizers = {
         k: Normalizer(rng.normal(size=s.shape), rng.uniform(0.5, 2, s.shape), clip=3.0) for k, s in observations.items()
     }
-    student: Student = plugins.load("students", name).build(observations, head, normalizers, **settings)
+    build = plugins.load("students", name).build
+    known = inspect.signature(build).parameters
+    student: Student = build(observations, head, normalizers, **{k: v for k, v in settings.items() if k in known})
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         for parameter in student.parameters():
