@@ -38,13 +38,13 @@ class PolicyOutput:
         params: `[B, P]`, the action distribution.
         value: `[B]`, the critic's estimate, where there is one.
         features: Hidden layers `[B, F]` by name.
-        state: Memory of a recurrent policy.
+        state: Memory of a recurrent policy: tensors, or of several teachers the state of each.
     """
 
     params: Tensor
     value: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    state: tuple[Tensor, ...] | None = None
+    state: tuple[Any, ...] | None = None
 
     def layer(self, name: str, whose: str) -> Tensor:
         """A layer's features `[B, F]`; KDError names those that there are."""
@@ -62,12 +62,16 @@ class Origin:
         sha256: Hash of its file.
         algo: The algorithm that trained it.
         num_parameters: Number of parameters that act.
+        teachers: Of several that are one: source, hash, score and weight of each (JSON values).
+        gate_steps: Environment steps that it took to weigh them.
     """
 
     source: str
     sha256: str
     algo: str
     num_parameters: int
+    teachers: tuple[Mapping[str, Any], ...] = ()
+    gate_steps: int = 0
 
 
 class Teacher(ABC):

@@ -84,6 +84,9 @@ class DistillConfig(RunConfig):
     combine: Annotated[
         str, Field(description="how several teachers become one: mixture, product, confidence or routed")
     ] = "mixture"
+    teacher_gate: Annotated[
+        bool, Field(description="examine several teachers first, and do not hear one that is inferior to the best")
+    ] = True
     teacher_env: Annotated[
         str | None, Field(description="environment in which the teacher is trained, where that is another one")
     ] = None

@@ -36,7 +36,9 @@ FLOORS = (
     (
         "adapters",
         "collectors",
+        "combine",
         "compress",
+        "ensemble",
         "evaluate",
         "export",
         "losses",
@@ -46,7 +48,7 @@ FLOORS = (
         "students",
         "teachers",
     ),
-    ("closeness", "latency", "sizing"),
+    ("closeness", "gate", "given", "latency", "sizing"),
     ("judge", "learners", "render", "session", "sweep", "train"),
     ("control", "fitting"),
     ("rounds",),
