@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
+from stable_baselines3.common.callbacks import BaseCallback
 
 from kd_agent.checkpoint import RunFolder
 from kd_agent.config import DistillConfig, TrainingConfig
@@ -17,12 +18,15 @@ from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
 from kd_agent.judge import EVALUATION_SEED, scores
-from kd_agent.progress import Reporter
+from kd_agent.progress import Advance, Reporter
+from kd_agent.sizing import sees_images
+from kd_agent.spaces import observation_specs
 from kd_agent.statistics import compare
 from kd_agent.teachers import load_teacher
 from kd_agent.train import make_ppo, save, training_env
 
 CONTROL_FILE = "control.zip"
+_RECORD = "control.json"
 _UPDATES = 32
 _MINIBATCHES = 4
 
@@ -33,9 +37,12 @@ def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> N
     Raises:
         KDError: The student is no MLP, or does not see one array of numbers.
     """
-    if config.control and config.student not in (None, "mlp"):
-        raise KDError(f"--control trains mlp students, not {config.student}; leave --control out, or --student mlp")
-    if config.control and (not isinstance(observation_space, gym.spaces.Box) or config.student_keys):
+    if not config.control:
+        return
+    kind = config.student or ("cnn" if sees_images(observation_specs(observation_space)) else "mlp")
+    if kind != "mlp":
+        raise KDError(f"--control trains mlp students, not {kind}; leave --control out, or ask for --student mlp")
+    if not isinstance(observation_space, gym.spaces.Box) or config.student_keys:
         raise KDError(f"--control trains students that see a whole Box of numbers, not {observation_space}")
 
 
@@ -47,16 +54,15 @@ def add_control(
     Args:
         config: The run's settings, every default decided.
         recipe: The environment.
-        folder: Keeps `control.zip`, and the normalisation statistics beside it.
+        folder: Keeps `control.zip`, the statistics beside it, and a record that it is finished.
         result: Content of `result.json` with its costs; it gains `control` and `cost.control_s`.
         reporter: Shows the training.
     """
     started = time.monotonic()
     path = folder.path / CONTROL_FILE
     steps = result["cost"]["env_steps"] + result["cost"]["exam_steps"]
-    settings = replace(config, training=control_training(config, steps))
-    if not path.is_file():
-        train_control(settings, recipe, folder, reporter)
+    if not (folder.path / _RECORD).is_file():
+        train_control(replace(config, training=control_training(config, steps)), recipe, folder, reporter)
     control = load_teacher(str(path), env=spaces_of(recipe))
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + result["verdict"]["episodes"])
     with reporter.stage("evaluating the control", len(seeds), "episodes") as advance:
@@ -64,7 +70,7 @@ def add_control(
     against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=config.margin)
     seconds = round(time.monotonic() - started, 2)
     result["control"] = {
-        "parameters": control.origin.num_parameters, "env_steps": settings.training.total_steps, **scores(returns),
+        "parameters": control.origin.num_parameters, **folder.read_json(_RECORD), **scores(returns),
         "difference": against.difference, "difference_ci": list(against.difference_ci),
         "better": against.difference_ci[0] > 0, "seconds": seconds,
     }  # fmt: skip
@@ -92,9 +98,22 @@ def train_control(config: DistillConfig, recipe: Recipe, folder: RunFolder, repo
     env = training_env(config, recipe)
     model = make_ppo(config, env, folder.path, actor=config.hidden)
     with reporter.stage("training the control", total, "steps") as advance:
-        model.learn(total, callback=lambda *_: advance(model.num_timesteps), tb_log_name="control")
+        model.learn(total, callback=_Progress(advance), tb_log_name="control")
     save(model, env, folder.path / CONTROL_FILE)
+    folder.write_json(_RECORD, {"env_steps": model.num_timesteps})
     env.close()
+
+
+class _Progress(BaseCallback):
+    """Shows how far a training is."""
+
+    def __init__(self, advance: Advance) -> None:
+        super().__init__()
+        self._advance = advance
+
+    def _on_step(self) -> bool:
+        self._advance(self.num_timesteps)
+        return True
 
 
 def sentence(control: dict[str, Any]) -> str:
