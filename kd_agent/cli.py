@@ -12,7 +12,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from kd_agent.config import DistillConfig, EvaluateConfig, ExportConfig, RunConfig, SweepConfig, nested, resolve
+from kd_agent.config import (
+    DistillConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ExportConfig,
+    RunConfig,
+    SweepConfig,
+    nested,
+    resolve,
+)
 from kd_agent.errors import KDError, unknown
 
 
@@ -97,6 +106,15 @@ def _compress(config: DistillConfig) -> int:
     return 0
 
 
+def _explain(config: ExplainConfig) -> int:
+    _say(config, f"explaining {config.student} beside {config.teacher}")
+    from kd_agent.explanation import explain_file, text
+
+    print(text(explain_file(config)))
+    _say(config, f"explanation.html and explanation.json: {config.out or Path(config.student).parent}")
+    return 0
+
+
 def _export(config: ExportConfig) -> int:
     from kd_agent.export import export
 
@@ -131,6 +149,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     ),
     "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
+    "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
     "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 
@@ -138,7 +157,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
 def _parse(command: str, argv: Sequence[str]) -> Any:
     cls, _, summary = _COMMANDS[command]
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if cls in (EvaluateConfig, ExportConfig):
+    if cls in (EvaluateConfig, ExplainConfig, ExportConfig):
         parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")

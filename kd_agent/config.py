@@ -15,13 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from kd_agent.errors import KDError, unknown
 from kd_agent.field_types import Activation
 from kd_agent.settings import DistillConfig, RunConfig, TrainingConfig
-from kd_agent.tool_settings import EvaluateConfig, ExportConfig, SweepConfig
+from kd_agent.tool_settings import EvaluateConfig, ExplainConfig, ExportConfig, SweepConfig
 from kd_agent.yaml_file import read_mapping
 
 __all__ = [
     "Activation",
     "DistillConfig",
     "EvaluateConfig",
+    "ExplainConfig",
     "ExportConfig",
     "RunConfig",
     "SweepConfig",

@@ -61,3 +61,29 @@ class SweepConfig:
         str | None, Field(description="a YAML file of settings for every run, as distill's --config")
     ] = None
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExplainConfig:
+    """Explaining a saved student beside its teacher."""
+
+    student: Annotated[str, Field(description="a saved student, *.safetensors")]
+    teacher: Annotated[str, Field(description="its teacher: whatever distill's --teacher takes")]
+    env: Annotated[str | None, Field(description="Gymnasium id (default: the one it was made for)")] = None
+    env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
+        default_factory=dict
+    )
+    teacher_keys: Annotated[
+        Sources, Field(description="keys of a Dict observation that the teacher sees (default: those of the run)")
+    ] = ()
+    statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
+        False
+    )
+    names: Annotated[Sources, Field(description="names of the observation's numbers, in order")] = ()
+    states: Annotated[Count, Field(description="number of states that the student visits")] = 10_000
+    top: Annotated[Count, Field(description="number of disagreements that are shown")] = 20
+    seed: Annotated[Seed, Field(description="everything random follows from it")] = 0
+    out: Annotated[str | None, Field(description="the folder for the files (default: the student's)")] = None
+    progress: Annotated[bool, Field(description="show progress")] = True
+    quiet: Annotated[bool, Field(description="print nothing but errors and the result")] = False
