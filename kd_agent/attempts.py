@@ -8,10 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.evaluate import evaluate
+from kd_agent.fitting import build_student, fit_all, load_student
 from kd_agent.head import Array
 from kd_agent.policy import Student
+from kd_agent.rollouts import Rollout
+from kd_agent.rounds import collect_round, keep_round, read_round
 from kd_agent.session import Session
 from kd_agent.statistics import compare, iqm
 
@@ -45,6 +49,44 @@ class Attempt:
         """Weights and figures, for a checkpoint."""
         figures = np.array([self.number, self.score, self.holds, self.tried], np.float64)
         return {**self.student.arrays(), "attempt": figures}
+
+
+def last_fits(run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", name: str = "best") -> Attempt:
+    """Last fits until one holds the teacher's return; before each but the first, the best so far drives a round.
+
+    Args:
+        run: The run.
+        env: Where the rounds are collected.
+        rollouts: The rounds so far; those that are added are appended.
+        exam: What each attempt has to pass.
+        name: Checkpoint of the best attempt; one that is there is where this goes on.
+
+    Returns:
+        The best attempt.
+    """
+    best = _read_best(run, rollouts[0], name)
+    for _ in range(best.tried - 1 if best else 0):
+        rollouts.append(read_round(run.folder, len(rollouts)))
+    while not best or (best.tried < run.effort.attempts and not best.holds):
+        tried = best.tried if best else 0
+        if best:
+            rollouts.append(collect_round(run, env, best.student, len(rollouts)))
+            keep_round(run.folder, len(rollouts) - 1, rollouts[-1])
+        student = build_student(run, rollouts[0], tried)
+        fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=run.effort.final_steps,
+                number=run.config.rounds + tried)  # fmt: skip
+        best = exam.grade(student, tried, best).or_better(best)
+        run.folder.save_arrays(name, best.arrays())
+    return best
+
+
+def _read_best(run: Session, first: Rollout, name: str) -> Attempt | None:
+    arrays = run.folder.load_arrays(name)
+    if arrays is None:
+        return None
+    number, score, holds, tried = arrays.pop("attempt")
+    student = load_student(run, first, int(number), arrays)
+    return Attempt(student, int(number), float(score), bool(holds), int(tried))
 
 
 class Exam:

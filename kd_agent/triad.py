@@ -16,10 +16,12 @@ from kd_agent.closeness import along
 from kd_agent.compress import prune, quantize
 from kd_agent.compress._network import GraphStudent
 from kd_agent.config import DistillConfig
-from kd_agent.distill import STUDENT_FILE, check, distill, fit_all, load_given, recipe_asked_for
+from kd_agent.distill import STUDENT_FILE, check, distill
 from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
+from kd_agent.fitting import fit_all
+from kd_agent.given import load_given, recipe_asked_for
 from kd_agent.graph import PolicyGraph
 from kd_agent.head import Array
 from kd_agent.judge import EVALUATION_SEED

@@ -1,16 +1,15 @@
 """Attempts at the last fit: they stop when one holds, the best is kept, and a stopped run goes on in between."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from samples import Agent, settings
 
-from kd_agent import distill
+from kd_agent import attempts, distill
 from kd_agent.attempts import Attempt
-from kd_agent.distill import collect_round
 from kd_agent.rollouts import Rollout
+from kd_agent.rounds import collect_round
 
 SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "margin": 1e-4}
 """One unit cannot hold a teacher's return, so that all attempts are made."""
@@ -64,7 +63,7 @@ def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return collect_round(*args)
 
-    monkeypatch.setattr(sys.modules["kd_agent.distill"], "collect_round", stop_in_the_last_round)
+    monkeypatch.setattr(attempts, "collect_round", stop_in_the_last_round)
     with pytest.raises(KeyboardInterrupt):
         distill(broken)
     monkeypatch.undo()
