@@ -246,10 +246,10 @@ def tree_depth(op: Op) -> int:
     forward = (children > np.tile(np.arange(splits), 2)).all()
     if not forward or (np.sort(children) != np.arange(1, 2 * splits + 1)).any():
         raise KDError("a tree's splits do not lead forward to each other split and each leaf once")
-    level = np.zeros(2 * splits + 1, np.int64)
-    for node in range(splits):
-        level[[left[node], right[node]]] = level[node] + 1
-    return int(level.max())
+    level = [0] * (2 * splits + 1)
+    for node, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
+        level[one] = level[other] = level[node] + 1
+    return max(level)
 
 
 KERNELS: dict[str, Callable[[Op], Kernel]] = {
