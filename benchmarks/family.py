@@ -1,0 +1,231 @@
+"""Every kind of distillation on three tasks, three seeds each: one table.
+
+    OMP_NUM_THREADS=1 python benchmarks/family.py --out runs/family --write docs/family.md
+
+Each cell (task, method, seed) is a run folder below --out; finished cells are not run again, so that a table grows.
+All students of a task have one size, one teacher (seed 0 of `configs/`), one budget, and a single last fit, so that
+methods are compared and not attempts. Every student plays the verdict's episodes, greedily.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kd_agent import KDError, load_policy, load_teacher
+from kd_agent.config import DistillConfig, resolve
+from kd_agent.distill import distill
+from kd_agent.environments import spaces_of
+from kd_agent.evaluate import evaluate
+from kd_agent.judge import EVALUATION_SEED
+from kd_agent.progress import Reporter
+from kd_agent.statistics import iqm
+from kd_agent.train import trained_teacher
+
+Settings = dict[str, Any]
+Cell = Callable[[str, Settings, int, Path], Settings]
+
+SHARED: Settings = {"attempts": 1, "episodes": 2, "max_episodes": 2, "quiet": True}
+TASKS: dict[str, Settings] = {
+    "BipedalWalker-v3": {"env_steps": 30_000, "round_steps": 300, "final_steps": 4_000},
+    "LunarLander-v3": {"env_steps": 10_000, "hidden": [8, 8], "round_steps": 200, "final_steps": 3_000},
+    "Acrobot-v1": {"env_steps": 5_000, "hidden": [4, 4], "round_steps": 200, "final_steps": 3_000},
+}
+COLUMNS = ("method", "IQM, interval", "verdict", "KL", "agreement", "parameters", "env steps", "seconds",
+           "against the defaults")  # fmt: skip
+EPISODES = {"BipedalWalker-v3": 50, "LunarLander-v3": 100, "Acrobot-v1": 100}
+_RESAMPLES = 2_000
+
+
+def settings_of(**settings: Any) -> Cell:
+    """A cell that is an ordinary distillation with other settings."""
+    return lambda env, shared, seed, folder: distilled(env, {**shared, **settings}, seed, folder)
+
+
+def with_loss(extra: Mapping[str, float] | None = None, **settings: Any) -> Cell:
+    """The task's own loss plus others."""
+
+    def run(env: str, shared: Settings, seed: int, folder: Path) -> Settings:
+        loss = {**own_loss(env), **(extra or {})}
+        return distilled(env, {**shared, "loss": loss, **settings}, seed, folder)
+
+    return run
+
+
+DEFAULTS = "KL or MSE, T = 1 (the defaults)"
+METHODS: dict[str, Cell] = {
+    DEFAULTS: settings_of(),
+    "the teacher's states alone (one round)": settings_of(rounds=1),
+    "forward KL": settings_of(loss={"kl": 1.0}),
+    "forward KL, T = 0.5": settings_of(loss={"kl": 1.0}, temperature=0.5),
+    "forward KL, T = 2": settings_of(loss={"kl": 1.0}, temperature=2.0),
+    "forward KL, T = 4": settings_of(loss={"kl": 1.0}, temperature=4.0),
+    "forward KL, T = 0.1, teacher alone (rusu)": settings_of(loss={"kl": 1.0}, temperature=0.1, convention="rusu"),
+    "reverse KL": settings_of(loss={"reverse_kl": 1.0}),
+    "Jensen-Shannon": settings_of(loss={"js": 1.0}),
+    "cross-entropy": settings_of(loss={"ce": 1.0}),
+    "cross-entropy + KL (the article's)": settings_of(loss={"ce": 1.0, "kl": 1.0}),
+    "MSE of logits or means": settings_of(loss={"mse": 1.0}),
+    "+ hint": with_loss({"hint": 0.1}),
+    "+ relation": with_loss({"relation": 0.1}),
+    "+ value": with_loss({"value": 0.1}),
+    "+ ranking": with_loss({"ranking": 1.0}),
+    "ranking": settings_of(loss={"ranking": 1.0}),
+    "intuition": settings_of(loss={"intuition": 1.0}),
+    "+ intuition": with_loss({"intuition": 1.0}),
+    "+ dropout 0.1": settings_of(dropout=0.1),
+    "+ L2 0.01": settings_of(l2=0.01),
+}
+
+
+_GAUSSIAN = {"MSE of logits or means": DEFAULTS} | dict.fromkeys(
+    ("forward KL, T = 0.5", "forward KL, T = 2", "forward KL, T = 4"), "forward KL"
+)
+SAME = {
+    "BipedalWalker-v3": _GAUSSIAN, "LunarLander-v3": {"forward KL": DEFAULTS}, "Acrobot-v1": {"forward KL": DEFAULTS},
+}  # fmt: skip
+"""Methods that are another one on a task: its default, or a temperature that cancels out in a Gaussian's KL."""
+
+
+def own_loss(env: str) -> dict[str, float]:
+    """What the defaults minimise."""
+    return {"mse" if hasattr(spaces_of(env)[1], "low") else "kl": 1.0}
+
+
+def distilled(env: str, settings: Settings, seed: int, folder: Path) -> Settings:
+    """One distillation; its cost, and the student's closeness."""
+    started = time.monotonic()
+    result = distill({"env": env, "teacher": [teacher_of(env)], "seed": seed, "out": str(folder), **settings})
+    student, cost = result["student"], result["cost"]
+    return {
+        "returns": played(load_policy(folder / "student.safetensors"), env),
+        "parameters": student["parameters"], "kl": student["kl"], "agreement": student["agreement"],
+        "env_steps": cost["env_steps"] + cost["exam_steps"], "seconds": cost["distill_s"],
+        "elapsed": time.monotonic() - started,
+    }  # fmt: skip
+
+
+def teacher_of(env: str, seed: int = 0) -> str:
+    """The teacher that `configs/` trains."""
+    return str(trained_teacher(resolve(DistillConfig, {"env": env, "seed": seed}), Reporter(quiet=True)))
+
+
+def played(player: Any, env: str) -> list[float]:
+    """Returns of the verdict's episodes, in seed order."""
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + EPISODES[env])
+    return [float(x) for x in evaluate(player, env, seeds=seeds).returns]
+
+
+def baselines(env: str, out: Path) -> dict[str, list[float]]:
+    """Returns of the teacher and of the random policy, played once."""
+    file = out / env / "baselines.json"
+    if not file.is_file():
+        teacher = load_teacher(teacher_of(env), env=spaces_of(env))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"teacher": played(teacher, env), "random": played(None, env)}))
+    found: dict[str, list[float]] = json.loads(file.read_text())
+    return found
+
+
+def cell(env: str, method: str, seed: int, out: Path) -> Settings:
+    """A cell's figures, from its file or from a run; `refused` says why a method does not serve a task."""
+    method = SAME[env].get(method, method)
+    folder = out / env / "".join(c if c.isalnum() or c in ".+" else "-" for c in method) / str(seed)
+    file = folder / "cell.json"
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            figures = METHODS[method](env, {**SHARED, **TASKS[env]}, seed, folder)
+        except KDError as error:
+            figures = {"refused": str(error)}
+        file.write_text(json.dumps(figures))
+        print(f"{env}, {method}, seed {seed}: {shown(figures)}", flush=True)
+    found: Settings = json.loads(file.read_text())
+    return found
+
+
+def shown(figures: Settings) -> str:
+    """A cell in one line."""
+    if "refused" in figures:
+        return f"refused: {figures['refused']}"
+    return f"IQM {iqm(figures['returns']):.1f}, KL {figures['kl']:.2g}, {figures['seconds']:.0f} s"
+
+
+def resampled(*scores: np.ndarray) -> Iterator[list[float]]:
+    """IQMs of `scores [seeds, episodes]` under a bootstrap of seeds, then of episodes, the same for all."""
+    rng = np.random.default_rng(0)
+    for _ in range(_RESAMPLES):
+        seeds = rng.integers(len(scores[0]), size=len(scores[0]))
+        episodes = rng.integers(scores[0].shape[1], size=(len(seeds), scores[0].shape[1]))
+        yield [float(iqm(x[seeds[:, None] % len(x), episodes].ravel())) for x in scores]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The middle 95 %."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.ndarray, margin: float) -> str:
+    """One line of the table: the method beside the defaults."""
+    refused = [c["refused"] for c in cells if "refused" in c]
+    if refused:
+        return f"| {method} | | | | | | | | {refused[0].partition(',')[0]} |"
+    scores = np.array([c["returns"] for c in cells])
+    draws = list(resampled(scores, reference, teacher))
+    low, high = interval([own for own, _, _ in draws])
+    worse, better = interval([own - other for own, other, _ in draws])
+    behind, ahead = interval([own - his for own, _, his in draws])
+    effect = "helps" if worse > 0 else "hurts" if better < 0 else "no difference shown"
+    verdict = "non-inferior" if behind >= -margin else "inferior" if ahead < -margin else "undecided"
+    mean = {
+        name: np.mean([c[name] for c in cells]) for name in ("parameters", "kl", "agreement", "env_steps", "seconds")
+    }
+    return (
+        f"| {method} | {iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}] | {verdict} | {mean['kl']:.2g} | "
+        f"{mean['agreement']:.1%} | {mean['parameters']:.0f} | {mean['env_steps']:,.0f} | {mean['seconds']:.0f} | "
+        f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |"
+    )
+
+
+def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
+    """A task's methods, in Markdown."""
+    played_by = baselines(env, out)
+    teacher, chance = (np.array([played_by[name]]) for name in ("teacher", "random"))
+    margin = 0.05 * abs(float(iqm(teacher.ravel())) - float(iqm(chance.ravel())))
+    found = {method: [cell(env, method, seed, out) for seed in seeds] for method in methods}
+    reference = np.array([c["returns"] for c in found[methods[0]]])
+    lines = [
+        f"## {env}", "",
+        f"Teacher: IQM {iqm(teacher.ravel()):.1f} over {EPISODES[env]} episodes; random policy "
+        f"{iqm(chance.ravel()):.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
+        f"{EPISODES[env]} episodes each.", "",
+        f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|",
+        *[row(method, cells, reference, teacher, margin) for method, cells in found.items()],
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/family"))
+    parser.add_argument("--write", type=Path, help="Markdown file whose tables are replaced")
+    parser.add_argument("--envs", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    text = "\n\n".join(table(env, given.methods, given.seeds, given.out) for env in given.envs)
+    print(text)
+    if given.write:
+        before = given.write.read_text().partition("<!-- tables -->")[0] if given.write.is_file() else ""
+        given.write.write_text(f"{before}<!-- tables -->\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
