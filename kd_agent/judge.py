@@ -121,6 +121,7 @@ def summary(
             "file": file.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw),
             "parameters": student.num_parameters, **scores(returns["student"]), **vars(close),
         },
+        **({"teachers": [dict(one) for one in teacher.origin.teachers]} if teacher.origin.teachers else {}),
         "random": {"iqm": float(iqm(returns["random"]))},
         "verdict": {
             "non_inferior": verdict.non_inferior, "decision": verdict.decision, "episodes": verdict.episodes,
