@@ -98,8 +98,11 @@ def _walk(tree: Op, graph: PolicyGraph) -> FastAct:
     def act(observation: Array) -> Any:
         if observation.shape != shape:
             return None
-        flat = _as_float32(observation)
-        if flat is None or not math.isfinite((flat := flat.reshape(-1)).dot(flat)):
+        flat = observation if observation.dtype is _FLOAT32 else _as_float32(observation)
+        if flat is None:
+            return None
+        flat = flat.reshape(-1)
+        if not flat.dot(flat) < np.inf:
             return None
         x, node = flat.tolist(), 0
         while node < splits:
