@@ -3,6 +3,7 @@
 The seeds of an exam are neither those of the data nor those of the verdict.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from kd_agent.policy import Student
 from kd_agent.rollouts import Rollout
 from kd_agent.rounds import collect_round, keep_round, read_round
 from kd_agent.session import Session
-from kd_agent.statistics import compare, iqm
+from kd_agent.statistics import Verdict, compare, iqm
 
 EXAM_SEED = 10_000
 
@@ -32,6 +33,7 @@ class Attempt:
         score: Its IQM in the exam.
         holds: Whether it is shown to hold the teacher's return, up to the margin.
         tried: How many attempts have been made.
+        returns: Of its episodes in the exam.
     """
 
     student: Student
@@ -39,6 +41,12 @@ class Attempt:
     score: float
     holds: bool
     tried: int
+    returns: Sequence[float] = ()
+
+    @property
+    def stale(self) -> int:
+        """How many attempts were made since."""
+        return self.tried - 1 - self.number
 
     def or_better(self, other: "Attempt | None") -> "Attempt":
         """The better of two, knowing how many attempts there were."""
@@ -48,10 +56,12 @@ class Attempt:
     def arrays(self) -> dict[str, Array]:
         """Weights and figures, for a checkpoint."""
         figures = np.array([self.number, self.score, self.holds, self.tried], np.float64)
-        return {**self.student.arrays(), "attempt": figures}
+        return {**self.student.arrays(), "attempt": figures, "returns": np.array(self.returns, np.float64)}
 
 
-def last_fits(run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", name: str = "best") -> Attempt:
+def last_fits(
+    run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", *, name: str = "best", patience: int | None = None
+) -> Attempt:
     """Last fits until one holds the teacher's return; before each but the first, the best so far drives a round.
 
     Args:
@@ -60,6 +70,7 @@ def last_fits(run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", 
         rollouts: The rounds so far; those that are added are appended.
         exam: What each attempt has to pass.
         name: Checkpoint of the best attempt; one that is there is where this goes on.
+        patience: After how many attempts in a row without a better one to give up; None: never.
 
     Returns:
         The best attempt.
@@ -67,7 +78,7 @@ def last_fits(run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", 
     best = _read_best(run, rollouts[0], name)
     for _ in range(best.tried - 1 if best else 0):
         rollouts.append(read_round(run.folder, len(rollouts)))
-    while not best or (best.tried < run.effort.attempts and not best.holds):
+    while not best or not (best.holds or best.tried == run.effort.attempts or best.stale == patience):
         tried = best.tried if best else 0
         if best:
             rollouts.append(collect_round(run, env, best.student, len(rollouts)))
@@ -85,8 +96,9 @@ def _read_best(run: Session, first: Rollout, name: str) -> Attempt | None:
     if arrays is None:
         return None
     number, score, holds, tried = arrays.pop("attempt")
+    returns = arrays.pop("returns").tolist()
     student = load_student(run, first, int(number), arrays)
-    return Attempt(student, int(number), float(score), bool(holds), int(tried))
+    return Attempt(student, int(number), float(score), bool(holds), int(tried), returns)
 
 
 class Exam:
@@ -106,21 +118,34 @@ class Exam:
     def grade(self, student: Student, number: int, best: Attempt | None) -> Attempt:
         """Let a student sit the exam until it is shown to hold the teacher's return, or falls behind the best.
 
-        Where only one attempt is allowed there is no exam.
+        Where only one attempt of one size is allowed there is no exam.
         """
         config = self._run.config
-        if self._run.effort.attempts == 1:
+        if self._run.effort.attempts == 1 and not config.search_size:
             return Attempt(student, number, 0.0, True, 1)
         returns: list[float] = []
         for look in self._looks:
-            self._play(self._run.teacher, self._teacher, look, "exam of the teacher")
-            self._play(student.policy(), returns, look, f"exam of attempt {number + 1}")
-            verdict = compare(self._teacher[:look], returns, self._chance, margin=config.margin, looks=len(self._looks))
+            verdict = self.compare(student, returns, look, f"exam of attempt {number + 1}", looks=len(self._looks))
             score = float(iqm(returns))
             if verdict.non_inferior or (best and score < best.score - verdict.margin):
                 break
         self._run.events.add_scalar("exam/iqm", score, number)
-        return Attempt(student, number, score, verdict.non_inferior, number + 1)
+        return Attempt(student, number, score, verdict.non_inferior, number + 1, returns)
+
+    def compare(self, student: Student, returns: list[float], episodes: int, name: str, *, looks: int) -> Verdict:
+        """Play up to a number of episodes and hold them against the teacher's.
+
+        Args:
+            student: Who plays.
+            returns: Returns of the episodes played before, in seed order; those played now are appended.
+            episodes: How many there are to be.
+            name: What the stage is called.
+            looks: How often the comparison may be made.
+        """
+        self._play(self._run.teacher, self._teacher, episodes, "exam of the teacher")
+        self._play(student.policy(), returns, episodes, name)
+        margin = self._run.config.margin
+        return compare(self._teacher[:episodes], returns, self._chance, margin=margin, looks=looks)
 
     @cached_property
     def _chance(self) -> float:

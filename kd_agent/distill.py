@@ -18,7 +18,7 @@ from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import objective_of
 from kd_agent.gate import weighed
-from kd_agent.given import load_given, recipe_asked_for
+from kd_agent.given import load_given, recipe_asked_for, schooling
 from kd_agent.graph import OBSERVATION, ObservationSpec
 from kd_agent.judge import judge
 from kd_agent.policy import LAYER, Student, Teacher
@@ -26,9 +26,10 @@ from kd_agent.progress import Reporter
 from kd_agent.rounds import gather
 from kd_agent.rules import rules
 from kd_agent.session import Session, provenance, remember, timed
+from kd_agent.size_search import Judged, check_search, search_size
 from kd_agent.sizing import effort, settled
 from kd_agent.spaces import observation_specs, select
-from kd_agent.teachers import load_teacher
+from kd_agent.temperature import check_temperature, known_choice, recall_temperature
 from kd_agent.train import trained_teacher
 
 STUDENT_FILE = "student.safetensors"
@@ -58,49 +59,63 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     if len(config.student_keys) == 1:
         seen = {config.student_keys[0]: seen[OBSERVATION]}
     given = teacher or load_given(config, spaces)
+    school = config if given else schooling(config, spaces)
     check_student(config, seen, given)
     check_control(config, spaces[0])
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         with timed(seconds, "teacher_s"):
-            teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
+            teacher = given or load_given(replace(config, teacher=(str(trained_teacher(school, reporter)),)), spaces)
+            assert teacher
             teacher = weighed(teacher, config, recipe, folder, reporter)
         config = settled(config, teacher, seen)
         check_control(config, spaces[0])
         check_losses(config, teacher)
+        config = recall_temperature(folder, config)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
-            student, cost = learn(
-                Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
-            )
-        student.save(folder.path / STUDENT_FILE, provenance(config, recipe, teacher))
-        if student.learner == "tree":
-            folder.write_text("rules.txt", rules(student.graph()))
-        with timed(seconds, "evaluate_s"):
-            result = judge(config, recipe, teacher, folder.path / STUDENT_FILE, reporter)
-        result["cost"] = {**cost, "gate_steps": teacher.origin.gate_steps, **seconds}
+            run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
+            run, result = learn(run, lambda run, student: judged(run, student, seconds))
+        seconds["distill_s"] = round(seconds["distill_s"] - seconds["evaluate_s"], 2)
+        result["cost"] |= {"gate_steps": teacher.origin.gate_steps, **seconds}
         if config.control:
-            add_control(config, recipe, folder, result, reporter)
+            add_control(run.config, recipe, folder, result, reporter)
         plugins.load("report", "html").write(folder, result)
         folder.write_json("result.json", result)
     return result
 
 
-def learn(run: Session) -> tuple[Student, dict[str, int]]:
-    """Rounds of collecting and fitting, then longer fits until one holds the teacher's return.
+def learn(run: Session, judged: Judged) -> tuple[Session, dict[str, Any]]:
+    """Rounds of collecting and fitting, then longer fits until one holds the teacher's return, then the verdict.
 
     Returns:
-        The student and what it cost.
+        The run, all that it chose by itself settled, and its result.
     """
     env, exam = make_env(run.recipe, run.effort.n_envs), Exam(run)
-    rollouts = gather(run, env)
-    best = last_fits(run, env, rollouts, exam)
+    run, rollouts = gather(run, env)
+    if run.config.search_size:
+        run, result, gradient_steps = search_size(run, env, rollouts, exam, judged)
+    else:
+        best = last_fits(run, env, rollouts, exam)
+        result, gradient_steps = judged(run, best.student), best.tried * run.effort.final_steps
     env.close()
-    return best.student, {
+    if choice := known_choice(run.folder):
+        result["temperature"] = choice
+    result["cost"] = {
         "env_steps": sum(rollout.driver.size for rollout in rollouts),
-        "gradient_steps": run.config.rounds * run.effort.round_steps + best.tried * run.effort.final_steps,
+        "gradient_steps": run.config.rounds * run.effort.round_steps + gradient_steps,
         "exam_steps": exam.steps,
     }
+    return run, result
+
+
+def judged(run: Session, student: Student, seconds: dict[str, float]) -> dict[str, Any]:
+    """Save a student and judge it; `result.json` without its costs."""
+    path = student.save(run.folder.path / STUDENT_FILE, provenance(run.config, run.recipe, run.teacher))
+    if student.learner == "tree":
+        run.folder.write_text("rules.txt", rules(student.graph()))
+    with timed(seconds, "evaluate_s"):
+        return judge(run.config, run.recipe, run.teacher, path, run.reporter)
 
 
 def check_losses(config: DistillConfig, teacher: Teacher) -> None:
@@ -108,6 +123,8 @@ def check_losses(config: DistillConfig, teacher: Teacher) -> None:
     blank = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in teacher.observations.items()}
     answer = teacher(blank, None, np.ones(1, bool))
     layer = {LAYER: answer.layer(config.teacher_layer, "the teacher")} if config.teacher_layer else {}
+    if config.temperature == "auto":
+        config = replace(config, temperature=1.0)
     objective_of(config).check(replace(answer, features=layer), teacher.head)
 
 
@@ -116,6 +133,8 @@ def check(config: DistillConfig) -> None:
     for name in config.loss or {}:
         plugins.load("losses", name)
     plugins.load("students", config.student or "mlp")
+    check_temperature(config)
+    check_search(config)
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:

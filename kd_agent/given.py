@@ -1,12 +1,13 @@
 """The teacher that the settings name, or the several that are one, and the environment that it plays in."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kd_agent import plugins
 from kd_agent.config import DistillConfig
 from kd_agent.ensemble import EnsembleTeacher
-from kd_agent.environments import Recipe, recipe_of
+from kd_agent.environments import Recipe, recipe_of, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.policy import KeyedTeacher, Teacher
 from kd_agent.spaces import select
@@ -29,6 +30,31 @@ def recipe_asked_for(config: DistillConfig) -> Recipe:
                 f"the other in {_named(recipe)}; teachers of one environment and the same wrappers would fit"
             )
     return recipes[0]
+
+
+def schooling(config: DistillConfig, spaces: Any) -> DistillConfig:
+    """The settings under which a teacher is trained, there being none: in its own environment, where it has one.
+
+    Args:
+        config: The settings of the distillation.
+        spaces: Observation and action space that the student plays in.
+
+    Raises:
+        KDError: What the teacher would learn to read is not what it will be shown; nothing has been trained yet.
+    """
+    if not config.teacher_env:
+        if config.teacher_keys:
+            raise KDError(f"teacher_keys {list(config.teacher_keys)} need a teacher that reads them alone: "
+                          f"name it (--teacher), or the environment to train it in (--teacher-env)")  # fmt: skip
+        return config
+    shown = select(spaces[0], config.teacher_keys, "--teacher-keys"), spaces[1]
+    learnt = spaces_of(config.teacher_env)
+    for what, here, there in zip(("observations", "actions"), shown, learnt, strict=True):
+        if here != there:
+            keys = f", of which the teacher sees {list(config.teacher_keys)}" if config.teacher_keys else ""
+            raise KDError(f"a teacher of {config.teacher_env} does not fit {config.env}{keys}: "
+                          f"its {what} are {there}, not {here}")  # fmt: skip
+    return replace(config, env=config.teacher_env, env_kwargs={})
 
 
 def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:

@@ -10,23 +10,29 @@ from kd_agent.fitting import build_student, fit_all, load_student
 from kd_agent.policy import Student
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.session import Session
+from kd_agent.temperature import settle_temperature
 
 _FINISHED = "finished rounds"
 
 
-def gather(run: Session, env: VecEnv) -> list[Rollout]:
-    """All rounds: collect, label, fit the student that drives the next one; those finished before are read."""
+def gather(run: Session, env: VecEnv) -> tuple[Session, list[Rollout]]:
+    """All rounds: collect, label, fit the student that drives the next one; those finished before are read.
+
+    Returns:
+        The run, its temperature settled after the first round, and the rounds.
+    """
     arrays = run.folder.load_arrays("driver")
     finished = int(arrays.pop(_FINISHED)) if arrays else 0
     rollouts = [read_round(run.folder, number) for number in range(finished)]
     driver = load_student(run, rollouts[0], 0, arrays) if arrays else None
     for number in range(finished, run.config.rounds):
         rollouts.append(collect_round(run, env, driver, number))
+        run = settle_temperature(run, rollouts[0])
         driver = driver or build_student(run, rollouts[0], 0)
         fit_all(run, driver, rollouts, name=f"fit {number + 1}", steps=run.effort.round_steps, number=number)
         keep_round(run.folder, number, rollouts[-1])
         run.folder.save_arrays("driver", driver.arrays() | {_FINISHED: np.array(number + 1)})
-    return rollouts
+    return run, rollouts
 
 
 def collect_round(run: Session, env: VecEnv, student: Student | None, number: int) -> Rollout:

@@ -81,7 +81,7 @@ def provenance(config: DistillConfig, recipe: Recipe, teacher: Teacher) -> dict[
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Record a block's wall-clock seconds."""
+    """Add a block's wall-clock seconds."""
     started = time.monotonic()
     yield
-    seconds[name] = round(time.monotonic() - started, 2)
+    seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 2)

@@ -14,10 +14,11 @@ from kd_agent.errors import KDError
 
 PACKAGE = ROOT / "kd_agent"
 FLOORS = (
-    ("errors", "field_types", "progress", "statistics"),
+    ("errors", "field_types", "monitor", "progress", "statistics"),
     ("files", "head", "plugins", "settings"),
     ("kernels", "tool_settings", "yaml_file"),
     ("graph", "int8"),
+    ("task_graph",),
     (
         "actions",
         "checkpoint",
@@ -49,11 +50,13 @@ FLOORS = (
         "students",
         "teachers",
     ),
-    ("closeness", "gate", "given", "latency", "sizing", "visited"),
+    ("closeness", "gate", "given", "guided", "latency", "reservoir", "sizing", "visited"),
     ("explain", "judge", "learners", "render", "session", "sweep", "train"),
-    ("control", "explanation", "fitting"),
-    ("rounds",),
+    ("continual", "control", "explanation", "fitting"),
+    ("temperature",),
+    ("drift", "rounds"),
     ("attempts",),
+    ("size_search",),
     ("distill",),
     ("triad",),
     ("cli",),
