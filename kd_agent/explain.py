@@ -57,6 +57,7 @@ class NearTies:
         states: Share of the states that are near-ties.
         kl: Share of the summed KL that lies in them.
         disagreements: Share of the states with different greedy actions that are near-ties (None: there are none).
+        differing: Number of the states with different greedy actions.
     """
 
     states: float
@@ -65,6 +66,7 @@ class NearTies:
     kl_ci: Interval | None
     disagreements: float | None
     disagreements_ci: Interval | None
+    differing: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Disagreement:
             the clearest part in which the student decides otherwise, else of the least clear); None for a Box.
         teacher: Its decision.
         student: Its decision.
-        feature: The one whose replacement by what is typical changes the KL most.
+        feature: The one whose replacement by what is typical lowers the KL most.
         value: Its value (None: a patch of an image).
         typical: Its replacement, the median of all states, or their most frequent category.
         kl_without: The KL after that.
@@ -175,9 +177,8 @@ def near_ties(gap: Array, kl: Array, differs: Array, episode: Array, seed: int =
     states, states_ci = _share(tie, np.ones(len(tie)), episode, seed)
     assert states is not None, "there are states"
     assert states_ci is not None, "there are states"
-    return NearTies(
-        states, states_ci, *_share(tie * kl, kl, episode, seed), *_share(tie & differs, differs, episode, seed)
-    )
+    shares = (*_share(tie * kl, kl, episode, seed), *_share(tie & differs, differs, episode, seed))
+    return NearTies(states, states_ci, *shares, int(differs.sum()))
 
 
 def disagreements(
@@ -192,7 +193,7 @@ def disagreements(
         divergence(head, teacher.ask(changed, at), student.ask(changed, at))
         for changed in (f.replaced(own, value) for f, value in zip(features, replacement, strict=True))
     ])  # fmt: skip
-    why = np.abs(without - kl[at]).argmax(0)
+    why = without.argmin(0)
     gap = decision_gap(head, teacher.rows[at], student.rows[at])
     deciders = [_decisions(head, reading.rows[at]) for reading in (teacher, student)]
     numbers = {f.name: f.of(own) for f in features if f.cell is None}

@@ -31,7 +31,7 @@ from kd_agent import plugins
 from kd_agent.actions import ActionHead
 from kd_agent.checkpoint import RunFolder
 from kd_agent.closeness import agree
-from kd_agent.config import ExplainConfig
+from kd_agent.config import DistillConfig, ExplainConfig, validate
 from kd_agent.environments import recipe_of, recorded_recipe, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.explain import (
@@ -48,14 +48,13 @@ from kd_agent.explain import (
 )
 from kd_agent.features import Feature, action_names, features_of
 from kd_agent.files import read_capped
+from kd_agent.given import load_given
 from kd_agent.graph_file import MAX_FILE
 from kd_agent.head import Array
-from kd_agent.policy import KeyedTeacher, Teacher, check_fits
+from kd_agent.policy import Teacher, check_fits
 from kd_agent.progress import Reporter
 from kd_agent.rules import rules
 from kd_agent.runtime import Policy, load_policy
-from kd_agent.spaces import select
-from kd_agent.teachers import load_teacher
 from kd_agent.visited import Reading, Visited, read, visit
 
 _SHOWN = 12
@@ -130,24 +129,27 @@ def text(result: dict[str, Any]) -> str:
         lines.append(f"rank correlation of the two: {rank['value']:.3f} [{rank['ci'][0]:.3f}, {rank['ci'][1]:.3f}]")
     if ties:
         lines.append(
-            f"near-ties (decision gap below {ties['gap']}): {ties['states']:.1%} of the states, "
-            f"{_percent(ties['kl'])} of the KL, {_percent(ties['disagreements'])} of the disagreements"
+            f"near-ties (decision gap below {ties['gap']}): {ties['states']:.1%} of the states, {_percent(ties['kl'])} "
+            f"of the KL, {_percent(ties['disagreements'])} of {ties['differing']:,} disagreements"
         )
     return "\n".join(lines)
 
 
 def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
-    """The teacher, as it sees the environment."""
-    keys = config.teacher_keys or tuple(student.graph.provenance.get("config", {}).get("teacher_keys", ()))
-    seen = select(spaces[0], keys, "--teacher-keys")
-    teacher = load_teacher(config.teacher, env=(seen, spaces[1]), statistics=config.statistics,
-                           trust_teacher=config.trust_teacher)  # fmt: skip
+    """The teacher, or several as one, as in the run that the student's file records."""
+    recorded = student.graph.provenance.get("config", {})
+    asked = {"teacher_keys": config.teacher_keys, "combine": config.combine}
+    run = {name: value or recorded[name] for name, value in asked.items() if value or name in recorded}
+    given = {name: getattr(config, name) for name in ("teacher", "statistics", "trust_teacher")}
+    teacher = load_given(validate(DistillConfig, {"env": student.env_id or "unknown", **given, **run}), spaces)
+    assert teacher, "an ExplainConfig names a teacher"
     own, other = student.graph.head.kind, teacher.head.kind
     if own != other:
-        raise KDError(f"{config.student}: acts by {own}, but {config.teacher} by {other}: there is no KL between them")
+        raise KDError(f"{config.student}: acts by {own}, but {teacher.origin.source} by {other}: there is no KL "
+                      "between them; name the teacher that it was distilled from")  # fmt: skip
     if student.graph.provenance.get("teacher_sha256") not in (None, teacher.origin.sha256):
-        warnings.warn(f"{config.student} was distilled from another teacher than {config.teacher}", stacklevel=2)
-    return KeyedTeacher(teacher, keys) if keys else teacher
+        warnings.warn(f"{config.student} was distilled from another teacher than {teacher.origin.source}", stacklevel=2)
+    return teacher
 
 
 def _folder(config: ExplainConfig) -> RunFolder:

@@ -1,5 +1,6 @@
 """One self-contained page from `explanation.json`."""
 
+import math
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -15,14 +16,23 @@ def write(folder: RunFolder, result: dict[str, Any]) -> None:
     environment = Environment(loader=PackageLoader("kd_agent", "report"), autoescape=True)
     features = result["saliency"]["features"]
     numbers = sorted((f for f in features if f["cell"] is None), key=lambda f: -_kl(f, "teacher", "student"))
+    longest = max((who["kl_ci"][1] for f in numbers for who in _both(f)), default=0) or 1
     found = {
         "result": result,
         "bars": numbers[:_BARS],
         "left_out": max(0, len(numbers) - _BARS),
-        "longest": max((who["kl_ci"][1] for f in numbers for who in _both(f)), default=0) or 1,
+        "longest": longest,
+        "ticks": _ticks(longest),
         "images": [_image(key, features) for key in dict.fromkeys(f["key"] for f in features if f["cell"])],
     }
     folder.write_text("explanation.html", environment.get_template("explanation.html.j2").render(found))
+
+
+def _ticks(longest: float) -> list[float]:
+    """Round numbers from 0 to `longest`, six at most."""
+    power = 10.0 ** math.floor(math.log10(longest / 5))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if longest / step <= 5)
+    return [index * step for index in range(int(longest / step) + 1)]
 
 
 def _image(key: str, features: list[dict[str, Any]]) -> dict[str, Any]:
