@@ -15,22 +15,24 @@ class CNN(Trunk):
     """An MLP whose images go through convolutions with ReLU first.
 
     An image is a `uint8` observation of three axes. The axis of the fewest entries is taken for the
-    channels; numbers are brought to [0, 1].
+    channels; numbers are brought to [0, 1]. A picture too small for all the convolutions goes through the first
+    ones alone.
     """
 
     def make_encoder(self, key: str) -> int:
         """Convolutions for an image."""
         if not self._is_image(key):
             return super().make_encoder(key)
-        channels = min(self.observations[key].shape)
+        channels, *size = (self.observations[key].shape[axis] for axis in self._axes(key))
         layers: list[nn.Module] = []
         for out, window, stride in _LAYERS:
+            if min(size) < window:
+                break
+            size = [(pixels - window) // stride + 1 for pixels in size]
             layers += [nn.Conv2d(channels, out, window, stride), nn.ReLU()]
             channels = out
-        encoder = nn.Sequential(*layers, nn.Flatten())
-        self.add_module(f"image_{key}", encoder)
-        blank = torch.zeros(1, *self.observations[key].shape).permute(0, *(axis + 1 for axis in self._axes(key)))
-        return int(encoder(blank).shape[1])
+        self.add_module(f"image_{key}", nn.Sequential(*layers, nn.Flatten()))
+        return int(channels * np.prod(size))
 
     def encode(self, key: str, x: Tensor) -> Tensor:
         """Features `[B, F]` of images `[B, height, width, C]` or `[B, C, height, width]`."""
