@@ -1,9 +1,11 @@
 """Settings: YAML, command line and Python use the same names and one validator.
 
-Layers, later ones win: the defaults in `settings`, `configs/<env>.yaml`, `--config FILE`, flags. A resumed
-run starts from the settings in its own folder instead of the first two.
+Layers, later ones win: the defaults in `settings`, `configs/<env>.yaml`, `--config FILE`, flags; how a teacher is
+trained comes from `configs/<teacher_env>.yaml` first, where there is one. A resumed run starts from the settings in
+its own folder instead of the first two.
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -57,9 +59,11 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
         layers = [read_mapping(begun), given, settings]
     else:
         layers = [env_defaults(env) if isinstance(env, str) else {}, given, settings]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = _merge(merged, layer)
+    merged = _merged(layers)
+    school = merged.get("teacher_env")
+    if isinstance(school, str):
+        training = env_defaults(school).get("training", {})
+        merged = _merged([{"training": training}, *layers])
     return validate(cls, _select(cls, merged, set(settings)))
 
 
@@ -101,6 +105,10 @@ def nested(cls: Any) -> dict[str, Any]:
 
 def _bare(annotation: Any) -> Any:
     return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
+def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return functools.reduce(_merge, layers, {})
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

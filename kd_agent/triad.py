@@ -21,7 +21,7 @@ from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
 from kd_agent.fitting import fit_all
-from kd_agent.given import load_given, recipe_asked_for
+from kd_agent.given import load_given, recipe_asked_for, schooling
 from kd_agent.graph import PolicyGraph
 from kd_agent.head import Array
 from kd_agent.judge import EVALUATION_SEED
@@ -115,9 +115,10 @@ def table(rows: Sequence[Row]) -> str:
 def _prepared(config: DistillConfig, out: Path, reporter: Reporter) -> tuple[DistillConfig, Recipe, GraphTeacher]:
     """The settings of the distillation, and the teacher: the one that is named, or one trained now."""
     recipe = recipe_asked_for(config)
-    source = config.teacher or (str(trained_teacher(config, reporter)),)
+    spaces = spaces_of(recipe)
+    source = config.teacher or (str(trained_teacher(schooling(config, spaces), reporter)),)
     config = replace(config, teacher=source, out=str(out), max_episodes=config.episodes)
-    teacher = load_given(config, spaces_of(recipe))
+    teacher = load_given(config, spaces)
     if not isinstance(teacher, GraphTeacher) or teacher.recurrent or not prune.hidden_layers(teacher.graph):
         raise KDError(f"{source[0]}: pruning needs a teacher read as a network with hidden linear layers, no memory")
     return config, recipe, teacher
