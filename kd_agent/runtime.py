@@ -181,24 +181,25 @@ def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> A
 
 
 def load_policy(
-    path: str | os.PathLike[str], *, seed: int | None = None, backend: str = "numpy"
-) -> Policy:  # fmt: skip
+    path: str | os.PathLike[str], *, task: str | None = None, seed: int | None = None, backend: str = "numpy"
+) -> Policy:
     """Load a saved student.
 
     Args:
         path: A `student.safetensors` written by kd_agent.
+        task: Which task's policy, where the file holds several.
         seed: Seed of the samples drawn by `predict(deterministic=False)`.
         backend: "numpy", which needs nothing else; "native", which compiles the policy once, with the
             system's C compiler, and keeps the library in the user's cache folder; "auto", native where
             that is possible, else NumPy (`policy.backend` says which).
 
     Raises:
-        KDError: The file is missing, damaged, of a newer format, or not a policy; or `backend` is
-            "native" and there is no compiler.
+        KDError: The file is missing, damaged, of a newer format, or not a policy; or it holds several tasks,
+            and none or an unknown one is named; or `backend` is "native" and there is no compiler.
     """
     if backend not in BACKENDS:
         raise unknown("backend", backend, BACKENDS)
-    graph = graph_file.read(path)
+    graph = graph_file.read(path, task)
     if backend == "numpy":
         return Policy(graph, seed)
     try:

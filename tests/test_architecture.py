@@ -52,13 +52,13 @@ FLOORS = (
     ),
     ("closeness", "gate", "given", "guided", "latency", "reservoir", "sizing", "visited"),
     ("explain", "judge", "learners", "render", "session", "sweep", "train"),
-    ("continual", "control", "explanation", "fitting"),
+    ("continual", "control", "explanation", "fitting", "multitask"),
     ("temperature",),
     ("drift", "rounds"),
     ("attempts",),
     ("size_search",),
     ("distill",),
-    ("triad",),
+    ("tasks", "triad"),
     ("cli",),
     ("__main__",),
 )
@@ -119,7 +119,7 @@ def test_plugins_of_one_folder_share_private_helpers_only(module: str) -> None:
 
 def test_scripts_and_the_command_line_are_the_only_users_of_the_loop() -> None:
     users = {m for m in modules() if "distill" in set(imported(file_of(m)))}
-    assert users <= {"cli", "sweep", "triad"}
+    assert users <= {"cli", "settings_search", "sweep", "tasks", "triad"}
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
