@@ -81,6 +81,8 @@ def compress(config: DistillConfig) -> list[Row]:
     """
     if config.resume or config.render:
         raise KDError("compressing neither resumes nor renders; choose another --out, or evaluate one of its files")
+    if config.student == "tree":
+        raise KDError("a tree has neither layers to prune nor weights to round; its size is --leaves")
     if config.hidden == ():
         raise KDError("a linear student gives no size to prune to; name --hidden")
     check(config)

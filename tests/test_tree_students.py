@@ -12,10 +12,10 @@ import torch
 from exported import tree_op
 from samples import HEADS, Agent, labelled, make_graph, rows, settings
 
-from kd_agent import KDError, distill, graph_file, load_policy, load_teacher
+from kd_agent import KDError, distill, graph_file, load_policy, load_teacher, plugins
 from kd_agent.actions import ActionHead, Softening, head_for
 from kd_agent.closeness import along
-from kd_agent.config import DistillConfig
+from kd_agent.config import DistillConfig, resolve
 from kd_agent.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.head import Array
 from kd_agent.kernels import MAX_LEAVES
@@ -24,6 +24,7 @@ from kd_agent.objective import Objective
 from kd_agent.rollouts import Rollout
 from kd_agent.rules import rules
 from kd_agent.students.tree import Tree
+from kd_agent.triad import compress
 
 from gymnasium.spaces import Discrete  # isort: skip
 
@@ -243,6 +244,15 @@ def test_a_tree_is_neither_for_images_nor_for_memories() -> None:
     with pytest.raises(KDError, match=r"no memory.*use --student gru"):
         learner.check(config, numbers, teacher)
     learner.check(config, numbers, None)
+
+
+def test_a_tree_is_neither_pruned_nor_quantised(agents: dict[str, Agent], tmp_path: Path) -> None:
+    config = resolve(DistillConfig, settings(agents["Discrete"], tmp_path / "run", student="tree"))
+    with pytest.raises(KDError, match="neither layers to prune"):
+        compress(config)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(KDError, match="linear layers, and this policy has none"):
+        plugins.load("compress", "quantize").compress(small_graph(), {"obs": np.zeros((5, 2), np.float32)})
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

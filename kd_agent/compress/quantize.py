@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kd_agent.errors import KDError
 from kd_agent.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.head import Array
 from kd_agent.int8 import rounded
@@ -23,7 +24,12 @@ def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGra
         graph: The policy.
         observations: States `[S, *O]` by key that it meets. Where it has no normaliser, a clip at twice
             their largest number tells int8 arithmetic what to expect.
+
+    Raises:
+        KDError: The policy has no linear layer.
     """
+    if not any(op.kind == "linear" for op in graph.ops):
+        raise KDError("quantisation rounds the weights of linear layers, and this policy has none")
     ops = [replace(op, tensors=_on_grid(op)) if op.kind == "linear" else op for op in graph.ops]
     for key, spec in graph.observations.items():
         readers = {op.kind for op in ops if key in op.inputs}
