@@ -149,6 +149,25 @@ def test_trees_without_splits_or_without_end_are_refused() -> None:
         PolicyGraph(matrix, (tree_op("obs", "params", leaves=4, features=3, width=4),), HEADS["categorical"].spec)
 
 
+def test_whatever_is_accepted_ends_at_a_leaf() -> None:
+    rng, accepted = np.random.default_rng(0), 0
+    x = rng.normal(size=(50, 3)).astype(np.float32)
+    for _ in range(2000):
+        op = tree_op("obs", "params", leaves=4, features=3, width=4, seed=int(rng.integers(50)))
+        role = ("left", "right", "feature")[rng.integers(3)]
+        one, other = rng.integers(3, size=2)
+        swapped = {**op.tensors, role: op.tensors[role].copy()}
+        swapped[role][[one, other]] = swapped[role][[other, one]] + rng.integers(-1, 2, dtype=np.int32)
+        try:
+            graph = graph_of(Op("tree", ("obs",), "params", {}, swapped))
+        except KDError:
+            continue
+        accepted += 1
+        found = graph.compile()({"obs": x})["params"]
+        assert all((row == swapped["value"]).all(axis=1).any() for row in found)
+    assert 100 < accepted < 1900
+
+
 def test_the_depth_is_that_of_the_longest_way_down() -> None:
     chain = np.arange(1, 6, dtype=np.int32)
     chain[-1] = 9
