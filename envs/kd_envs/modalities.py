@@ -1,6 +1,6 @@
 """One task through several senses: the usual state beside a picture, or beside positions alone.
 
-Letters: `H`, `W` height and width of a picture in pixels, `C` frames, `V` corners of a polygon.
+Letters: `H`, `W` height and width of a picture in pixels, `C` pictures.
 """
 
 import math
@@ -63,6 +63,10 @@ class Canvas:
         covered = np.clip(self._rows[:, None] + 0.5 - np.interp(self._columns, x, y), 0, 1)
         self.pixels += covered * (grey - self.pixels)
 
+    def picture(self) -> Picture:
+        """What has been drawn, `[H, W]`."""
+        return np.rint(self.pixels).astype(np.uint8)
+
 
 def _half_plane(start: Point, end: Point) -> tuple[float, float, float]:
     """`(a, b, c)`: the pixel `(x, y)` lies `a x + b y - c` pixels outside of an edge."""
@@ -81,35 +85,36 @@ def turned(points: Iterable[Point], angle: float, by: Point) -> list[Point]:
 class LanderPainter:
     """LunarLander's own picture, in grey and small: ground, lander and legs, from the same bodies and colours.
 
-    The game's renderer smooths 600 x 400 pixels and draws the exhaust and the flags; this draws three polygons
-    over a ground that is kept for the episode. Its camera looks 2 m higher than the game's, for the lander begins
-    at the upper edge of that.
+    Two cameras: one stands and sees the whole scene, one follows the lander and sees it four times larger. The game's
+    renderer smooths 600 x 400 pixels and draws the exhaust and the flags; this draws three polygons over a line.
+    The standing camera looks 2 m higher than the game's, for the lander begins at the upper edge of that.
 
     Args:
         width: Pixels across the game's 20 m; two thirds as many down.
     """
 
-    GROUND, LANDER = 255, 124
+    GROUND, LANDER, ZOOM = 255, 124, 4
     _RAISED = 2.0
 
-    def __init__(self, width: int = 96) -> None:
+    def __init__(self, width: int = 60) -> None:
         self._scale = width / 20
-        self.size = (width * 2 // 3, width)
-        self._ground: Any = None
-        self._moon: Any = None
+        self.shape = (width * 2 // 3, width, 2)
 
     def __call__(self, env: Any) -> Picture:
-        """The present picture `[H, W]` of an unwrapped LunarLander."""
-        canvas = Canvas(self.size, 0.0, 40 / 3 + self._RAISED, self._scale)
-        if env.moon is not self._moon:
-            line = [env.sky_polys[0][0], *(corners[1] for corners in env.sky_polys)]
-            canvas.ground(line, self.GROUND)
-            self._moon, self._ground = env.moon, canvas.pixels.copy()
-        canvas.pixels[:] = self._ground
-        bodies = [LANDER, *(LEG for _ in env.legs)]
-        for body, corners in zip(env.drawlist, bodies, strict=True):
-            canvas.polygon(turned(corners, body.angle, body.position), self.LANDER)
-        return np.rint(canvas.pixels).astype(np.uint8)
+        """The present pictures `[H, W, 2]` of an unwrapped LunarLander: the standing camera's, the following one's."""
+        near = self._scale * self.ZOOM
+        x, y = env.lander.position
+        left, top = x - self.shape[1] / near / 2, y + self.shape[0] / near / 2
+        standing = Canvas(self.shape[:2], 0.0, 40 / 3 + self._RAISED, self._scale)
+        following = Canvas(self.shape[:2], left, top, near)
+        ground = [env.sky_polys[0][0], *(corners[1] for corners in env.sky_polys)]
+        bodies = zip(env.drawlist, (LANDER, LEG, LEG), strict=True)
+        outlines = [turned(corners, body.angle, body.position) for body, corners in bodies]
+        for canvas in (standing, following):
+            canvas.ground(ground, self.GROUND)
+            for outline in outlines:
+                canvas.polygon(outline, self.LANDER)
+        return np.stack([standing.picture(), following.picture()], axis=-1)
 
 
 class CartPolePainter:
@@ -123,41 +128,43 @@ class CartPolePainter:
 
     def __init__(self, width: int = 96) -> None:
         self._scale = width / 4.8
-        self.size = (int(1.4 * self._scale), width)
+        self.shape = (int(1.4 * self._scale), width, 1)
 
     def __call__(self, env: Any) -> Picture:
-        """The present picture `[H, W]` of an unwrapped CartPole."""
+        """The present picture `[H, W, 1]` of an unwrapped CartPole."""
         x, _, angle, _ = env.state
-        canvas = Canvas(self.size, -2.4, 1.3, self._scale)
+        canvas = Canvas(self.shape[:2], -2.4, 1.3, self._scale)
         cart = [(-0.2, -0.12), (0.2, -0.12), (0.2, 0.12), (-0.2, 0.12)]
         pole = [(-0.04, -0.04), (0.04, -0.04), (0.04, 0.96), (-0.04, 0.96)]
         canvas.polygon(turned(cart, 0, (x, 0)), self.CART)
         canvas.polygon(turned(pole, -angle, (x, 0.06)), self.POLE)
-        return np.rint(canvas.pixels).astype(np.uint8)
+        return canvas.picture()[..., None]
 
 
-PAINTERS: dict[str, Callable[[int], Any]] = {"LunarLander": LanderPainter, "CartPole": CartPolePainter}
+PAINTERS: dict[str, Callable[..., Any]] = {"LunarLander": LanderPainter, "CartPole": CartPolePainter}
 """Who draws, by the environment's name; called with the width in pixels."""
 
 
 class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Shows the state beside pictures of now and of some steps before, so that velocities can be seen.
 
-    Observations are `{"state": the usual vector, "pixels": uint8 [H, W, C]}`, the latest picture last; before the
-    episode's first picture there was that one.
+    Observations are `{"state": the usual vector, "pixels": uint8 [H, W, C]}`, the latest pictures last; before the
+    episode's first pictures there were those.
 
     Args:
         env: One of `PAINTERS`, in any version.
-        width: Pixels across.
+        width: Pixels across; default: the painter's.
         ages: How many steps ago each picture was taken, the oldest first.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], width: int = 96, ages: Sequence[int] = (8, 4, 0)) -> None:
+    def __init__(self, env: gym.Env[Any, Any], width: int | None = None, ages: Sequence[int] = (8, 0)) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, width=width, ages=ages)
         gym.Wrapper.__init__(self, env)
-        self._paint, self._ages = PAINTERS[name_of(env)](width), ages
+        painter = PAINTERS[name_of(env)]
+        self._paint, self._ages = painter(width) if width else painter(), ages
         self._seen: deque[Picture] = deque(maxlen=max(ages) + 1)
-        pixels = gym.spaces.Box(0, 255, (*self._paint.size, len(ages)), np.uint8)
+        *size, cameras = self._paint.shape
+        pixels = gym.spaces.Box(0, 255, (*size, cameras * len(ages)), np.uint8)
         self.observation_space = gym.spaces.Dict({"state": env.observation_space, "pixels": pixels})
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -174,7 +181,8 @@ class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
     def _show(self, state: NDArray[Any]) -> dict[str, NDArray[Any]]:
         self._seen.append(self._paint(self.env.unwrapped))
         last = len(self._seen) - 1
-        return {"state": state, "pixels": np.stack([self._seen[max(last - age, 0)] for age in self._ages], axis=-1)}
+        shown = [self._seen[max(last - age, 0)] for age in self._ages]
+        return {"state": state, "pixels": np.concatenate(shown, axis=-1)}
 
 
 class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -203,7 +211,7 @@ def name_of(env: gym.Env[Any, Any]) -> str:
     return env.spec.id.rpartition("-v")[0] if env.spec else ""
 
 
-def with_pixels(base: str, width: int = 96, ages: Sequence[int] = (8, 4, 0), **kwargs: Any) -> gym.Env[Any, Any]:
+def with_pixels(base: str, width: int | None = None, ages: Sequence[int] = (8, 0), **kwargs: Any) -> gym.Env[Any, Any]:
     """The environment `base` behind `StateAndPixels`."""
     return StateAndPixels(gym.make(base, **kwargs), width, ages)
 
