@@ -93,6 +93,7 @@ class Disagreement:
         kl: KL from teacher to student, in nats.
         gap: How clear the teacher's decision is: probability of its action less that of its second (several parts: of
             the clearest part in which the student decides otherwise, else of the least clear); None for a Box.
+        differs: Whether the greedy actions are not the same (Box: a part differs by more than 5 % of its range).
         teacher: Its decision.
         student: Its decision.
         feature: The one whose replacement by what is typical lowers the KL most.
@@ -106,6 +107,7 @@ class Disagreement:
     observation: dict[str, float]
     kl: float
     gap: float | None
+    differs: bool
     teacher: Decision
     student: Decision
     feature: str
@@ -195,6 +197,7 @@ def disagreements(
     ])  # fmt: skip
     why = without.argmin(0)
     gap = decision_gap(head, teacher.rows[at], student.rows[at])
+    differs = ~agree(head.spec, teacher.rows[at], student.rows[at])
     deciders = [_decisions(head, reading.rows[at]) for reading in (teacher, student)]
     numbers = {f.name: f.of(own) for f in features if f.cell is None}
     found = []
@@ -203,7 +206,7 @@ def disagreements(
         found.append(Disagreement(
             int(visited.seed[state]), int(visited.step[state]),
             {name: float(values[i]) for name, values in numbers.items()},
-            float(kl[state]), None if gap is None else float(gap[i]), deciders[0][i], deciders[1][i],
+            float(kl[state]), None if gap is None else float(gap[i]), bool(differs[i]), deciders[0][i], deciders[1][i],
             features[index].name, float(features[index].of(own)[i]) if number else None,
             float(replacement[index]) if number else None, float(without[index, i]),
         ))  # fmt: skip

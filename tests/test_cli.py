@@ -9,10 +9,10 @@ import pytest
 from samples import HEADS, PROBES, ROOT, Agent, make_student
 
 from kd_agent import cli
-from kd_agent.config import DistillConfig, EvaluateConfig, RunConfig
+from kd_agent.config import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
 
 ERROR, ANNOUNCEMENT, WARNING = "kd-agent: error: ", "kd_agent: ", "kd-agent: warning: "
-COMMANDS = ("distill", "train-teacher", "evaluate")
+COMMANDS = ("distill", "train-teacher", "evaluate", "explain")
 CART_POLE = ["--env", "CartPole-v1"]
 
 
@@ -194,15 +194,21 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    cls = {"distill": DistillConfig, "train-teacher": RunConfig, "evaluate": EvaluateConfig}[command]
-    for name in cls.__dataclass_fields__:
+    classes = {
+        "distill": DistillConfig,
+        "train-teacher": RunConfig,
+        "evaluate": EvaluateConfig,
+        "explain": ExplainConfig,
+    }
+    for name in classes[command].__dataclass_fields__:
         if name not in ("training", "student"):
             assert f"--{name.replace('_', '-')}" in done.stdout
-    assert ("--training.total-steps" in done.stdout) == (command != "evaluate")
+    assert ("--training.total-steps" in done.stdout) == (command not in ("evaluate", "explain"))
 
 
 @pytest.mark.parametrize(("script", "usage"), [
     ("distill_policy.py", "distill"), ("train_teacher.py", "train-teacher"), ("evaluate_policy.py", "evaluate"),
+    ("explain_policy.py", "explain"),
 ])  # fmt: skip
 def test_each_script_is_its_command(script: str, usage: str) -> None:
     run = [sys.executable, str(ROOT / "scripts" / script)]

@@ -130,6 +130,7 @@ def test_a_student_that_is_wrong_in_one_region_is_found_there() -> None:
     assert all(d.observation["x[3]"] > 0.9 for d in found)
     assert {d.feature for d in found} == {"x[3]"}
     assert all((d.student.action, d.value) == (0, d.observation["x[3]"]) for d in found)
+    assert [d.differs for d in found] == [d.teacher.action != 0 for d in found]
     assert all(abs(d.typical or 0) < 0.1 and d.kl_without < 1e-6 < d.kl for d in found)
     kl = divergence(teacher.head, p.rows, q.rows)
     assert [d.kl for d in found] == sorted(kl, reverse=True)[:20]
