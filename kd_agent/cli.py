@@ -18,6 +18,7 @@ from kd_agent.config import (
     ExplainConfig,
     ExportConfig,
     RunConfig,
+    SearchConfig,
     SweepConfig,
     nested,
     resolve,
@@ -125,6 +126,14 @@ def _export(config: ExportConfig) -> int:
     return 0
 
 
+def _search_settings(config: SearchConfig) -> int:
+    _say(config, f"searching settings for {config.env} in {config.out}")
+    from kd_agent.settings_search import search_settings, table
+
+    print(table(search_settings(config)))
+    return 0
+
+
 def _zoo_sweep(config: SweepConfig) -> int:
     _say(config, f"distilling the teachers below {config.teachers}")
     from kd_agent.sweep import summary, sweep
@@ -146,6 +155,11 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         EvaluateConfig,
         _evaluate,
         "Play a saved student on seeded episodes, beside a teacher if one is named.",
+    ),
+    "search-settings": (
+        SearchConfig,
+        _search_settings,
+        "Try temperatures, losses and sizes with Optuna; goes on where --out holds a search.",
     ),
     "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),

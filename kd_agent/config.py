@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kd_agent.errors import KDError, unknown
 from kd_agent.field_types import Activation
-from kd_agent.settings import DistillConfig, RunConfig, TrainingConfig
+from kd_agent.settings import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.tool_settings import EvaluateConfig, ExplainConfig, ExportConfig, SweepConfig
 from kd_agent.yaml_file import read_mapping
 
@@ -27,6 +27,7 @@ __all__ = [
     "ExplainConfig",
     "ExportConfig",
     "RunConfig",
+    "SearchConfig",
     "SweepConfig",
     "TrainingConfig",
     "config_folder",

@@ -18,7 +18,7 @@ from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
 from kd_agent.sizing import Effort
 
-_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet"})
+_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "trials"})
 """Settings that do not change a run's result."""
 
 

@@ -169,3 +169,10 @@ class DistillConfig(RunConfig):
     out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
     render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False
     resume: Annotated[bool, Field(description="go on from the last checkpoint in --out")] = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class SearchConfig(DistillConfig):
+    """A search over temperature, loss and size; everything else is as in a distillation."""
+
+    trials: Annotated[Count, Field(description="how many settings to try, those tried before included")] = 20

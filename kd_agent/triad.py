@@ -83,6 +83,8 @@ def compress(config: DistillConfig) -> list[Row]:
         raise KDError("compressing neither resumes nor renders; choose another --out, or evaluate one of its files")
     if config.student == "tree":
         raise KDError("a tree has neither layers to prune nor weights to round; its size is --leaves")
+    if config.search_size or config.temperature == "auto":
+        raise KDError("compressing takes one size and one temperature: leave out --search-size and --temperature auto")
     if config.hidden == ():
         raise KDError("a linear student gives no size to prune to; name --hidden")
     check(config)
