@@ -58,7 +58,7 @@ FLOORS = (
     ("attempts",),
     ("size_search",),
     ("distill",),
-    ("tasks", "triad"),
+    ("settings_search", "tasks", "triad"),
     ("cli",),
     ("__main__",),
 )
