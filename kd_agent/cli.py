@@ -17,9 +17,12 @@ from kd_agent.config import (
     EvaluateConfig,
     ExplainConfig,
     ExportConfig,
+    FollowDriftConfig,
+    KickstartConfig,
     RunConfig,
     SearchConfig,
     SweepConfig,
+    TasksConfig,
     nested,
     resolve,
 )
@@ -74,6 +77,14 @@ def _distill(config: DistillConfig) -> int:
     return 0
 
 
+def _kickstart(config: KickstartConfig) -> int:
+    _say(config, f"kickstarting a student for {config.env}")
+    from kd_agent.kickstart import kickstart
+
+    kickstart(config)
+    return 0
+
+
 def _train_teacher(config: RunConfig) -> int:
     _say(config, f"training a teacher for {config.env}")
     from kd_agent.progress import Reporter
@@ -95,7 +106,7 @@ def _evaluate(config: EvaluateConfig) -> int:
         Path(config.out).write_text(text + "\n")
     if config.render:
         policy = Path(config.student)
-        _render(policy, config.env, config.env_kwargs, policy.parent)
+        _render(policy, config.env, config.env_kwargs, policy.parent, config.task)
     return 0
 
 
@@ -116,13 +127,31 @@ def _explain(config: ExplainConfig) -> int:
     return 0
 
 
+def _follow_drift(config: FollowDriftConfig) -> int:
+    _say(config, f"following {config.student} in {config.env}")
+    from kd_agent.drift import follow_drift
+
+    follow_drift(config)
+    return 0
+
+
 def _export(config: ExportConfig) -> int:
     from kd_agent.export import export
+    from kd_agent.runtime import load_policy
 
     options = {name: getattr(config, name) for name in ("int8", "prefix", "vecnormalize", "env")}
-    written = export(config.student, config.out, config.to, **{k: v for k, v in options.items() if v})
+    policy = load_policy(config.student, task=config.task)
+    written = export(policy, config.out, config.to, **{k: v for k, v in options.items() if v})
     for path in () if config.quiet else written:
         print(path)
+    return 0
+
+
+def _distill_tasks(config: TasksConfig) -> int:
+    _say(config, f"distilling {', '.join(config.tasks)} into one student")
+    from kd_agent.tasks import distill_tasks
+
+    distill_tasks(config)
     return 0
 
 
@@ -142,14 +171,18 @@ def _zoo_sweep(config: SweepConfig) -> int:
     return 0
 
 
-def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path) -> None:
+def _render(
+    student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path, task: str | None = None
+) -> None:  # fmt: skip
     from kd_agent.render import watch
 
-    print(watch(student, env, env_kwargs, folder), file=sys.stderr)
+    print(watch(student, env, env_kwargs, folder, task), file=sys.stderr)
 
 
 _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     "distill": (DistillConfig, _distill, "Distil a teacher into a small student; train the teacher if there is none."),
+    "kickstart": (KickstartConfig, _kickstart, "Train a small student by PPO under a teacher that fades."),
+    "distill-tasks": (TasksConfig, _distill_tasks, "Distil the teachers of several tasks into one student."),
     "train-teacher": (RunConfig, _train_teacher, "Train a PPO teacher and keep it."),
     "evaluate": (
         EvaluateConfig,
@@ -164,6 +197,11 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
     "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
+    "follow-drift": (
+        FollowDriftConfig,
+        _follow_drift,
+        "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
+    ),
     "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 
@@ -171,7 +209,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
 def _parse(command: str, argv: Sequence[str]) -> Any:
     cls, _, summary = _COMMANDS[command]
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if cls in (EvaluateConfig, ExplainConfig, ExportConfig):
+    if cls in (EvaluateConfig, ExplainConfig, ExportConfig, FollowDriftConfig):
         parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")

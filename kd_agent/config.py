@@ -17,7 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from kd_agent.errors import KDError, unknown
 from kd_agent.field_types import Activation
 from kd_agent.settings import DistillConfig, RunConfig, SearchConfig, TrainingConfig
-from kd_agent.tool_settings import EvaluateConfig, ExplainConfig, ExportConfig, SweepConfig
+from kd_agent.tool_settings import (
+    EvaluateConfig,
+    ExplainConfig,
+    ExportConfig,
+    FollowDriftConfig,
+    KickstartConfig,
+    SweepConfig,
+    TasksConfig,
+)
 from kd_agent.yaml_file import read_mapping
 
 __all__ = [
@@ -26,9 +34,12 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "ExportConfig",
+    "FollowDriftConfig",
+    "KickstartConfig",
     "RunConfig",
     "SearchConfig",
     "SweepConfig",
+    "TasksConfig",
     "TrainingConfig",
     "config_folder",
     "env_defaults",

@@ -13,7 +13,7 @@ from kd_agent.environments import Recipe, recipe_of, recorded_recipe, spaces_of
 from kd_agent.evaluate import Evaluation, evaluate
 from kd_agent.policy import Teacher, check_fits
 from kd_agent.progress import Reporter
-from kd_agent.runtime import load_policy
+from kd_agent.runtime import Policy, load_policy
 from kd_agent.statistics import Verdict, compare, iqm, iqm_interval
 from kd_agent.teachers import load_teacher
 
@@ -24,14 +24,17 @@ _PLAYERS = {"teacher": "the teacher", "student": "the student", "random": "the r
 
 
 def judge(
-    config: DistillConfig, recipe: Recipe, teacher: Teacher, student_file: Path, reporter: Reporter
-) -> dict[str, Any]:
+    config: DistillConfig, recipe: Recipe, teacher: Teacher, student_file: Path, reporter: Reporter,
+    *, task: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Play teacher, student and the random policy on the same seeds and compare them.
+
+    A file that holds several tasks is judged in one of them.
 
     Returns:
         `result.json` without its costs.
     """
-    student = load_policy(student_file)
+    student = load_policy(student_file, task=task)
     looks = number_of_looks(config.episodes, config.max_episodes)
     returns: dict[str, list[float]] = {"teacher": [], "student": [], "random": []}
     players: dict[str, Any] = {"teacher": teacher, "random": None, "student": student}
@@ -50,7 +53,9 @@ def judge(
         if verdict.decision != "undecided":
             break
     close = closeness(teacher, student, recipe)
-    result = summary(config, recipe.env_id, teacher, student_file, returns=returns, verdict=verdict, close=close)
+    result = summary(
+        config, recipe.env_id, teacher, student_file, student, returns=returns, verdict=verdict, close=close
+    )
     reporter.say(sentence(result))
     return result
 
@@ -61,7 +66,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         KDError: The student is of another environment, or something cannot be read.
     """
-    student = load_policy(config.student)
+    student = load_policy(config.student, task=config.task)
     recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
@@ -101,11 +106,11 @@ def warn_if_weak(env_id: str, played: Evaluation, reporter: Reporter) -> str | N
 
 
 def summary(
-    config: DistillConfig, env_id: str, teacher: Teacher, file: Path, *,
+    config: DistillConfig, env_id: str, teacher: Teacher, file: Path, student: Policy, *,
     returns: dict[str, list[float]], verdict: Verdict, close: Closeness,
 ) -> dict[str, Any]:  # fmt: skip
     """The figures in the layout of `result.json`."""
-    raw, student = file.read_bytes(), load_policy(file)
+    raw = file.read_bytes()
     threshold = gym.spec(env_id).reward_threshold
     teacher_scores = scores(returns["teacher"])
     return {

@@ -15,7 +15,7 @@ from kd_agent.errors import KDError
 from kd_agent.graph import Op
 from kd_agent.learners._batches import states
 from kd_agent.objective import Bound, Objective
-from kd_agent.policy import Student
+from kd_agent.policy import PolicyOutput, Student
 from kd_agent.rollouts import Rollout
 from kd_agent.students._trunk import Trunk
 from kd_agent.task_graph import Task, TaskGraph
@@ -114,12 +114,12 @@ def fit_together(
         optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
         batches = {task: states(rollouts[task], batch_size, steps, device) for task in students}
+        bound = {task: _bound(objectives[task], student).to(device) for task, student in students.items()}
         for step in range(steps):
             loss = torch.zeros((), device=device)
             for task, student in students.items():
                 batch = next(batches[task])
-                output = student.read(batch.observations)
-                losses = Bound(objectives[task], student.head, output, batch.target, None)(output, batch.target)
+                losses = bound[task](student.read(batch.observations), batch.target)
                 loss = loss + (batch.weight * losses).sum() / batch.weight.sum()
             optimizer.zero_grad()
             loss.backward()
@@ -130,6 +130,12 @@ def fit_together(
                 on_step(step, last)
     network.eval()
     return last
+
+
+def _bound(objective: Objective, student: Student) -> Bound:
+    """An objective of action distributions alone, which nothing need be fitted beside."""
+    nothing = PolicyOutput(torch.empty(0, student.head.num_params))
+    return Bound(objective, student.head, nothing, nothing, None)
 
 
 def _key(index: int) -> str:

@@ -21,13 +21,15 @@ MAX_SIDE = 400
 _EPISODES = 3
 
 
-def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path) -> str:
+def watch(
+    student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None
+) -> str:  # fmt: skip
     """Show a saved student; the line to print.
 
     With a display, three episodes in a window; without one, the first in `replay.gif`. What cannot be
     rendered here is said, never raised: the run before it is not lost for a picture.
     """
-    policy = load_policy(student)
+    policy = load_policy(student, task=task)
     recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
     env_id = recipe.env_id
     try:

@@ -1,11 +1,25 @@
 """What the other commands can be told, as `settings`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from kd_agent.field_types import STRICT, Count, Keywords, Seed, Sources
+from kd_agent.field_types import (
+    STRICT,
+    Activation,
+    Count,
+    Fraction,
+    Hidden,
+    Keywords,
+    NonNegative,
+    Positive,
+    Seed,
+    Sources,
+    Steps,
+    Weights,
+)
+from kd_agent.settings import RunConfig
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -13,6 +27,7 @@ class EvaluateConfig:
     """Playing a saved student."""
 
     student: Annotated[str, Field(description="a saved student, *.safetensors")]
+    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     env: Annotated[str | None, Field(description="Gymnasium id (default: the one it was made for)")] = None
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
@@ -37,6 +52,7 @@ class ExportConfig:
 
     student: Annotated[str, Field(description="a saved student, *.safetensors")]
     out: Annotated[str, Field(description="the file to write")]
+    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     to: Annotated[
         str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
     ] = None
@@ -46,6 +62,43 @@ class ExportConfig:
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
     ] = False
     env: Annotated[str | None, Field(description="sb3: Gymnasium id whose spaces the zip states")] = None
+    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class TasksConfig:
+    """Several tasks in one student; what is not said here comes from `configs/<task>.yaml` and the defaults."""
+
+    tasks: Annotated[Sources, Field(min_length=2, description="Gymnasium ids, each another environment")]
+    teacher: Annotated[
+        Sources, Field(description="one for each task, in their order; none: train or reuse one for each")
+    ] = ()
+    hidden: Annotated[
+        Hidden, Field(description="hidden layers: the first is each task's own, the others are shared")
+    ] = (16, 16)
+    activation: Annotated[Activation, Field(description="their activation")] = "silu"
+    loss: Annotated[
+        Weights | None, Field(description="loss of every task: NAME or NAME=WEIGHT; default: what suits each head")
+    ] = None
+    env_steps: Annotated[Count | None, Field(description="distillation budget of each task in environment steps")] = (
+        None
+    )
+    rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
+    round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
+    final_steps: Annotated[Steps, Field(description="gradient steps of a last fit")] = 6_000
+    attempts: Annotated[
+        Count, Field(description="last fits at most, one more round before each, until every task holds")
+    ] = 8
+    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined in each task")] = 100
+    batch_size: Annotated[Count, Field(description="states of each task in a gradient step")] = 512
+    learning_rate: Annotated[Positive, Field(description="Adam's first rate, a cosine takes it to 0")] = 5e-3
+    episodes: Annotated[Count, Field(description="evaluation episodes of each task")] = 100
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while a verdict is open")] = 400
+    margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
+    seed: Annotated[Seed, Field(description="everything follows from it")] = 0
+    device: Annotated[str, Field(description="torch device")] = "cpu"
+    out: Annotated[str | None, Field(description="the run folder (default runs/tasks/<n>)")] = None
+    progress: Annotated[bool, Field(description="show progress")] = True
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
 
 
@@ -90,3 +143,77 @@ class ExplainConfig:
     out: Annotated[str | None, Field(description="the folder for the files (default: the student's)")] = None
     progress: Annotated[bool, Field(description="show progress")] = True
     quiet: Annotated[bool, Field(description="print nothing but errors and the result")] = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class KickstartConfig(RunConfig):
+    """Training a small student by PPO under a teacher that fades."""
+
+    teacher: Annotated[
+        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
+    ] = ()
+    statistics: Annotated[
+        str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
+    ] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
+    trust_teacher: Annotated[
+        bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
+    ] = False
+    init: Annotated[str | None, Field(description="a saved student to go on from (default: a new one)")] = None
+    hidden: Annotated[
+        Hidden | None,
+        Field(description="a new student's hidden layers (0: linear); default: what a small share of the teacher buys"),
+    ] = None
+    activation: Annotated[Activation, Field(description="a new student's activation")] = "silu"
+    method: Annotated[
+        Literal["kickstart", "ppd"], Field(description="plain KL, or weighted by PPO's ratio (proximal distillation)")
+    ] = "kickstart"
+    weight: Annotated[NonNegative, Field(description="first weight of the KL to the teacher")] = 1.0
+    fade: Annotated[
+        Literal["linear", "exponential", "adaptive"],
+        Field(description="by schedule, or as the student's return nears the teacher's"),
+    ] = "linear"
+    fade_fraction: Annotated[Fraction, Field(description="share of the steps after which a schedule is over")] = 0.5
+    critic_warmup: Annotated[
+        Fraction,
+        Field(description="share of the steps in which the critic learns while the actor follows the KL alone"),
+    ] = 0.1
+    total_steps: Annotated[Count, Field(description="environment steps")] = 300_000
+    episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
+    margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
+    out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class FollowDriftConfig:
+    """Watching a saved student in a world that drifts, and teaching it on."""
+
+    student: Annotated[str, Field(description="a saved student, *.safetensors")]
+    teacher: Annotated[str, Field(description="its teacher, who must cope with both worlds")]
+    env: Annotated[str, Field(min_length=1, description="the world that drifts: Gymnasium id, module:ID too")]
+    env_kwargs: Annotated[Keywords, Field(description="its keyword arguments, NAME=VALUE")] = Field(
+        default_factory=dict
+    )
+    new_kwargs: Annotated[
+        Keywords,
+        Field(description="arguments that hold the world where the drift ends, for the verdict there (drift=1)"),
+    ] = Field(default_factory=dict)
+    statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    env_steps: Annotated[Count, Field(description="environment steps to follow")] = 20_000
+    reference_episodes: Annotated[
+        int, Field(ge=20, description="episodes in the old world that the student is measured by")
+    ] = 50
+    reservoir: Annotated[Steps, Field(description="states from before that it is taught again (0: none)")] = 10_000
+    lesson_steps: Annotated[Count, Field(description="gradient steps of a lesson, one after each episode")] = 500
+    batch_size: Annotated[Count, Field(description="minibatch of a gradient step")] = 512
+    learning_rate: Annotated[Positive, Field(description="Adam's first rate, a cosine takes it down")] = 2e-3
+    seed: Annotated[Seed, Field(description="everything follows from it")] = 0
+    episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
+    margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
+    out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
+    progress: Annotated[bool, Field(description="show progress")] = True
+    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
