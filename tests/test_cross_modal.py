@@ -6,10 +6,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from samples import HEADS
 
-from kd_agent import distill, load_policy
+from kd_agent import distill, load_policy, plugins
 from kd_agent.config import DistillConfig, resolve
 from kd_agent.errors import KDError
+from kd_agent.graph import ObservationSpec
+from kd_agent.normalizer import Normalizer
 
 OURS = ("kd_envs/LunarLanderPixels-v3", "kd_envs/CartPolePixels-v1", "kd_envs/LunarLanderBlind-v3",
         "kd_envs/CartPoleBlind-v1")  # fmt: skip
@@ -63,6 +66,23 @@ def test_the_plain_teacher_is_reused_for_every_view_of_its_task(here: Path) -> N
     second = distill({"env": OURS[1], "out": "pixels", **TINY})
     assert first["teacher"]["sha256"] == second["teacher"]["sha256"]
     assert len(list(Path("runs/teachers").iterdir())) == 1
+
+
+def test_each_pixel_has_its_mean_and_all_share_one_scale() -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (50, 12, 12, 2), np.uint8)
+    pictures[:, :6] //= 8
+    known = Normalizer.of(pictures)
+    student = plugins.load("students", "cnn").build(
+        {"pixels": ObservationSpec((12, 12, 2), "uint8")}, HEADS["categorical"], {"pixels": known}
+    )
+    normalise = student.graph().ops[0]
+    assert (normalise.kind, normalise.inputs) == ("normalise", ("pixels",))
+    assert np.allclose(normalise.tensors["mean"], known.mean)
+    assert len(np.unique(normalise.tensors["scale"])) == 1
+    normal = (pictures - normalise.tensors["mean"]) * normalise.tensors["scale"]
+    assert normal.var(axis=0).mean() == pytest.approx(1, abs=1e-3)
+    assert normal.var(axis=0)[:6].mean() < 0.1
 
 
 @pytest.mark.parametrize(

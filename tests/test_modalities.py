@@ -28,6 +28,7 @@ def middle(picture: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("env_id", PIXELS + BLIND)
 def test_the_state_is_that_of_the_plain_environment(env_id: str) -> None:
     base = env_id.removeprefix("kd_envs/").replace("Pixels", "").replace("Blind", "")
+    assert gym.spec(env_id).reward_threshold == gym.spec(base).reward_threshold
     theirs, ours = play(gym.make(base), 9), play(gym.make(env_id), 9)
     assert all(np.array_equal(a, b["state"]) for a, b in zip(theirs, ours, strict=True))
 

@@ -1,6 +1,6 @@
 """kd_agent's own environments; importing this package registers them with Gymnasium."""
 
-from gymnasium.envs.registration import register
+from gymnasium.envs.registration import register, spec
 
 for _space in ("Discrete", "MultiDiscrete", "MultiBinary", "Box"):
     register(f"kd_envs/Probe{_space}-v0", "kd_envs.probe:ProbeEnv", kwargs={"action": _space}, max_episode_steps=50)
@@ -12,5 +12,6 @@ for _base in ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pend
 
 register("kd_envs/LunarLanderDrift-v3", "kd_envs.drift:DriftingLander", max_episode_steps=1000, reward_threshold=200)
 for _base in ("LunarLander-v3", "CartPole-v1"):
-    register(f"kd_envs/{_base.replace('-v', 'Pixels-v')}", "kd_envs.modalities:with_pixels", kwargs={"base": _base})
-    register(f"kd_envs/{_base.replace('-v', 'Blind-v')}", "kd_envs.modalities:with_positions", kwargs={"base": _base})
+    for _view, _maker in (("Pixels", "with_pixels"), ("Blind", "with_positions")):
+        register(f"kd_envs/{_base.replace('-v', f'{_view}-v')}", f"kd_envs.modalities:{_maker}",
+                 kwargs={"base": _base}, reward_threshold=spec(_base).reward_threshold)  # fmt: skip
