@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kd_agent.evaluate import evaluate
     from kd_agent.export import export
     from kd_agent.runtime import Policy, load_policy
+    from kd_agent.tasks import distill_tasks
     from kd_agent.teachers import load_teacher
 
 __version__ = "0.1.0"
@@ -25,11 +26,12 @@ _HOMES = {
     "Policy": "kd_agent.runtime",
     "load_teacher": "kd_agent.teachers",
     "distill": "kd_agent.distill",
+    "distill_tasks": "kd_agent.tasks",
     "evaluate": "kd_agent.evaluate",
     "export": "kd_agent.export",
 }
 
-__all__ = ["KDError", "Policy", "distill", "evaluate", "export", "load_policy", "load_teacher"]
+__all__ = ["KDError", "Policy", "distill", "distill_tasks", "evaluate", "export", "load_policy", "load_teacher"]
 
 
 class _Package(ModuleType):

@@ -268,13 +268,13 @@ def _unflatten(values: dict[str, Any]) -> dict[str, Any]:
 
 def _with_folder(config: Any) -> Any:
     """Settings whose run folder is decided."""
-    if not isinstance(config, DistillConfig) or config.out:
+    if not isinstance(config, DistillConfig | TasksConfig) or config.out:
         return config
     if config.resume:
         raise KDError("--resume needs --out, the folder of the run to go on with")
     from kd_agent.checkpoint import next_folder
 
-    return replace(config, out=str(next_folder(config.env)))
+    return replace(config, out=str(next_folder(getattr(config, "env", "tasks"))))
 
 
 def _say(config: Any, text: str) -> None:
@@ -289,7 +289,7 @@ def _fail(error: KDError) -> int:
 
 def _way_on(config: Any) -> str:
     """How to go on after a stop: a run folder begun is resumed, anything else starts again."""
-    if isinstance(config, DistillConfig) and (Path(str(config.out)) / "config.yaml").is_file():
+    if isinstance(config, DistillConfig | TasksConfig) and (Path(str(config.out)) / "config.yaml").is_file():
         return f"; finished rounds are kept; go on with: --resume --out {config.out}"
     return "; nothing to go on with yet, start it again"
 

@@ -58,7 +58,7 @@ def remember(folder: RunFolder, config: DistillConfig, teacher: Teacher) -> None
     folder.write_text("config.yaml", to_yaml(config))
 
 
-def compare_settings(folder: RunFolder, config: DistillConfig) -> None:
+def compare_settings(folder: RunFolder, config: Any) -> None:
     """Refuse to go on under other settings than a run was begun with."""
     stored, given = folder.read_yaml("config.yaml"), plain(config)
     for name in sorted(set(given) - _PRESENTATION):

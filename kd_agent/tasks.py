@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from stable_baselines3.common.vec_env import VecEnv
 from torch.utils.tensorboard import SummaryWriter
 
@@ -26,7 +28,7 @@ from kd_agent.policy import Student
 from kd_agent.progress import Reporter
 from kd_agent.rollouts import Rollout
 from kd_agent.rounds import collect_round
-from kd_agent.session import Session, provenance, timed
+from kd_agent.session import Session, compare_settings, provenance, timed
 from kd_agent.sizing import default_kind, effort, settled
 from kd_agent.spaces import observation_specs
 from kd_agent.task_graph import MAX_TASKS, TaskGraph
@@ -35,6 +37,7 @@ from kd_agent.train import trained_teacher
 _JOINT = ("seed", "device", "hidden", "activation", "rounds", "round_steps", "final_steps", "attempts",
           "exam_episodes", "batch_size", "learning_rate", "episodes", "max_episodes", "margin")  # fmt: skip
 """Settings that all tasks share; the others are each environment's own."""
+_FINISHED = "finished rounds"
 
 
 @dataclass
@@ -73,6 +76,32 @@ class Together:
                          learning_rate=run.effort.learning_rate, seed=run.config.seed * 1_000 + number,
                          on_step=lambda step, loss: advance(step, loss=loss))  # fmt: skip
 
+    def keep(self, folder: RunFolder, students: Mapping[str, Student], number: int) -> None:
+        """Write a finished round, and the students fitted to it, into the run folder."""
+        for index, rounds in enumerate(self.rollouts.values()):
+            folder.save_arrays(f"task-{index}-round-{number}", rounds[-1].arrays())
+        weights = {f"{index}.{name}": array for index, student in enumerate(students.values())
+                   for name, array in student.arrays().items()}  # fmt: skip
+        folder.save_arrays("drivers", weights | {_FINISHED: np.array(number + 1)})
+
+    def restore(self, folder: RunFolder) -> tuple[dict[str, Student], int]:
+        """The students of the last finished round, and how many are finished; the rounds are read."""
+        weights = folder.load_arrays("drivers")
+        if weights is None:
+            return {}, 0
+        finished = int(weights.pop(_FINISHED))
+        for index, rounds in enumerate(self.rollouts.values()):
+            for number in range(finished):
+                arrays = folder.load_arrays(name := f"task-{index}-round-{number}")
+                if arrays is None:
+                    raise KDError(f"{folder.path}: its checkpoint lacks {name}.npz")
+                rounds.append(Rollout.from_arrays(arrays))
+        students = self.build(0)
+        for index, student in enumerate(students.values()):
+            own = {name.partition(".")[2]: x for name, x in weights.items() if name.startswith(f"{index}.")}
+            student.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+        return students, finished
+
     def grade(self, students: Mapping[str, Student], number: int) -> dict[str, Attempt]:
         """What each task's exam says."""
         return {task: self.exams[task].grade(student, number, None) for task, student in students.items()}
@@ -95,15 +124,15 @@ def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> dict[str, Any]:
     settings = settings_of(config)
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
     with (
-        open_run(Path(config.out) if config.out else next_folder("tasks"), resume=False) as folder,
+        open_run(Path(config.out) if config.out else next_folder("tasks"), resume=config.resume) as folder,
         ExitStack() as stack,
     ):
         reporter.say(f"run folder: {folder.path}")
         with timed(seconds, "teacher_s"):
             runs = {task: _session(own, folder, reporter, stack) for task, own in settings.items()}
-        folder.write_text("config.yaml", to_yaml(config))
+        _remember(folder, config, runs)
         with timed(seconds, "distill_s"):
-            students, cost = learn(config, runs)
+            students, cost = learn(config, runs, folder)
         graph = _graph(config, runs, students)
         path = graph_file.write(graph, folder.path / STUDENT_FILE)
         with timed(seconds, "evaluate_s"):
@@ -134,10 +163,13 @@ def settings_of(config: TasksConfig) -> dict[str, DistillConfig]:
     return settings
 
 
-def learn(config: TasksConfig, runs: Mapping[str, Session]) -> tuple[Mapping[str, Student], dict[str, int]]:
+def learn(
+    config: TasksConfig, runs: Mapping[str, Session], folder: RunFolder
+) -> tuple[Mapping[str, Student], dict[str, int]]:
     """Rounds of collecting and fitting, then last fits until every task's student holds its teacher's return.
 
-    Of several attempts the one that holds in the most tasks is kept, the later of two alike.
+    Of several attempts the one that holds in the most tasks is kept, the later of two alike. Rounds finished
+    before are read from the folder.
 
     Returns:
         The tied students by task, and what they cost.
@@ -148,11 +180,12 @@ def learn(config: TasksConfig, runs: Mapping[str, Session]) -> tuple[Mapping[str
         {task: [] for task in runs},
         {task: Exam(run) for task, run in runs.items()},
     )
-    students: dict[str, Student] = {}
-    for number in range(config.rounds):
+    students, finished = together.restore(folder)
+    for number in range(finished, config.rounds):
         together.collect(students, number)
         students = students or together.build(0)
         together.fit(students, name=f"fit {number + 1}", steps=config.round_steps, number=number)
+        together.keep(folder, students, number)
     best = {task: Attempt(student, 0, 0.0, False, 0) for task, student in students.items()}
     tried = 0
     while tried < config.attempts and not all(attempt.holds for attempt in best.values()):
@@ -211,6 +244,19 @@ def _session(config: DistillConfig, folder: RunFolder, reporter: Reporter, stack
     check_losses(config, teacher)
     events = stack.enter_context(SummaryWriter(str(folder.path / config.env.replace("/", "-"))))
     return Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
+
+
+def _remember(folder: RunFolder, config: TasksConfig, runs: Mapping[str, Session]) -> None:
+    """Write settings and teachers into the run folder, or hold them against what lies there."""
+    teachers = {task: run.teacher.origin.sha256 for task, run in runs.items()}
+    if config.resume:
+        compare_settings(folder, config)
+        known = folder.read_json("teacher.json")
+        changed = [task for task, digest in teachers.items() if known.get(task) != digest]
+        if changed:
+            raise KDError(f"{folder.path}: was begun with another teacher of {changed[0]}")
+    folder.write_json("teacher.json", teachers)
+    folder.write_text("config.yaml", to_yaml(config))
 
 
 def _graph(config: TasksConfig, runs: Mapping[str, Session], students: Mapping[str, Student]) -> TaskGraph:

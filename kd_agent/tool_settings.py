@@ -98,6 +98,7 @@ class TasksConfig:
     seed: Annotated[Seed, Field(description="everything follows from it")] = 0
     device: Annotated[str, Field(description="torch device")] = "cpu"
     out: Annotated[str | None, Field(description="the run folder (default runs/tasks/<n>)")] = None
+    resume: Annotated[bool, Field(description="go on from the last finished round in --out")] = False
     progress: Annotated[bool, Field(description="show progress")] = True
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from samples import HEADS, PROBES, TINY, Agent, labelled, make_student, train_agent
 
-from kd_agent import KDError, cli, graph_file, load_policy, load_teacher
+from kd_agent import KDError, cli, distill_tasks, graph_file, load_policy, load_teacher
 from kd_agent.closeness import along
 from kd_agent.evaluate import evaluate
 from kd_agent.multitask import fit_together, split, tie, to_graph
 from kd_agent.objective import Objective
 from kd_agent.policy import GraphTeacher, Origin, Student
 from kd_agent.rollouts import Rollout
-from kd_agent.tasks import distill_tasks
+from kd_agent.tasks import Together
 
 SMALL = {name: TINY[name] for name in ("env_steps", "rounds", "round_steps", "final_steps", "episodes", "max_episodes",
                                        "attempts", "exam_episodes", "quiet")}  # fmt: skip
@@ -77,6 +77,33 @@ def test_parameters_are_counted_once_where_they_are_shared(done: tuple[Path, dic
     assert graph_file.read_tasks(folder / "student.safetensors").num_parameters == result["parameters"]["total"]
     assert result["cost"]["env_steps"] >= 3 * 480
     assert result["cost"]["gradient_steps"] >= 3 * 20 + 60
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_not_under_other_settings(
+    done: tuple[Path, dict[str, Any]], given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, collected = str(tmp_path / "run"), []
+
+    def collect_or_stop(self: Together, students: Any, number: int) -> None:
+        collected.append(number)
+        if len(collected) == 3:
+            raise KeyboardInterrupt
+        collect(self, students, number)
+
+    collect = Together.collect
+    monkeypatch.setattr(Together, "collect", collect_or_stop)
+    with pytest.raises(KeyboardInterrupt):
+        distill_tasks({**given, "out": out})
+    with pytest.raises(KDError, match="was begun with seed = 0, not 1"):
+        distill_tasks({**given, "out": out, "resume": True, "seed": 1})
+    with pytest.raises(KDError, match="holds a run already"):
+        distill_tasks({**given, "out": out})
+    distill_tasks({"out": out, "resume": True, "quiet": True})
+    assert collected[:4] == [0, 1, 2, 2]
+    assert (tmp_path / "run" / "student.safetensors").read_bytes() == (done[0] / "student.safetensors").read_bytes()
+    (tmp_path / "run" / "checkpoint" / "task-1-round-0.npz").unlink()
+    with pytest.raises(KDError, match=r"lacks task-1-round-0\.npz"):
+        distill_tasks({"out": out, "resume": True, "quiet": True})
 
 
 def students_and_rollouts() -> tuple[dict[str, Student], dict[str, list[Rollout]]]:
