@@ -195,10 +195,28 @@ def test_a_corrupted_teacher_sinks_every_rule_and_the_gate_keeps_it_out(rule: st
     assert kept.origin.sha256 == EnsembleTeacher(teachers, rule).origin.sha256
 
 
+def specialist(name: str, knows: Any) -> Fixed:
+    """Is sure of the best action in some states, and has no preference in the others."""
+    return Fixed(name, lambda x: np.where(knows(x[:, :1]), 20 * x, np.arange(4) / 1e3))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_specialists_that_know_what_they_do_not_know_are_together_as_good_as_one_that_knows_all(rule: str) -> None:
+    """The gate lets both in where they are equals, and shuts the lesser one out, which is why it can be turned off."""
+    halves: list[Teacher] = [specialist("left", lambda x: x < 0), specialist("right", lambda x: x >= 0)]
+    returns = [evaluate(teacher, PROBES["Discrete"], seeds=range(20)).returns.mean() for teacher in halves]
+    together = evaluate(EnsembleTeacher(halves, rule), PROBES["Discrete"], seeds=range(20)).returns.mean()
+    assert max(returns) < 40
+    assert together > 45
+    lesser: list[Teacher] = [specialist("most", lambda x: x < 0.6), specialist("rest", lambda x: x >= 0.6)]
+    assert [record["weight"] for record in gate_of(lesser, rule).origin.teachers] == [1.0, 0.0]
+    open_to_all = evaluate(EnsembleTeacher(lesser, rule), PROBES["Discrete"], seeds=range(20)).returns.mean()
+    assert open_to_all > evaluate(lesser[0], PROBES["Discrete"], seeds=range(20)).returns.mean() + 2
+
+
 def test_the_gate_says_who_is_not_heard_and_warns_where_good_teachers_spoil_each_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each of two knows two actions of four well; both earn the same, and together they are not better."""
     teachers = [good(), corrupted()]
     config = resolve(DistillConfig, {"env": PROBES["Discrete"]})
     Gate(config, recipe_of(config.env), Reporter(progress=False)).weigh(EnsembleTeacher(teachers))
@@ -381,4 +399,4 @@ def test_a_pair_is_checked_and_somebody_must_be_heard() -> None:
     with pytest.raises(KDError, match="unknown combine 'mixtrue'; did you mean 'mixture'"):
         EnsembleTeacher([good()], "mixtrue")
     assert load_given(resolve(DistillConfig, {"env": PROBES["Discrete"]}), None) is None
-    assert set(RULES) == {"mixture", "product", "confidence", "routed"}
+    assert set(RULES) >= {"mixture", "product", "confidence", "routed"}
