@@ -1,8 +1,10 @@
 """The control: the student's own network, trained directly by PPO for as many environment steps.
 
 What a small network reaches without a teacher is the yardstick for what the teacher gave it. The control
-is favoured where there is a choice: it has a critic of the teacher's size, running normalisation of
-observations and rewards, and at least 32 updates within the budget.
+has PPO's settings for the environment, running normalisation included where they ask for it, and is
+favoured in two ways: its critic has the teacher's size, and its rollouts are short enough for at least 32
+updates. The teacher's settings are what serves it best: normalising rewards where they do not ask for it
+kept it from learning Acrobot-v1 at all.
 """
 
 import time
@@ -23,12 +25,11 @@ from kd_agent.sizing import sees_images
 from kd_agent.spaces import observation_specs
 from kd_agent.statistics import compare
 from kd_agent.teachers import load_teacher
-from kd_agent.train import make_ppo, save, training_env
+from kd_agent.train import fitted_to, make_ppo, save, training_env
 
 CONTROL_FILE = "control.zip"
 _RECORD = "control.json"
 _UPDATES = 32
-_MINIBATCHES = 4
 
 
 def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> None:
@@ -79,17 +80,8 @@ def add_control(
 
 
 def control_training(config: DistillConfig, steps: int) -> TrainingConfig:
-    """The teacher's PPO settings for a budget of `steps` environment steps, rounded up to whole updates."""
-    given = config.training
-    n_steps = given.n_steps
-    while n_steps > 1 and n_steps * given.n_envs * _UPDATES > steps:
-        n_steps //= 2
-    update = n_steps * given.n_envs
-    batch_size = min(given.batch_size, max(update // _MINIBATCHES, 2))
-    return replace(
-        given, total_steps=-(-steps // update) * update, n_steps=n_steps, batch_size=batch_size, normalize=True,
-        activation=config.activation,
-    )  # fmt: skip
+    """PPO's settings for a budget of `steps` environment steps, with the student's activation."""
+    return replace(fitted_to(config.training, steps, _UPDATES), activation=config.activation)
 
 
 def train_control(config: DistillConfig, recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:

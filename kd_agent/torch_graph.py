@@ -4,6 +4,7 @@ Letters: `B` batch, `P` head parameters, `*A` shape of an action.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -48,6 +49,13 @@ class TorchOp(nn.Module):
         """One of its tensors."""
         found: Tensor = getattr(self, f"t_{role}")
         return found
+
+    def present(self) -> Op:
+        """The operation with the present tensors, in the dtypes that it began with."""
+        tensors = {
+            role: self.tensor(role).detach().cpu().numpy().astype(a.dtype) for role, a in self.op.tensors.items()
+        }
+        return replace(self.op, tensors=tensors)
 
     def number(self, name: str, default: int = 0) -> int:
         """A whole attribute."""
@@ -95,6 +103,11 @@ class TorchPolicy(nn.Module):
             assert isinstance(op, TorchOp)
             registers[op.op.output] = op(*(registers[name] for name in op.op.inputs))
         return registers[PARAMS], tuple(registers[following(name)] for name in sorted(self.graph.states))
+
+    def program(self) -> PolicyGraph:
+        """The graph with the present weights."""
+        steps = [op for op in self.ops if isinstance(op, TorchOp)]
+        return replace(self.graph, ops=tuple(step.present() for step in steps))
 
     def act(self, obs: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Greedy actions `[B, *A]` in the environment's units."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from kd_agent.config import RunConfig, plain
+from kd_agent.config import RunConfig, TrainingConfig, plain
 from kd_agent.environments import Recipe, make_env, recipe_of, resolve_id
 from kd_agent.errors import KDError
 from kd_agent.evaluate import evaluate
@@ -25,6 +26,7 @@ from kd_agent.statistics import iqm
 from kd_agent.teachers._statistics import write_statistics
 
 _EVALUATION_SEED = 1_000_000
+_MINIBATCHES = 4
 _FUNCTIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU, "elu": torch.nn.ELU,
               "leaky_relu": torch.nn.LeakyReLU, "sigmoid": torch.nn.Sigmoid, "softplus": torch.nn.Softplus}  # fmt: skip
 
@@ -176,6 +178,16 @@ def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[in
         )
     except (AssertionError, ValueError) as error:
         raise KDError(f"PPO cannot be trained on {config.env}: {' '.join(str(error).split())[:200]}") from None
+
+
+def fitted_to(settings: TrainingConfig, steps: int, updates: int) -> TrainingConfig:
+    """The settings for a budget of `steps` environment steps: at least so many updates, whole ones, rounded up."""
+    n_steps = settings.n_steps
+    while n_steps > 1 and n_steps * settings.n_envs * updates > steps:
+        n_steps //= 2
+    update = n_steps * settings.n_envs
+    batch_size = min(settings.batch_size, max(update // _MINIBATCHES, 2))
+    return replace(settings, total_steps=-(-steps // update) * update, n_steps=n_steps, batch_size=batch_size)
 
 
 def save(model: Any, env: VecEnv, path: Path) -> None:

@@ -52,7 +52,7 @@ FLOORS = (
     ),
     ("closeness", "gate", "given", "guided", "latency", "reservoir", "sizing", "visited"),
     ("explain", "judge", "learners", "render", "session", "sweep", "train"),
-    ("continual", "control", "explanation", "fitting", "multitask"),
+    ("continual", "control", "explanation", "fitting", "kickstart", "multitask"),
     ("temperature",),
     ("drift", "rounds"),
     ("attempts",),

@@ -16,7 +16,7 @@ from kd_agent.control import control_training
 from kd_agent.evaluate import evaluate
 from kd_agent.plugins import load
 
-PPO_SETTINGS = {"n_envs": 4, "n_steps": 64, "batch_size": 64, "n_epochs": 1, "hidden": [8]}
+PPO_SETTINGS = {"normalize": True, "n_envs": 4, "n_steps": 64, "batch_size": 64, "n_epochs": 1, "hidden": [8]}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_budget_is_cut_into_at_least_32_updates_and_rounded_up(steps: int) -> 
     assert 0 <= training.total_steps - steps < update
     assert training.total_steps // update >= min(32, steps // training.n_envs)
     assert training.batch_size <= update
-    assert (training.gamma, training.learning_rate) == (0.999, 6e-4)
+    assert (training.gamma, training.learning_rate, training.normalize) == (0.999, 6e-4, False)
 
 
 @pytest.mark.parametrize(("more", "message"), [

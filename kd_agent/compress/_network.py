@@ -1,7 +1,6 @@
 """Any policy without memory as a student: a pruned teacher is fitted as every student is."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch.nn.utils import parametrize
 from kd_agent.actions import ActionHead
 from kd_agent.errors import KDError
 from kd_agent.graph import Op, PolicyGraph
-from kd_agent.head import Array
 from kd_agent.int8 import LARGEST
 from kd_agent.policy import PolicyOutput, Student
 from kd_agent.torch_graph import TorchOp, TorchPolicy
@@ -77,12 +75,7 @@ class GraphStudent(Student):
 
     def ops(self) -> list[Op]:
         """The operations with the present weights."""
-        return [replace(step.op, tensors={role: _array(step.tensor(role)) for role in step.op.tensors})
-                for step in self._steps()]  # fmt: skip
+        return list(self.network.program().ops)
 
     def _steps(self) -> list[TorchOp]:
         return [step for step in self.network.ops if isinstance(step, TorchOp)]
-
-
-def _array(tensor: Tensor) -> Array:
-    return tensor.detach().cpu().numpy().copy()

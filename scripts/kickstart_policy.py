@@ -1,0 +1,8 @@
+"""`kd-agent kickstart` as a script; see `--help`."""
+
+import sys
+
+from kd_agent.cli import run
+
+if __name__ == "__main__":
+    sys.exit(run("kickstart", sys.argv[1:]))
