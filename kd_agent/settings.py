@@ -102,7 +102,7 @@ class DistillConfig(RunConfig):
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
     activation: Annotated[Activation, Field(description="its activation")] = "silu"
-    leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 64
+    leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 256
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
     l2: Annotated[NonNegative, Field(description="decoupled weight decay while fitting")] = 0.0
 

@@ -46,7 +46,7 @@ class Tree(Student):
         head: ActionHead,
         normalizers: Mapping[str, Normalizer],
         *,
-        leaves: int = 64,
+        leaves: int = 256,
         seed: int = 0,
     ) -> None:
         super().__init__()
