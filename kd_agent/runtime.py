@@ -150,8 +150,8 @@ class Policy:
             if missing:
                 raise KDError(f"the observation lacks the key {missing[0]!r}")
             parts = {key: observation[key] for key in specs}
-        elif list(specs) == [OBSERVATION]:
-            parts = {OBSERVATION: observation}
+        elif len(specs) == 1:
+            parts = dict.fromkeys(specs, observation)
         else:
             raise KDError(f"the observation must be a mapping with the keys {', '.join(specs)}")
         checked = {key: check_array(value, specs[key], key) for key, value in parts.items()}

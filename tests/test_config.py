@@ -35,12 +35,14 @@ def test_there_are_settings_for_every_environment_that_is_promised() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_shipped_file_resolves_for_every_command(path: Path) -> None:
-    assert path.stem in gym.registry
-    config = resolve(DistillConfig, {"env": path.stem})
+    env_id = path.stem.replace("kd_envs-", "kd_envs/")
+    assert env_id in gym.registry
+    config = resolve(DistillConfig, {"env": env_id})
     given = read_mapping(path)
-    assert given["training"]["total_steps"] == config.training.total_steps
-    assert resolve(RunConfig, {"env": path.stem}).training == config.training
-    assert env_defaults(path.stem) == given
+    training = given.get("training") or env_defaults(given["teacher_env"])["training"]
+    assert training["total_steps"] == config.training.total_steps
+    assert resolve(RunConfig, {"env": env_id}).training == config.training
+    assert env_defaults(env_id) == given
 
 
 def test_the_folder_of_settings_is_found_in_a_checkout() -> None:

@@ -53,12 +53,13 @@ def test_a_teacher_of_the_state_is_trained_and_the_student_sees_something_else(
     whole = env.reset(seed=0)[0]
     alone = {key: whole[key]}
     changed = {**whole, "state": whole["state"] + 1}
-    answers = [student.predict(seen, deterministic=True) for seen in (whole, alone, changed)]
+    answers = [student.predict(seen, deterministic=True) for seen in (whole, alone, changed, whole[key])]
     assert all(np.array_equal(action, answers[0][0]) for action, _ in answers)
     if student.recurrent:
         assert all(np.array_equal(memory, answers[0][1]) for _, memory in answers)
     else:
         assert np.array_equal(student.params(whole), student.params(alone))
+        assert student.act(whole) == student.act(alone) == student.act(whole[key])
 
 
 def test_the_plain_teacher_is_reused_for_every_view_of_its_task(here: Path) -> None:
