@@ -9,13 +9,13 @@ methods are compared and not attempts. Every student plays the verdict's episode
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3 import PPO
 
 from kd_agent import KDError, load_policy, load_teacher
 from kd_agent.config import DistillConfig, resolve
@@ -23,6 +23,7 @@ from kd_agent.distill import distill
 from kd_agent.environments import spaces_of
 from kd_agent.evaluate import evaluate
 from kd_agent.judge import EVALUATION_SEED
+from kd_agent.kickstart import kickstart
 from kd_agent.progress import Reporter
 from kd_agent.statistics import iqm
 from kd_agent.train import trained_teacher
@@ -38,6 +39,11 @@ TASKS: dict[str, Settings] = {
 }
 COLUMNS = ("method", "IQM, interval", "verdict", "KL", "agreement", "parameters", "env steps", "seconds",
            "against the defaults")  # fmt: skip
+MEANS = ("parameters", "kl", "agreement", "env_steps", "seconds")
+TEACHERS = {"BipedalWalker-v3": 1, "LunarLander-v3": 2, "Acrobot-v1": 2}
+"""How many of the seeds of `configs/` make several teachers (one of BipedalWalker takes ten minutes)."""
+GUIDED = {"BipedalWalker-v3": 100_000, "LunarLander-v3": 100_000, "Acrobot-v1": 50_000}
+"""Steps of PPO under a teacher: more than a distillation has, for PPO needs them."""
 EPISODES = {"BipedalWalker-v3": 50, "LunarLander-v3": 100, "Acrobot-v1": 100}
 _RESAMPLES = 2_000
 
@@ -55,6 +61,35 @@ def with_loss(extra: Mapping[str, float] | None = None, **settings: Any) -> Cell
         return distilled(env, {**shared, "loss": loss, **settings}, seed, folder)
 
     return run
+
+
+def with_teachers(combine: str) -> Cell:
+    """All good teachers that there are of a task, and one that was never trained."""
+
+    def run(env: str, shared: Settings, seed: int, folder: Path) -> Settings:
+        teachers = [*(teacher_of(env, number) for number in range(TEACHERS[env])), untrained(env, folder)]
+        return distilled(env, {**shared, "teacher": teachers, "combine": combine}, seed, folder)
+
+    return run
+
+
+def guided(method: str) -> Cell:
+    """PPO under a teacher that fades."""
+
+    def run(env: str, shared: Settings, seed: int, folder: Path) -> Settings:
+        own = {name: shared[name] for name in ("hidden", "episodes", "max_episodes", "quiet") if name in shared}
+        asked = {"env": env, "teacher": [teacher_of(env)], "method": method, "seed": seed, "out": str(folder / "run")}
+        result = kickstart({**asked, **own, "total_steps": GUIDED[env]})
+        return figures(env, result, folder / "run", result["cost"]["distill_s"])
+
+    return run
+
+
+def without_teacher(env: str, shared: Settings, seed: int, folder: Path) -> Settings:
+    """The same network trained directly by PPO in as many steps."""
+    run = {"env": env, "teacher": [teacher_of(env)], "seed": seed, "out": str(folder / "run"), "control": True}
+    control = distill({**shared, **run, "episodes": EPISODES[env], "max_episodes": EPISODES[env]})["control"]
+    return {**control, "kl": float("nan"), "agreement": float("nan")}
 
 
 DEFAULTS = "KL or MSE, T = 1 (the defaults)"
@@ -80,6 +115,15 @@ METHODS: dict[str, Cell] = {
     "+ intuition": with_loss({"intuition": 1.0}),
     "+ dropout 0.1": settings_of(dropout=0.1),
     "+ L2 0.01": settings_of(l2=0.01),
+    "temperature chosen by itself": settings_of(temperature="auto"),
+    "tree of 64 leaves": settings_of(student="tree", leaves=64),
+    "mixture of teachers, one of them random": with_teachers("mixture"),
+    "product of teachers, one of them random": with_teachers("product"),
+    "the most confident of teachers, one of them random": with_teachers("confidence"),
+    "routed to teachers, one of them random": with_teachers("routed"),
+    "kickstarting": guided("kickstart"),
+    "proximal policy distillation": guided("ppd"),
+    "no teacher: the control": without_teacher,
 }
 
 
@@ -98,16 +142,29 @@ def own_loss(env: str) -> dict[str, float]:
 
 
 def distilled(env: str, settings: Settings, seed: int, folder: Path) -> Settings:
-    """One distillation; its cost, and the student's closeness."""
-    started = time.monotonic()
-    result = distill({"env": env, "teacher": [teacher_of(env)], "seed": seed, "out": str(folder), **settings})
+    """One distillation."""
+    given = {"env": env, "teacher": [teacher_of(env)], "seed": seed, "out": str(folder / "run"), **settings}
+    result = distill(given)
+    return figures(env, result, folder / "run", result["cost"]["distill_s"])
+
+
+def figures(env: str, result: Mapping[str, Any], run: Path, seconds: float) -> Settings:
+    """A run's student: its returns, closeness and cost."""
     student, cost = result["student"], result["cost"]
     return {
-        "returns": played(load_policy(folder / "student.safetensors"), env),
+        "returns": played(load_policy(run / "student.safetensors"), env),
         "parameters": student["parameters"], "kl": student["kl"], "agreement": student["agreement"],
-        "env_steps": cost["env_steps"] + cost["exam_steps"], "seconds": cost["distill_s"],
-        "elapsed": time.monotonic() - started,
+        "env_steps": sum(cost.get(name, 0) for name in ("env_steps", "exam_steps", "gate_steps")),
+        "seconds": seconds,
     }  # fmt: skip
+
+
+def untrained(env: str, folder: Path) -> str:
+    """A PPO agent of the teachers' size that was never trained, as a zip."""
+    path = folder / "untrained.zip"
+    folder.mkdir(parents=True, exist_ok=True)
+    PPO("MlpPolicy", env, policy_kwargs={"net_arch": [256, 256]}, seed=7, device="cpu").save(path)
+    return str(path)
 
 
 def teacher_of(env: str, seed: int = 0) -> str:
@@ -140,20 +197,20 @@ def cell(env: str, method: str, seed: int, out: Path) -> Settings:
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            figures = METHODS[method](env, {**SHARED, **TASKS[env]}, seed, folder)
+            found = METHODS[method](env, {**SHARED, **TASKS[env]}, seed, folder)
         except KDError as error:
-            figures = {"refused": str(error)}
-        file.write_text(json.dumps(figures))
-        print(f"{env}, {method}, seed {seed}: {shown(figures)}", flush=True)
-    found: Settings = json.loads(file.read_text())
-    return found
+            found = {"refused": str(error)}
+        file.write_text(json.dumps(found))
+        print(f"{env}, {method}, seed {seed}: {shown(found)}", flush=True)
+    kept: Settings = json.loads(file.read_text())
+    return kept
 
 
-def shown(figures: Settings) -> str:
+def shown(found: Settings) -> str:
     """A cell in one line."""
-    if "refused" in figures:
-        return f"refused: {figures['refused']}"
-    return f"IQM {iqm(figures['returns']):.1f}, KL {figures['kl']:.2g}, {figures['seconds']:.0f} s"
+    if "refused" in found:
+        return f"refused: {found['refused']}"
+    return f"IQM {iqm(found['returns']):.1f}, KL {found['kl']:.2g}, {found['seconds']:.0f} s"
 
 
 def resampled(*scores: np.ndarray) -> Iterator[list[float]]:
@@ -183,14 +240,13 @@ def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.n
     behind, ahead = interval([own - his for own, _, his in draws])
     effect = "helps" if worse > 0 else "hurts" if better < 0 else "no difference shown"
     verdict = "non-inferior" if behind >= -margin else "inferior" if ahead < -margin else "undecided"
-    mean = {
-        name: np.mean([c[name] for c in cells]) for name in ("parameters", "kl", "agreement", "env_steps", "seconds")
-    }
-    return (
-        f"| {method} | {iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}] | {verdict} | {mean['kl']:.2g} | "
-        f"{mean['agreement']:.1%} | {mean['parameters']:.0f} | {mean['env_steps']:,.0f} | {mean['seconds']:.0f} | "
-        f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |"
-    )
+    mean = {name: float(np.mean([c[name] for c in cells])) for name in MEANS}
+    close = " | " if np.isnan(mean["kl"]) else f"{mean['kl']:.2g} | {mean['agreement']:.1%}"
+    return " | ".join([
+        f"| {method}", f"{iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}]", verdict, close,
+        f"{mean['parameters']:.0f}", f"{mean['env_steps']:,.0f}", f"{mean['seconds']:.0f}",
+        f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |",
+    ])  # fmt: skip
 
 
 def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
