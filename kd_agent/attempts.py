@@ -147,6 +147,11 @@ class Exam:
         margin = self._run.config.margin
         return compare(self._teacher[:episodes], returns, self._chance, margin=margin, looks=looks)
 
+    def decision(self, attempt: Attempt) -> str:
+        """What the exam said of an attempt: "non-inferior", "inferior" or "undecided"."""
+        returns = list(attempt.returns)
+        return self.compare(attempt.student, returns, len(returns), "exam", looks=len(self._looks)).decision
+
     @cached_property
     def _chance(self) -> float:
         returns: list[float] = []

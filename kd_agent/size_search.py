@@ -3,7 +3,7 @@
 Successive halving (Jamieson and Talwalkar 2016): every size gets a short fit and a few episodes, the field is at
 most halved, the others get twice as much. What is sought is not the best score, so that a size is dropped where a
 smaller one does at least as well, or where it is shown to be inferior. The sizes that are left get last fits in
-earnest, the smallest first, until the verdict on one is "non-inferior".
+earnest, the smallest first, and those that these do not show to be inferior the verdict, until it is "non-inferior".
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -117,9 +117,9 @@ def search_size(
     for hidden in _finalists(run, rollouts, exam, book):
         sized = _resized(run, hidden)
         best = last_fits(sized, env, rollouts, exam, name=f"best-{_name(hidden)}", patience=PATIENCE)
-        score = book.add(_last(run, hidden, best))
+        score = book.add(_last(run, hidden, best, exam.decision(best)))
         run.reporter.say(f"size {_name(hidden)}: {score.parameters} parameters, exam {score.iqm:.1f}, {score.decision}")
-        if not best.holds and hidden != run.config.hidden:
+        if score.decision == "inferior" and hidden != run.config.hidden:
             continue
         result = judged(sized, best.student)
         verdicts.append({"hidden": list(hidden), "decision": result["verdict"]["decision"]})
@@ -200,8 +200,7 @@ def _measured(run: Session, rounds: Sequence[Rollout], exam: Exam, hidden: tuple
     return Score(hidden, student.policy().num_parameters, rung, steps, returns, verdict.decision)
 
 
-def _last(run: Session, hidden: tuple[int, ...], best: Attempt) -> Score:
-    decision = "non-inferior" if best.holds else "not shown to hold"
+def _last(run: Session, hidden: tuple[int, ...], best: Attempt, decision: str) -> Score:
     steps = best.tried * run.effort.final_steps
     return Score(hidden, best.student.policy().num_parameters, LAST, steps, list(best.returns), decision)
 

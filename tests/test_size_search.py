@@ -100,6 +100,18 @@ def test_where_the_verdict_refuses_the_next_larger_size_is_judged(
     assert load_policy(tmp_path / "run" / "student.safetensors").num_parameters == result["student"]["parameters"]
 
 
+def test_what_the_exam_leaves_open_the_verdict_decides(
+    agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions = iter(["inferior", "undecided"])
+    monkeypatch.setattr(size_search.Exam, "decision", lambda exam, attempt: next(decisions))
+    result = distill(settings(agents["Discrete"], tmp_path / "run", **SEARCH))
+    fitted = [row for row in result["search"]["front"] if row["rung"] == size_search.LAST]
+    assert [row["decision"] for row in fitted] == ["inferior", "undecided"]
+    assert result["search"]["judged"] == [{"hidden": fitted[1]["hidden"], "decision": "non-inferior"}]
+    assert result["student"]["parameters"] == fitted[1]["parameters"]
+
+
 @pytest.mark.parametrize("moment", [3, 8])
 def test_a_search_that_was_stopped_goes_on_to_the_same_bytes_and_measures_nothing_twice(
     moment: int, found: tuple[Path, dict[str, Any]], agents: dict[str, Agent], tmp_path: Path,

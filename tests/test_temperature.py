@@ -77,6 +77,7 @@ def test_the_run_is_the_one_that_the_chosen_temperature_would_have_been(
     assert [row["temperature"] for row in rows] == list(temperature.CANDIDATES)
     assert all(row["kl"] >= 0 and 0 <= row["agreement"] <= 1 for row in rows)
     assert RunFolder(tmp_path / "auto").read_yaml("config.yaml")["temperature"] == 0.5
+    assert "chose itself: by agreement" in (tmp_path / "auto" / "report.html").read_text()
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("auto", "plain")]
     assert students[0] == students[1]
 
