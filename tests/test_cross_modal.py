@@ -86,6 +86,17 @@ def test_each_pixel_has_its_mean_and_all_share_one_scale() -> None:
     assert normal.var(axis=0)[:6].mean() < 0.1
 
 
+def test_no_grey_is_clipped_however_little_the_first_pictures_moved() -> None:
+    still = Normalizer.of(np.full((50, 12, 12, 1), 7, np.uint8))
+    student = plugins.load("students", "cnn").build(
+        {"pixels": ObservationSpec((12, 12, 1), "uint8")}, HEADS["categorical"], {"pixels": still}
+    )
+    normalise = student.graph().ops[0]
+    greys = (np.arange(256)[:, None] - normalise.tensors["mean"].ravel()) * normalise.tensors["scale"].ravel()
+    assert np.abs(greys).max() <= normalise.attributes["clip"]
+    assert np.abs(greys).max() > 5
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

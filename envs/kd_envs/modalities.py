@@ -5,7 +5,7 @@ Letters: `H`, `W` height and width of a picture in pixels, `C` pictures.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -93,6 +93,7 @@ class LanderPainter:
         width: Pixels across the game's 20 m; two thirds as many down.
     """
 
+    AGES = (8, 0)
     GROUND, LANDER, ZOOM = 255, 124, 4
     _RAISED = 2.0
 
@@ -124,6 +125,7 @@ class CartPolePainter:
         width: Pixels across the track of 4.8 m.
     """
 
+    AGES = (4, 2, 0)
     CART, POLE = 128, 255
 
     def __init__(self, width: int = 96) -> None:
@@ -141,7 +143,7 @@ class CartPolePainter:
         return canvas.picture()[..., None]
 
 
-PAINTERS: dict[str, Callable[..., Any]] = {"LunarLander": LanderPainter, "CartPole": CartPolePainter}
+PAINTERS: dict[str, Any] = {"LunarLander": LanderPainter, "CartPole": CartPolePainter}
 """Who draws, by the environment's name; called with the width in pixels."""
 
 
@@ -154,17 +156,17 @@ class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
     Args:
         env: One of `PAINTERS`, in any version.
         width: Pixels across; default: the painter's.
-        ages: How many steps ago each picture was taken, the oldest first.
+        ages: How many steps ago each picture was taken, the oldest first; default: the painter's.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], width: int | None = None, ages: Sequence[int] = (8, 0)) -> None:
+    def __init__(self, env: gym.Env[Any, Any], width: int | None = None, ages: Sequence[int] | None = None) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, width=width, ages=ages)
         gym.Wrapper.__init__(self, env)
         painter = PAINTERS[name_of(env)]
-        self._paint, self._ages = painter(width) if width else painter(), ages
-        self._seen: deque[Picture] = deque(maxlen=max(ages) + 1)
+        self._paint, self._ages = painter(width) if width else painter(), ages or painter.AGES
+        self._seen: deque[Picture] = deque(maxlen=max(self._ages) + 1)
         *size, cameras = self._paint.shape
-        pixels = gym.spaces.Box(0, 255, (*size, cameras * len(ages)), np.uint8)
+        pixels = gym.spaces.Box(0, 255, (*size, cameras * len(self._ages)), np.uint8)
         self.observation_space = gym.spaces.Dict({"state": env.observation_space, "pixels": pixels})
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -211,7 +213,9 @@ def name_of(env: gym.Env[Any, Any]) -> str:
     return env.spec.id.rpartition("-v")[0] if env.spec else ""
 
 
-def with_pixels(base: str, width: int | None = None, ages: Sequence[int] = (8, 0), **kwargs: Any) -> gym.Env[Any, Any]:
+def with_pixels(
+    base: str, width: int | None = None, ages: Sequence[int] | None = None, **kwargs: Any
+) -> gym.Env[Any, Any]:
     """The environment `base` behind `StateAndPixels`."""
     return StateAndPixels(gym.make(base, **kwargs), width, ages)
 

@@ -19,8 +19,8 @@ class CNN(Trunk):
 
     An image is a `uint8` observation of three axes. The axis of the fewest entries is taken for the
     channels. Each pixel's mean is taken away, and one scale for all of them brings their variance to 1 on
-    average: where little moves, that fits in half the steps that numbers in [0, 1] need. A picture too small for
-    all the convolutions goes through the first ones alone.
+    average, or below where greys would be clipped: where little moves, that fits in half the steps that numbers in
+    [0, 1] need. A picture too small for all the convolutions goes through the first ones alone.
     """
 
     def make_encoder(self, key: str) -> int:
@@ -77,8 +77,9 @@ def is_image(spec: ObservationSpec) -> bool:
 
 
 def _evened(known: Normalizer) -> Normalizer:
-    """The mean of each number, and the same variance for all of them."""
-    return replace(known, var=np.full(np.shape(known.mean), np.mean(known.var)))
+    """The mean of each pixel, and one variance for all of them, so large that no grey value is clipped."""
+    var = max(float(np.mean(known.var)), (255 / known.clip) ** 2)
+    return replace(known, var=np.full(np.shape(known.mean), var))
 
 
 build = CNN
