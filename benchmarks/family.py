@@ -127,13 +127,17 @@ METHODS: dict[str, Cell] = {
 }
 
 
-_GAUSSIAN = {"MSE of logits or means": DEFAULTS} | dict.fromkeys(
-    ("forward KL, T = 0.5", "forward KL, T = 2", "forward KL, T = 4"), "forward KL"
-)
+_GAUSSIAN = {
+    **dict.fromkeys(("MSE of logits or means", "temperature chosen by itself"), DEFAULTS),
+    **dict.fromkeys(("forward KL, T = 0.5", "forward KL, T = 2", "forward KL, T = 4"), "forward KL"),
+    **dict.fromkeys((method for method in METHODS if method.partition(" ")[0] in ("product", "the", "routed")
+                     and "of them random" in method), "mixture of teachers, one of them random"),
+}  # fmt: skip
 SAME = {
     "BipedalWalker-v3": _GAUSSIAN, "LunarLander-v3": {"forward KL": DEFAULTS}, "Acrobot-v1": {"forward KL": DEFAULTS},
 }  # fmt: skip
-"""Methods that are another one on a task: its default, or a temperature that cancels out in a Gaussian's KL."""
+"""Methods that are another one on a task: its default, a temperature that cancels out in a Gaussian's KL, or a rule
+for several teachers where the gate leaves a single one."""
 
 
 def own_loss(env: str) -> dict[str, float]:
