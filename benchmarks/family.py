@@ -117,6 +117,7 @@ METHODS: dict[str, Cell] = {
     "+ L2 0.01": settings_of(l2=0.01),
     "temperature chosen by itself": settings_of(temperature="auto"),
     "tree of 64 leaves": settings_of(student="tree", leaves=64),
+    "tree of 256 leaves": settings_of(student="tree", leaves=256),
     "mixture of teachers, one of them random": with_teachers("mixture"),
     "product of teachers, one of them random": with_teachers("product"),
     "the most confident of teachers, one of them random": with_teachers("confidence"),
