@@ -31,6 +31,8 @@ MAX_HEADER = 1 << 20
 MAX_TENSORS = 256
 _KEY = "kd_agent"
 _BLANK = "0" * 64
+_PLACE = rb'\"sha256\": \"' + _BLANK.encode()
+"""The digest's place: a string within JSON within JSON."""
 _DTYPES = ("float32", "int32", "int8")
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
@@ -41,7 +43,8 @@ def to_bytes(graph: PolicyGraph | TaskGraph) -> bytes:
     described = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
     document = {**described, "sha256": _BLANK, "provenance": dict(graph.provenance)}
     raw = save(tensors, {_KEY: json.dumps(document, sort_keys=True, allow_nan=False)})
-    return raw.replace(_BLANK.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
+    before, place, after = raw.rpartition(_PLACE)
+    return before + place.replace(_BLANK.encode(), hashlib.sha256(raw).hexdigest().encode()) + after
 
 
 def from_bytes(raw: bytes, source: str = "student", task: str | None = None) -> PolicyGraph:

@@ -69,6 +69,11 @@ def test_a_round_trip_loses_nothing(kind: str, tmp_path: Path) -> None:
         assert {k: v.tobytes() for k, v in one.tensors.items()} == {k: v.tobytes() for k, v in other.tensors.items()}
 
 
+def test_a_provenance_full_of_zeros_is_not_taken_for_the_digests_place() -> None:
+    provenance = {"teacher_sha256": "0" * 64, "more": {"sha256": "0" * 64}}
+    assert graph_file.from_bytes(graph_file.to_bytes(make_graph(provenance=provenance))).provenance == provenance
+
+
 def test_the_same_graph_gives_the_same_bytes() -> None:
     assert graph_file.to_bytes(make_graph()) == graph_file.to_bytes(make_graph())
     assert graph_file.to_bytes(make_graph()) != graph_file.to_bytes(make_graph(seed=1))
