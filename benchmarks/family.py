@@ -96,6 +96,8 @@ DEFAULTS = "KL or MSE, T = 1 (the defaults)"
 METHODS: dict[str, Cell] = {
     DEFAULTS: settings_of(),
     "the teacher's states alone (one round)": settings_of(rounds=1),
+    "half of the states the teacher's (two rounds)": settings_of(rounds=2, round_steps=2_000),
+    "beta to 0 over all rounds": settings_of(beta_fraction=1.0),
     "forward KL": settings_of(loss={"kl": 1.0}),
     "forward KL, T = 0.5": settings_of(loss={"kl": 1.0}, temperature=0.5),
     "forward KL, T = 2": settings_of(loss={"kl": 1.0}, temperature=2.0),
