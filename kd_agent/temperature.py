@@ -4,7 +4,7 @@ The parallel environments of the first round are split into folds. For each cand
 folds but one and scored on that one, fold by fold, so that no state is scored by a student that saw its
 neighbours. From then on the run is the one that `--temperature` with the chosen value would have been.
 
-Letters: `T` steps, `N` environments.
+Letters: `F` folds.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def measured(run: Session, rollout: Rollout) -> dict[str, Any]:
     scores = {t: held_out(run, rollout, t) for t in CANDIDATES}
     chosen, reason = choose({t: score[by] for t, score in scores.items()}, by)
     rows = [{"temperature": t, **{name: float(x.mean()) for name, x in score.items()}} for t, score in scores.items()]
-    return {"chosen": chosen, "by": by, "reason": reason, "environments": len(scores[1.0][by]), "candidates": rows}
+    return {"chosen": chosen, "by": by, "reason": reason, "folds": len(scores[1.0][by]), "candidates": rows}
 
 
 def matters(run: Session, rollout: Rollout) -> bool:
@@ -97,20 +97,19 @@ def matters(run: Session, rollout: Rollout) -> bool:
 
 
 def held_out(run: Session, rollout: Rollout, temperature: float) -> dict[str, Array]:
-    """KL at T = 1 and agreement on each environment `[N]`, by students that were fitted to other environments."""
+    """KL at T = 1 and agreement on each fold `[F]`, by a student that was fitted to the other folds."""
     run = replace(run, config=replace(run.config, temperature=temperature))
     columns = [Rollout.from_arrays({k: x[:, [n]] for k, x in rollout.arrays().items()})
                for n in range(rollout.driver.shape[1])]  # fmt: skip
     folds = min(_FOLDS, len(columns))
-    scores: dict[int, tuple[float, float]] = {}
+    scores = []
     for fold in range(folds):
         student = build_student(run, rollout, 0)
         fit(run, student, [x for n, x in enumerate(columns) if n % folds != fold], seed=run.config.seed * 1_000,
             name=f"temperature {temperature:g}, fold {fold + 1}", steps=run.effort.final_steps // _SHARE)  # fmt: skip
-        for n in range(fold, len(columns), folds):
-            close = along(run.teacher, student.policy(), columns[n])
-            scores[n] = close.kl, close.agreement
-    kl, agreement = np.array([scores[n] for n in range(len(columns))]).T
+        close = [along(run.teacher, student.policy(), column) for column in columns[fold::folds]]
+        scores.append([np.mean([c.kl for c in close]), np.mean([c.agreement for c in close])])
+    kl, agreement = np.array(scores).T
     return {"kl": kl, "agreement": agreement}
 
 
@@ -118,7 +117,7 @@ def choose(scores: Mapping[float, Array], by: str) -> tuple[float, str]:
     """The best temperature and why; 1 where the best is within a standard error of it.
 
     Args:
-        scores: Score of each environment, `[N]`, by temperature.
+        scores: Score of each fold, `[F]`, by temperature.
         by: "kl", where less is better, or "agreement".
     """
     loss = {t: (x if by == "kl" else -x) for t, x in scores.items()}
@@ -131,4 +130,4 @@ def choose(scores: Mapping[float, Array], by: str) -> tuple[float, str]:
     why = (
         ", within a standard error" if tied else "" if best == 1.0 else f" ({gain.mean() / error:.1f} standard errors)"
     )
-    return chosen, f"temperature {chosen:g}: {found}{why}, {len(gain)} environments"
+    return chosen, f"temperature {chosen:g}: {found}{why}, {len(gain)} folds"

@@ -22,7 +22,7 @@ def test_the_best_is_chosen_by_what_was_asked_for() -> None:
     chosen, reason = temperature.choose(scores, "agreement")
     assert chosen == 2.0
     assert "held-out agreement 0.8667 at 2, 0.5667 at 1" in reason
-    assert "3 environments" in reason
+    assert "3 folds" in reason
 
 
 def test_a_lead_within_a_standard_error_goes_to_one() -> None:
