@@ -23,6 +23,7 @@ from kd_agent.graph import OBSERVATION, ObservationSpec
 from kd_agent.judge import judge
 from kd_agent.policy import LAYER, Student, Teacher
 from kd_agent.progress import Reporter
+from kd_agent.realtime import FOLLOWED, Follower, check_realtime
 from kd_agent.rounds import gather
 from kd_agent.rules import rules
 from kd_agent.session import Session, provenance, remember, timed
@@ -62,10 +63,14 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     school = config if given else schooling(config, spaces)
     check_student(config, seen, given)
     check_control(config, spaces[0])
+    check_realtime(config, given)
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
+        follower = Follower(config, recipe, seen, spaces, folder=folder, reporter=reporter) if config.realtime else None
         with timed(seconds, "teacher_s"):
-            teacher = given or load_given(replace(config, teacher=(str(trained_teacher(school, reporter)),)), spaces)
+            teacher = given or load_given(
+                replace(config, teacher=(str(trained_teacher(school, reporter, watch=follower)),)), spaces
+            )
             assert teacher
             teacher = weighed(teacher, config, recipe, folder, reporter)
         config = settled(config, teacher, seen)
@@ -75,8 +80,11 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
             run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
-            run, result = learn(run, lambda run, student: judged(run, student, seconds))
+            run, result = learn(run, lambda run, student: judged(run, student, seconds), follower)
         seconds["distill_s"] = round(seconds["distill_s"] - seconds["evaluate_s"], 2)
+        if follower:
+            result["realtime"] = follower.timeline
+            seconds["follow_s"] = round(follower.seconds, 2)
         result["cost"] |= {"gate_steps": teacher.origin.gate_steps, **seconds}
         if config.control:
             add_control(run.config, recipe, folder, result, reporter)
@@ -85,25 +93,34 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     return result
 
 
-def learn(run: Session, judged: Judged) -> tuple[Session, dict[str, Any]]:
+def learn(run: Session, judged: Judged, follower: Follower | None = None) -> tuple[Session, dict[str, Any]]:
     """Rounds of collecting and fitting, then longer fits until one holds the teacher's return, then the verdict.
+
+    A follower has been through its rounds while the teacher was in training.
 
     Returns:
         The run, all that it chose by itself settled, and its result.
     """
     env, exam = make_env(run.recipe, run.effort.n_envs), Exam(run)
-    run, rollouts = gather(run, env)
-    if run.config.search_size:
-        run, result, gradient_steps = search_size(run, env, rollouts, exam, judged)
+    name, dropped, gradient_steps = "best", 0, run.config.rounds * run.effort.round_steps
+    if follower and follower.student:
+        name, gradient_steps, rollouts = FOLLOWED, follower.gradient_steps, follower.hand_over(run, exam)
+        dropped = follower.env_steps - sum(rollout.driver.size for rollout in rollouts)
     else:
-        best = last_fits(run, env, rollouts, exam)
-        result, gradient_steps = judged(run, best.student), best.tried * run.effort.final_steps
+        run, rollouts = gather(run, env)
+    if run.config.search_size:
+        run, result, searched = search_size(run, env, rollouts, exam, judged)
+        gradient_steps += searched
+    else:
+        best = last_fits(run, env, rollouts, exam, name=name)
+        result = judged(run, best.student)
+        gradient_steps += best.tried * run.effort.final_steps
     env.close()
     if choice := known_choice(run.folder):
         result["temperature"] = choice
     result["cost"] = {
-        "env_steps": sum(rollout.driver.size for rollout in rollouts),
-        "gradient_steps": run.config.rounds * run.effort.round_steps + gradient_steps,
+        "env_steps": sum(rollout.driver.size for rollout in rollouts) + dropped,
+        "gradient_steps": gradient_steps,
         "exam_steps": exam.steps,
     }
     return run, result

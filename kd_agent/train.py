@@ -25,19 +25,26 @@ from kd_agent.rollouts import episode_seeds
 from kd_agent.statistics import iqm
 from kd_agent.teachers._statistics import write_statistics
 
-_EVALUATION_SEED = 1_000_000
+CHECK_SEED = 1_000_000
+"""Seed of the first episode of each evaluation while training."""
 _MINIBATCHES = 4
 _FUNCTIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU, "elu": torch.nn.ELU,
               "leaky_relu": torch.nn.LeakyReLU, "sigmoid": torch.nn.Sigmoid, "softplus": torch.nn.Softplus}  # fmt: skip
 
+Watch = Callable[[Any, VecEnv, float], None]
+"""Called with a model in training, the environment that it trains in, and the IQM of its evaluation."""
 
-def trained_teacher(config: RunConfig, reporter: Reporter, root: Path = Path("runs/teachers")) -> Path:
+
+def trained_teacher(
+    config: RunConfig, reporter: Reporter, root: Path = Path("runs/teachers"), watch: Watch | None = None
+) -> Path:
     """The zip of a teacher for these settings: the one kept from an earlier run, or a new one.
 
     Args:
         config: Environment, seed and training settings.
         reporter: Shows the training.
         root: Where teachers are kept, `<env>-<key>/teacher.zip`.
+        watch: Shown the model after each evaluation, its environment and the IQM.
 
     Raises:
         KDError: The settings do not fit the environment, or the folder cannot be written.
@@ -52,20 +59,20 @@ def trained_teacher(config: RunConfig, reporter: Reporter, root: Path = Path("ru
     except OSError as error:
         raise KDError(f"{folder}: cannot be written ({error.strerror})") from None
     unfinished = path.with_name("unfinished.zip")
-    train(config, unfinished, reporter)
+    train(config, unfinished, reporter, watch)
     for suffix in (".npz", ".zip"):  # the zip last: it says that the training was finished
         if unfinished.with_suffix(suffix).is_file():
             os.replace(unfinished.with_suffix(suffix), path.with_suffix(suffix))
     return path
 
 
-def train(config: RunConfig, path: Path, reporter: Reporter) -> None:
+def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None = None) -> None:
     """Train by PPO and keep the best of all evaluations at `path` (and its statistics beside it)."""
     settings = config.training
     env = training_env(config, config.env)
     model = make_ppo(config, env, path.parent)
     with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
-        keeper = _Keeper(config, path, advance)
+        keeper = _Keeper(config, path, advance, watch)
         model.learn(settings.total_steps, callback=keeper, tb_log_name="ppo")
         keeper.check()
     env.close()
@@ -75,9 +82,9 @@ def train(config: RunConfig, path: Path, reporter: Reporter) -> None:
 class _Keeper(BaseCallback):
     """Evaluates, keeps the best model, and stops once the target return is held."""
 
-    def __init__(self, config: RunConfig, path: Path, advance: Advance) -> None:
+    def __init__(self, config: RunConfig, path: Path, advance: Advance, watch: Watch | None) -> None:
         super().__init__()
-        self.config, self.path, self.advance = config, path, advance
+        self.config, self.path, self.advance, self.watch = config, path, advance, watch
         self.best, self.last, self.held, self.checked = -np.inf, float("nan"), 0, 0
 
     def _on_step(self) -> bool:
@@ -103,7 +110,7 @@ class _Keeper(BaseCallback):
             return
         self.checked = self.num_timesteps
         settings = self.config.training
-        seeds = range(_EVALUATION_SEED, _EVALUATION_SEED + settings.eval_episodes)
+        seeds = range(CHECK_SEED, CHECK_SEED + settings.eval_episodes)
         player = _Normalised(self.model, self.training_env)
         returns = evaluate(player, recipe_of(self.config.env, self.config.env_kwargs), seeds=seeds,
                            advance=lambda done, **_: self.show(done)).returns  # fmt: skip
@@ -114,6 +121,8 @@ class _Keeper(BaseCallback):
             save(self.model, self.training_env, self.path)
         reached = settings.target_return is not None and self.last >= settings.target_return
         self.held = self.held + 1 if reached else 0
+        if self.watch:
+            self.watch(self.model, self.training_env, self.last)
 
 
 class _Normalised:

@@ -57,6 +57,7 @@ FLOORS = (
     ("drift", "rounds"),
     ("attempts",),
     ("size_search",),
+    ("realtime",),
     ("distill",),
     ("settings_search", "tasks", "triad"),
     ("cli",),

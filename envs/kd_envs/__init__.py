@@ -11,6 +11,7 @@ for _base in ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pend
     register(_base.replace("-v", "NoVel-v"), "kd_envs.wrappers:without_velocities", kwargs={"base": _base})
 
 register("kd_envs/LunarLanderDrift-v3", "kd_envs.drift:DriftingLander", max_episode_steps=1000, reward_threshold=200)
+register("kd_envs/LunarLanderWorlds-v3", "kd_envs.worlds:ManyWorldsLander", max_episode_steps=1000)
 for _base in ("LunarLander-v3", "CartPole-v1"):
     for _view, _maker in (("Pixels", "with_pixels"), ("Blind", "with_positions")):
         register(f"kd_envs/{_base.replace('-v', f'{_view}-v')}", f"kd_envs.modalities:{_maker}",
