@@ -1,16 +1,14 @@
 """The command line: every setting is a flag, every wrong input is one line and exit code 2."""
 
-import argparse
 import json
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
+from typing import Any, NoReturn
 
 from kd_agent.config import (
     DistillConfig,
@@ -23,15 +21,9 @@ from kd_agent.config import (
     SearchConfig,
     SweepConfig,
     TasksConfig,
-    nested,
-    resolve,
 )
 from kd_agent.errors import KDError, unknown
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise KDError(message)
+from kd_agent.flags import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +46,9 @@ def run(command: str, argv: Sequence[str]) -> int:
     warnings.showwarning = _show_warning
     config: Any = None
     try:
-        config = _with_folder(_parse(command, argv))
-        return _COMMANDS[command][1](config)
+        cls, action, summary = _COMMANDS[command]
+        config = _with_folder(parse(command, cls, summary, argv))
+        return action(config)
     except KDError as error:
         return _fail(error)
     except KeyboardInterrupt as stop:
@@ -204,66 +197,6 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     ),
     "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
-
-
-def _parse(command: str, argv: Sequence[str]) -> Any:
-    cls, _, summary = _COMMANDS[command]
-    parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if cls in (EvaluateConfig, ExplainConfig, ExportConfig, FollowDriftConfig):
-        parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
-    else:
-        parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
-    _add_flags(parser, cls, "")
-    given, rest = parser.parse_known_args(argv)
-    if rest:
-        flags = [option for action in parser._actions for option in action.option_strings]
-        raise unknown("flag" if rest[0].startswith("-") else "argument", rest[0].partition("=")[0], flags)
-    values = {k: v for k, v in vars(given).items() if k != "config"}
-    return resolve(cls, _unflatten(values), getattr(given, "config", None))
-
-
-def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
-    """A flag for each field: `--env-steps`, and `--training.total-steps` for nested settings."""
-    inner = nested(cls)
-    for f in fields(cls):
-        name = f"{prefix}{f.name}"
-        if f.name in inner:
-            _add_flags(parser, get_args(f.type)[0], f"{name}.")
-        elif name != "student" or cls is DistillConfig:
-            _add_flag(parser, f"--{name.replace('_', '-')}", name, f)
-
-
-def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> None:
-    annotation, info = get_args(f.type)[0], get_args(f.type)[-1]
-    shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
-    if annotation is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
-    elif _holds_several(annotation):
-        parser.add_argument(flag, nargs="+", metavar=f.name.upper(), **shared)
-    else:
-        parser.add_argument(flag, metavar=f.name.upper(), **shared)
-
-
-def _help(description: str, f: Any) -> str:
-    default = f.default if isinstance(f.default, bool | int | float | str | tuple) else None
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return description.replace("%", "%%") + (f" ({shown})" if shown not in (None, "", False, True) else "")
-
-
-def _holds_several(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType, Annotated):
-        return any(_holds_several(part) for part in get_args(annotation))
-    return origin in (tuple, dict)
-
-
-def _unflatten(values: dict[str, Any]) -> dict[str, Any]:
-    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        owner, _, key = name.rpartition(".")
-        (result.setdefault(owner, {}) if owner else result)[key] = value
-    return result
 
 
 def _with_folder(config: Any) -> Any:

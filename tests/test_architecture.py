@@ -33,7 +33,7 @@ FLOORS = (
         "spaces",
         "torch_graph",
     ),
-    ("runtime",),
+    ("flags", "runtime"),
     ("environments", "native", "policy"),
     (
         "adapters",
