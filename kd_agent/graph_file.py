@@ -31,7 +31,7 @@ MAX_HEADER = 1 << 20
 MAX_TENSORS = 256
 _KEY = "kd_agent"
 _BLANK = "0" * 64
-_PLACE = rb'\"sha256\": \"' + _BLANK.encode()
+_PLACE = rb"\"sha256\": \"" + _BLANK.encode()
 """The digest's place: a string within JSON within JSON."""
 _DTYPES = ("float32", "int32", "int8")
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)

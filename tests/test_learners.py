@@ -84,7 +84,9 @@ def test_weight_decay_makes_weights_smaller(teacher: Teacher) -> None:
     for l2 in (0.0, 10.0):
         student = make_student(teacher.head)
         fit(student, [labelled(teacher)], KL, steps=200, l2=l2)
-        norms.append(sum(float(p.detach().square().sum()) for name, p in student.named_parameters() if name.endswith("weight")))
+        norms.append(
+            sum(float(p.detach().square().sum()) for name, p in student.named_parameters() if name.endswith("weight"))
+        )
     assert norms[1] < 0.5 * norms[0]
 
 
