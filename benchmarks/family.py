@@ -32,10 +32,17 @@ Settings = dict[str, Any]
 Cell = Callable[[str, Settings, int, Path], Settings]
 
 SHARED: Settings = {"attempts": 1, "episodes": 2, "max_episodes": 2, "quiet": True}
-TASKS: dict[str, Settings] = {
+TASKS: dict[str, Settings] = {  # fmt: skip
     "BipedalWalker-v3": {"env_steps": 30_000, "round_steps": 300, "final_steps": 4_000},
     "LunarLander-v3": {"env_steps": 10_000, "hidden": [8, 8], "round_steps": 200, "final_steps": 3_000},
-    "Acrobot-v1": {"env_steps": 5_000, "hidden": [4, 4], "round_steps": 200, "final_steps": 3_000},
+    "Acrobot-v1": {
+        "env_steps": 5_000,
+        "hidden": [4, 4],
+        "round_steps": 200,
+        "final_steps": 3_000,
+        "rounds": 8,
+        "n_envs": 16,
+    },
 }
 COLUMNS = ("method", "IQM, interval", "verdict", "KL", "agreement", "parameters", "env steps", "seconds",
            "against the defaults")  # fmt: skip
