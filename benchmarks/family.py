@@ -32,7 +32,7 @@ Settings = dict[str, Any]
 Cell = Callable[[str, Settings, int, Path], Settings]
 
 SHARED: Settings = {"attempts": 1, "episodes": 2, "max_episodes": 2, "quiet": True}
-TASKS: dict[str, Settings] = {  # fmt: skip
+TASKS: dict[str, Settings] = {
     "BipedalWalker-v3": {"env_steps": 30_000, "round_steps": 300, "final_steps": 4_000},
     "LunarLander-v3": {"env_steps": 10_000, "hidden": [8, 8], "round_steps": 200, "final_steps": 3_000},
     "Acrobot-v1": {
@@ -44,8 +44,17 @@ TASKS: dict[str, Settings] = {  # fmt: skip
         "n_envs": 16,
     },
 }
-COLUMNS = ("method", "IQM, interval", "verdict", "KL", "agreement", "parameters", "env steps", "seconds",
-           "against the defaults")  # fmt: skip
+COLUMNS = (
+    "method",
+    "IQM, interval",
+    "verdict",
+    "KL",
+    "agreement",
+    "parameters",
+    "env steps",
+    "seconds",
+    "against the defaults",
+)
 MEANS = ("parameters", "kl", "agreement", "env_steps", "seconds")
 TEACHERS = {"BipedalWalker-v3": 1, "LunarLander-v3": 2, "Acrobot-v1": 2}
 """How many of the seeds of `configs/` make several teachers (one of BipedalWalker takes ten minutes)."""
@@ -140,12 +149,20 @@ METHODS: dict[str, Cell] = {
 _GAUSSIAN = {
     **dict.fromkeys(("MSE of logits or means", "temperature chosen by itself"), DEFAULTS),
     **dict.fromkeys(("forward KL, T = 0.5", "forward KL, T = 2", "forward KL, T = 4"), "forward KL"),
-    **dict.fromkeys((method for method in METHODS if method.partition(" ")[0] in ("product", "the", "routed")
-                     and "of them random" in method), "mixture of teachers, one of them random"),
-}  # fmt: skip
+    **dict.fromkeys(
+        (
+            method
+            for method in METHODS
+            if method.partition(" ")[0] in ("product", "the", "routed") and "of them random" in method
+        ),
+        "mixture of teachers, one of them random",
+    ),
+}
 SAME = {
-    "BipedalWalker-v3": _GAUSSIAN, "LunarLander-v3": {"forward KL": DEFAULTS}, "Acrobot-v1": {"forward KL": DEFAULTS},
-}  # fmt: skip
+    "BipedalWalker-v3": _GAUSSIAN,
+    "LunarLander-v3": {"forward KL": DEFAULTS},
+    "Acrobot-v1": {"forward KL": DEFAULTS},
+}
 """Methods that are another one on a task: its default, a temperature that cancels out in a Gaussian's KL, or a rule
 for several teachers where the gate leaves a single one."""
 
@@ -167,10 +184,12 @@ def figures(env: str, result: Mapping[str, Any], run: Path, seconds: float) -> S
     student, cost = result["student"], result["cost"]
     return {
         "returns": played(load_policy(run / "student.safetensors"), env),
-        "parameters": student["parameters"], "kl": student["kl"], "agreement": student["agreement"],
+        "parameters": student["parameters"],
+        "kl": student["kl"],
+        "agreement": student["agreement"],
         "env_steps": sum(cost.get(name, 0) for name in ("env_steps", "exam_steps", "gate_steps")),
         "seconds": seconds,
-    }  # fmt: skip
+    }
 
 
 def untrained(env: str, folder: Path) -> str:
@@ -256,11 +275,18 @@ def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.n
     verdict = "non-inferior" if behind >= -margin else "inferior" if ahead < -margin else "undecided"
     mean = {name: float(np.mean([c[name] for c in cells])) for name in MEANS}
     close = " | " if np.isnan(mean["kl"]) else f"{mean['kl']:.2g} | {mean['agreement']:.1%}"
-    return " | ".join([
-        f"| {method}", f"{iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}]", verdict, close,
-        f"{mean['parameters']:.0f}", f"{mean['env_steps']:,.0f}", f"{mean['seconds']:.0f}",
-        f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |",
-    ])  # fmt: skip
+    return " | ".join(
+        [
+            f"| {method}",
+            f"{iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}]",
+            verdict,
+            close,
+            f"{mean['parameters']:.0f}",
+            f"{mean['env_steps']:,.0f}",
+            f"{mean['seconds']:.0f}",
+            f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |",
+        ]
+    )
 
 
 def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
@@ -271,13 +297,16 @@ def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
     found = {method: [cell(env, method, seed, out) for seed in seeds] for method in methods}
     reference = np.array([c["returns"] for c in found[methods[0]]])
     lines = [
-        f"## {env}", "",
+        f"## {env}",
+        "",
         f"Teacher: IQM {iqm(teacher.ravel()):.1f} over {EPISODES[env]} episodes; random policy "
         f"{iqm(chance.ravel()):.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
-        f"{EPISODES[env]} episodes each.", "",
-        f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|",
+        f"{EPISODES[env]} episodes each.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
         *[row(method, cells, reference, teacher, margin) for method, cells in found.items()],
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
