@@ -9,7 +9,7 @@ methods are compared and not attempts. Every student plays the verdict's episode
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,16 +246,19 @@ def shown(found: Settings) -> str:
     return f"IQM {iqm(found['returns']):.1f}, KL {found['kl']:.2g}, {found['seconds']:.0f} s"
 
 
-def resampled(*scores: np.ndarray) -> Iterator[list[float]]:
-    """IQMs of `scores [seeds, episodes]` under a bootstrap of seeds, then of episodes, the same for all."""
+def resampled(*scores: np.ndarray) -> list[np.ndarray]:
+    """IQMs `[resamples]` of each of `scores [seeds, episodes]` under a bootstrap of seeds, then of episodes.
+
+    The same seeds and episodes are drawn for all; scores of one seed stand for every seed.
+    """
     rng = np.random.default_rng(0)
-    for _ in range(_RESAMPLES):
-        seeds = rng.integers(len(scores[0]), size=len(scores[0]))
-        episodes = rng.integers(scores[0].shape[1], size=(len(seeds), scores[0].shape[1]))
-        yield [float(iqm(x[seeds[:, None] % len(x), episodes].ravel())) for x in scores]
+    seeds, episodes = scores[0].shape
+    drawn = rng.integers(seeds, size=(_RESAMPLES, seeds, 1))
+    played = rng.integers(episodes, size=(_RESAMPLES, seeds, episodes))
+    return [iqm(x[drawn % len(x), played].reshape(_RESAMPLES, -1)) for x in scores]
 
 
-def interval(values: list[float]) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
     """The middle 95 %."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
@@ -267,10 +270,8 @@ def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.n
     if refused:
         return f"| {method} | | | | | | | | {refused[0].partition(',')[0]} |"
     scores = np.array([c["returns"] for c in cells])
-    draws = list(resampled(scores, reference, teacher))
-    low, high = interval([own for own, _, _ in draws])
-    worse, better = interval([own - other for own, other, _ in draws])
-    behind, ahead = interval([own - his for own, _, his in draws])
+    own, other, his = resampled(scores, reference, teacher)
+    (low, high), (worse, better), (behind, ahead) = interval(own), interval(own - other), interval(own - his)
     effect = "helps" if worse > 0 else "hurts" if better < 0 else "no difference shown"
     verdict = "non-inferior" if behind >= -margin else "inferior" if ahead < -margin else "undecided"
     mean = {name: float(np.mean([c[name] for c in cells])) for name in MEANS}
