@@ -24,12 +24,13 @@ from kd_agent.reservoir import Reservoir
 from kd_agent.runtime import Policy
 
 ENV = "test/DriftingProbe-v0"
+SHIFT = 4.0
 
 
 class DriftingProbe(ProbeEnv):
     """The Discrete probe, whose observations move by `shift` after `begin` steps."""
 
-    def __init__(self, begin: int = 600, shift: float = 2.5, render_mode: str | None = None) -> None:
+    def __init__(self, begin: int = 600, shift: float = SHIFT, render_mode: str | None = None) -> None:
         super().__init__("Discrete", render_mode)
         self.observation_space = gym.spaces.Box(-5, 5, (4,), np.float32)
         self._steps, self._begin, self._shift = 0, begin, shift
@@ -73,17 +74,17 @@ def taught(graph: PolicyGraph, teacher: Teacher, reservoir: Reservoir) -> Policy
     """The student after lessons in the new world."""
     student = ContinualStudent(graph, teacher, reservoir, steps=200, batch_size=256, learning_rate=5e-3, seed=0)
     for seed in range(2):
-        student.learn([states(seed, 2.5)])
+        student.learn([states(seed, SHIFT)])
     return student.policy
 
 
 def test_without_a_reservoir_the_old_world_is_forgotten_and_with_it_is_not(run: Path, teacher: Teacher) -> None:
     old = load_policy(run / "student.safetensors")
-    before, fallen = agreement(old, teacher, 0.0), agreement(old, teacher, 2.5)
+    before, fallen = agreement(old, teacher, 0.0), agreement(old, teacher, SHIFT)
     full = Reservoir(2000, 0)
     full.add(states(5, 0.0))
     kept, lost = (taught(old.graph, teacher, reservoir) for reservoir in (full, Reservoir(0, 0)))
-    assert min(agreement(kept, teacher, 2.5), agreement(lost, teacher, 2.5)) > fallen + 0.05
+    assert min(agreement(kept, teacher, SHIFT), agreement(lost, teacher, SHIFT)) > fallen + 0.05
     assert agreement(kept, teacher, 0.0) > before - 0.03
     assert agreement(lost, teacher, 0.0) < before - 0.06
 
@@ -139,7 +140,7 @@ def test_a_change_is_noticed_learnt_and_judged_in_both_worlds(
     assert {row["learning"] for row in timeline} == {True, False}
     policy, before = load_policy(tmp_path / "out" / "student.safetensors"), load_policy(run / "student.safetensors")
     teacher = load_teacher(str(agents["Discrete"].path))
-    assert agreement(policy, teacher, 2.5) > agreement(before, teacher, 2.5) + 0.05
+    assert agreement(policy, teacher, SHIFT) > agreement(before, teacher, SHIFT) + 0.05
     assert agreement(policy, teacher, 0.0) > agreement(before, teacher, 0.0) - 0.05
     assert list((tmp_path / "out").glob("events.out.tfevents.*"))
 
