@@ -3,8 +3,7 @@
 What a small network reaches without a teacher is the yardstick for what the teacher gave it. The control
 has PPO's settings for the environment, running normalisation included where they ask for it, and is
 favoured in two ways: its critic has the teacher's size, and its rollouts are short enough for at least 32
-updates. The teacher's settings are what serves it best: normalising rewards where they do not ask for it
-kept it from learning Acrobot-v1 at all.
+updates.
 """
 
 import time
