@@ -146,7 +146,6 @@ def follow_drift(config: FollowDriftConfig) -> dict[str, Any]:
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     with open_run(Path(config.out) if config.out else next_folder(inputs.world.env_id), resume=False) as folder:
         reporter.say(f"run folder: {folder.path}")
-        folder.write_text("config.yaml", to_yaml(config))
         following = prepare(config, inputs, reporter)
         timeline = watch(config, inputs, following, folder, reporter)
         graph_file.write(following.student.graph, folder.path / STUDENT_FILE)
@@ -157,6 +156,7 @@ def follow_drift(config: FollowDriftConfig) -> dict[str, Any]:
             "verdict": verdicts(config, inputs, following.student.policy, reporter), "timeline": timeline,
         }  # fmt: skip
         folder.write_json(RESULT_FILE, result)
+        folder.write_text("config.yaml", to_yaml(config))  # the last file: a run that was stopped is begun anew
         return folder.read_json(RESULT_FILE)
 
 
