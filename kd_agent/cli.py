@@ -216,7 +216,7 @@ def _say(config: Any, text: str) -> None:
 
 
 def _fail(error: KDError) -> int:
-    print(f"kd-agent: error: {error}", file=sys.stderr)
+    print(f"kd-agent: error: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
 
 

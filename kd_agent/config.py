@@ -6,6 +6,7 @@ its own folder instead of the first two.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_UNION_BRANCH = re.compile(r"constrained-|literal\[|function-")
+"""What pydantic puts between a field's name and a wrong value where several types are allowed."""
 
 
 def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None = None) -> T:
@@ -142,7 +145,7 @@ def _select(cls: Any, merged: Mapping[str, Any], required: Iterable[str]) -> dic
 
 def _one_line(cls: Any, error: ValidationError) -> KDError:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    path = [str(part) for part in first["loc"] if not _UNION_BRANCH.match(str(part))]
     name = ".".join(path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         owner = _bare(nested(cls)[path[0]]) if len(path) > 1 and path[0] in nested(cls) else cls

@@ -64,6 +64,8 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     check_student(config, seen, given)
     check_control(config, spaces[0])
     check_realtime(config, given)
+    if given:
+        check_losses(settled(config, given, seen), given)
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         follower = Follower(config, recipe, seen, spaces, folder=folder, reporter=reporter) if config.realtime else None

@@ -197,3 +197,8 @@ def test_the_ordered_mapping_of_the_rl_zoo_is_plain_data(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(KDError, match="no such file"):
         read_capped(tmp_path, 10)
+
+
+def test_a_wrong_value_of_a_field_of_several_types_is_named_by_the_field_alone() -> None:
+    with pytest.raises(KDError, match=r"^temperature: .*got 'warm'"):
+        resolve(DistillConfig, {"env": "CartPole-v1", "temperature": "warm"})

@@ -191,3 +191,18 @@ def test_a_function_is_a_teacher_too(tmp_path: Path) -> None:
     result = distill({**TINY, "env": PROBES["Box"], "out": str(tmp_path / "run"), "final_steps": 400}, teacher=teacher)
     assert result["student"]["iqm"] > 40
     assert result["teacher"]["iqm"] == pytest.approx(50, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("space_name", "wrong", "message"),
+    [
+        ("Box", {"loss": {"ranking": 1.0}}, "what fits: mse"),
+        ("Discrete", {"loss": {"hint": 1.0}, "teacher_layer": "nonsense"}, "unknown layer of the teacher"),
+    ],
+)
+def test_a_loss_that_the_teacher_cannot_serve_leaves_no_run_folder(
+    space_name: str, wrong: dict[str, Any], message: str, agents: dict[str, Agent], tmp_path: Path
+) -> None:
+    with pytest.raises(KDError, match=message):
+        distill(settings(agents[space_name], tmp_path / "run", **wrong))
+    assert not (tmp_path / "run").exists()
