@@ -222,11 +222,17 @@ def baselines(env: str, out: Path) -> dict[str, list[float]]:
     return found
 
 
+def cell_file(env: str, method: str, seed: int, out: Path) -> Path:
+    """Where a cell's figures lie."""
+    name = "".join(c if c.isalnum() or c in ".+" else "-" for c in SAME[env].get(method, method))
+    return out / env / name / str(seed) / "cell.json"
+
+
 def cell(env: str, method: str, seed: int, out: Path) -> Settings:
     """A cell's figures, from its file or from a run; `refused` says why a method does not serve a task."""
     method = SAME[env].get(method, method)
-    folder = out / env / "".join(c if c.isalnum() or c in ".+" else "-" for c in method) / str(seed)
-    file = folder / "cell.json"
+    file = cell_file(env, method, seed, out)
+    folder = file.parent
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -268,7 +274,7 @@ def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.n
     """One line of the table: the method beside the defaults."""
     refused = [c["refused"] for c in cells if "refused" in c]
     if refused:
-        return f"| {method} | | | | | | | | {refused[0].partition(',')[0]} |"
+        return f"| {method} | | | | | | | | not served: {refused[0].partition(',')[0]} |"
     scores = np.array([c["returns"] for c in cells])
     own, other, his = resampled(scores, reference, teacher)
     (low, high), (worse, better), (behind, ahead) = interval(own), interval(own - other), interval(own - his)
@@ -317,10 +323,16 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file whose tables are replaced")
     parser.add_argument("--envs", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--finished", action="store_true", help="only what has been run already")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    text = "\n\n".join(table(env, given.methods, given.seeds, given.out) for env in given.envs)
+    texts = []
+    for env in given.envs:
+        done = [all(cell_file(env, m, seed, given.out).is_file() for seed in given.seeds) for m in given.methods]
+        methods = [m for m, there in zip(given.methods, done, strict=True) if there or not given.finished]
+        texts.append(table(env, methods, given.seeds, given.out))
+    text = "\n\n".join(texts)
     print(text)
     if given.write:
         before = given.write.read_text().partition("<!-- tables -->")[0] if given.write.is_file() else ""
