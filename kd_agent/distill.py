@@ -18,8 +18,8 @@ from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import objective_of
 from kd_agent.gate import weighed
-from kd_agent.given import load_given, recipe_asked_for, schooling
-from kd_agent.graph import OBSERVATION, ObservationSpec
+from kd_agent.given import load_given, recipe_asked_for, schooling, seen_by_student
+from kd_agent.graph import ObservationSpec
 from kd_agent.judge import judge
 from kd_agent.policy import LAYER, Student, Teacher
 from kd_agent.progress import Reporter
@@ -29,7 +29,6 @@ from kd_agent.rules import rules
 from kd_agent.session import Session, provenance, remember, timed
 from kd_agent.size_search import Judged, check_search, search_size
 from kd_agent.sizing import effort, settled
-from kd_agent.spaces import observation_specs, select
 from kd_agent.temperature import check_temperature, known_choice, recall_temperature
 from kd_agent.train import trained_teacher
 
@@ -56,9 +55,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     recipe = recipe_asked_for(config)
     spaces = spaces_of(recipe)
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
-    seen = observation_specs(select(spaces[0], config.student_keys, "--student-keys"))
-    if len(config.student_keys) == 1:
-        seen = {config.student_keys[0]: seen[OBSERVATION]}
+    seen = seen_by_student(config, spaces[0])
     given = teacher or load_given(config, spaces)
     school = config if given else schooling(config, spaces)
     check_student(config, seen, given)
@@ -77,7 +74,8 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
             teacher = weighed(teacher, config, recipe, folder, reporter)
         config = settled(config, teacher, seen)
         check_control(config, spaces[0])
-        check_losses(config, teacher)
+        if not given:
+            check_losses(config, teacher)
         config = recall_temperature(folder, config)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:

@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+
 from kd_agent import plugins
 from kd_agent.config import DistillConfig
 from kd_agent.ensemble import EnsembleTeacher
 from kd_agent.environments import Recipe, recipe_of, spaces_of
 from kd_agent.errors import KDError
+from kd_agent.graph import OBSERVATION, ObservationSpec
 from kd_agent.policy import KeyedTeacher, Teacher
-from kd_agent.spaces import select
+from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
 
 
@@ -55,6 +58,12 @@ def schooling(config: DistillConfig, spaces: Any) -> DistillConfig:
             raise KDError(f"a teacher of {config.teacher_env} does not fit {config.env}{keys}: "
                           f"its {what} are {there}, not {here}")  # fmt: skip
     return replace(config, env=config.teacher_env, env_kwargs={})
+
+
+def seen_by_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:
+    """What the student sees of an observation, by key; a single key keeps its name."""
+    seen = observation_specs(select(observation_space, config.student_keys, "--student-keys"))
+    return {config.student_keys[0]: seen[OBSERVATION]} if len(config.student_keys) == 1 else seen
 
 
 def load_given(config: DistillConfig, spaces: Any) -> Teacher | None:

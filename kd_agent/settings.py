@@ -65,8 +65,8 @@ class RunConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class DistillConfig(RunConfig):
-    """A whole distillation run: teacher, student, data, fit, evaluation."""
+class TaughtConfig(RunConfig):
+    """What every command shares that learns from a teacher."""
 
     teacher: Annotated[
         Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
@@ -80,6 +80,11 @@ class DistillConfig(RunConfig):
     trust_teacher: Annotated[
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class DistillConfig(TaughtConfig):
+    """A whole distillation run: teacher, student, data, fit, evaluation."""
 
     combine: Annotated[
         str, Field(description="how several teachers become one: mixture, product, confidence or routed")

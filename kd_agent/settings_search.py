@@ -23,8 +23,7 @@ from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import build_student, fit
 from kd_agent.gate import weighed
-from kd_agent.given import load_given, recipe_asked_for, schooling
-from kd_agent.graph import OBSERVATION
+from kd_agent.given import load_given, recipe_asked_for, schooling, seen_by_student
 from kd_agent.objective import needs
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
@@ -33,7 +32,6 @@ from kd_agent.rounds import gather
 from kd_agent.session import Session, remember
 from kd_agent.size_search import ladder
 from kd_agent.sizing import effort, settled
-from kd_agent.spaces import observation_specs, select
 from kd_agent.statistics import iqm, iqm_interval
 from kd_agent.train import trained_teacher
 
@@ -59,9 +57,7 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
     out = Path(config.out) if config.out else next_folder(recipe.env_id)
     spaces = spaces_of(recipe)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
-    seen = observation_specs(select(spaces[0], config.student_keys, "--student-keys"))
-    if len(config.student_keys) == 1:
-        seen = {config.student_keys[0]: seen[OBSERVATION]}
+    seen = seen_by_student(config, spaces[0])
     given = load_given(config, spaces)
     check_student(config, seen, given)
     school = config if given else schooling(config, spaces)

@@ -19,7 +19,7 @@ from kd_agent.field_types import (
     Steps,
     Weights,
 )
-from kd_agent.settings import RunConfig
+from kd_agent.settings import TaughtConfig
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -147,21 +147,9 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class KickstartConfig(RunConfig):
+class KickstartConfig(TaughtConfig):
     """Training a small student by PPO under a teacher that fades."""
 
-    teacher: Annotated[
-        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
-    ] = ()
-    statistics: Annotated[
-        str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
-    ] = None
-    allow_missing_statistics: Annotated[
-        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
-    ] = False
-    trust_teacher: Annotated[
-        bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
-    ] = False
     init: Annotated[str | None, Field(description="a saved student to go on from (default: a new one)")] = None
     hidden: Annotated[
         Hidden | None,
