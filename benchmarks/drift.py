@@ -21,15 +21,17 @@ import torch
 
 from kd_agent import distill, load_policy, load_teacher
 from kd_agent.config import RunConfig, resolve
+from kd_agent.contest import Arena, Contest
 from kd_agent.continual import ContinualStudent, play
 from kd_agent.drift import kept_states
 from kd_agent.environments import Recipe, make_env, recipe_of, spaces_of
 from kd_agent.evaluate import evaluate
 from kd_agent.judge import EVALUATION_SEED
 from kd_agent.policy import Teacher
+from kd_agent.progress import Reporter
 from kd_agent.reservoir import Reservoir
 from kd_agent.runtime import Policy
-from kd_agent.statistics import compare, iqm
+from kd_agent.statistics import iqm
 from kd_agent.train import CHECK_SEED, make_ppo, save, training_env
 
 OLD, DRIFT, WORLDS = "LunarLander-v3", "kd_envs/LunarLanderDrift-v3", "kd_envs/LunarLanderWorlds-v3"
@@ -38,32 +40,19 @@ CONTINUED = (0, 125, 250, 500, 1000, 2000, 4000)
 SCRATCH = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 
 
-class Court:
-    """A world, and what teacher and chance are worth there."""
+def court(world: Recipe, teacher: Teacher) -> Contest:
+    """Where students are held against the teacher."""
+    arena = Arena(world, first_seed=EVALUATION_SEED, reporter=Reporter(quiet=True))
+    return Contest(arena, teacher, margin=0.05, episodes=LOOKS[0])
 
-    def __init__(self, recipe: Recipe, teacher: Teacher) -> None:
-        self.recipe = recipe
-        self._returns: dict[str, list[float]] = {"teacher": [], "random": []}
-        self._players: dict[str, Any] = {"teacher": teacher, "random": None}
 
-    def judge(self, policy: Policy) -> dict[str, Any]:
-        """The verdict on a policy, over more episodes while it is open."""
-        returns: list[float] = []
-        for look in LOOKS:
-            returns += self._play(policy, len(returns), look)
-            for name, player in self._players.items():
-                self._returns[name] += self._play(player, len(self._returns[name]), look)
-            teacher, chance = (self._returns[name][:look] for name in ("teacher", "random"))
-            verdict = compare(teacher, returns, float(iqm(chance)), looks=len(LOOKS))
-            if verdict.decision != "undecided":
-                break
-        return {"decision": verdict.decision, "iqm": float(iqm(returns)), "teacher": float(iqm(teacher)),
-                "difference": verdict.difference, "difference_ci": verdict.difference_ci,
-                "margin": verdict.margin, "episodes": verdict.episodes}  # fmt: skip
-
-    def _play(self, player: Any, first: int, last: int) -> list[float]:
-        seeds = range(EVALUATION_SEED + first, EVALUATION_SEED + last)
-        return evaluate(player, self.recipe, seeds=seeds).returns.tolist() if seeds else []
+def judged(contest: Contest, policy: Policy) -> dict[str, Any]:
+    """The verdict on a policy."""
+    returns, verdict = contest.settle(policy, "the student", LOOKS)
+    return {"decision": verdict.decision, "iqm": float(iqm(returns)),
+            "teacher": float(iqm(contest.teacher(len(returns)))), "difference": verdict.difference,
+            "difference_ci": verdict.difference_ci, "margin": verdict.margin,
+            "episodes": verdict.episodes}  # fmt: skip
 
 
 def versatile_teacher(old_teacher: str, new: Mapping[str, float], steps: int, path: Path) -> Path:
@@ -119,7 +108,9 @@ def settings(args: argparse.Namespace, teacher: Path, seed: int, out: Path, **mo
             "episodes": 2, "max_episodes": 2, "round_steps": 200, "final_steps": 5000, **more}  # fmt: skip
 
 
-def rows_of(args: argparse.Namespace, path: Path, seed: int, courts: tuple[Court, Court]) -> Iterator[dict[str, Any]]:
+def rows_of(
+    args: argparse.Namespace, path: Path, seed: int, courts: tuple[Contest, Contest]
+) -> Iterator[dict[str, Any]]:
     """Everything of one seed, row by row."""
     old, new = courts
     teacher = load_teacher(str(path), env=spaces_of(OLD))
@@ -127,17 +118,17 @@ def rows_of(args: argparse.Namespace, path: Path, seed: int, courts: tuple[Court
     if not (run / "result.json").is_file():
         distill(settings(args, path, seed, run, env_steps=40_000))
     for name, size in (("continued", 10_000), ("continued, no reservoir", 0)):
-        for steps, policy in continued(teacher, run, new.recipe, seed, size):
-            yield {"who": name, "seed": seed, "steps": steps, "new": new.judge(policy), "old": old.judge(policy)}
+        for steps, policy in continued(teacher, run, new.arena.recipe, seed, size):
+            yield {"who": name, "seed": seed, "steps": steps, "new": judged(new, policy), "old": judged(old, policy)}
     for steps in SCRATCH:
         out = args.out / f"scratch-{seed}-{steps}"
         if not (out / "result.json").is_file():
             n_envs = max(1, min(16, steps // 1000))
-            kwargs = dict(new.recipe.env_kwargs)
+            kwargs = dict(new.arena.recipe.env_kwargs)
             distill(settings(args, path, seed, out, env=DRIFT, env_kwargs=kwargs, env_steps=steps, n_envs=n_envs,
                              attempts=1))  # fmt: skip
         policy = load_policy(out / "student.safetensors")
-        yield {"who": "from scratch", "seed": seed, "steps": steps, "new": new.judge(policy), "old": None}
+        yield {"who": "from scratch", "seed": seed, "steps": steps, "new": judged(new, policy), "old": None}
 
 
 def main() -> None:
@@ -154,7 +145,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.teacher or versatile_teacher(args.old_teacher, args.new, args.teacher_steps, args.out / "teacher.zip")
     teacher = load_teacher(str(path), env=spaces_of(OLD))
-    old, new = (Court(world, teacher) for world in worlds(args.new))
+    old, new = (court(world, teacher) for world in worlds(args.new))
     rows: list[dict[str, Any]] = []
     for seed in args.seeds:
         for row in rows_of(args, path, seed, (old, new)):

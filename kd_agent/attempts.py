@@ -5,20 +5,18 @@ The seeds of an exam are neither those of the data nor those of the verdict.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.evaluate import evaluate
+from kd_agent.contest import Arena, Contest
 from kd_agent.fitting import build_student, fit_all, load_student
 from kd_agent.head import Array
 from kd_agent.policy import Student
 from kd_agent.rollouts import Rollout
 from kd_agent.rounds import collect_round, keep_round, read_round
 from kd_agent.session import Session
-from kd_agent.statistics import Verdict, compare, iqm
+from kd_agent.statistics import iqm
 
 EXAM_SEED = 10_000
 
@@ -101,69 +99,31 @@ def _read_best(run: Session, first: Rollout, name: str) -> Attempt | None:
     return Attempt(student, int(number), float(score), bool(holds), int(tried), returns)
 
 
-class Exam:
-    """Episodes that teacher and students play on the same seeds, a quarter first, then half, then all.
-
-    Attributes:
-        steps: Environment steps spent so far.
-    """
+class Exam(Contest):
+    """Episodes that teacher and students play, a quarter first, then half, then all."""
 
     def __init__(self, run: Session) -> None:
-        self._run = run
-        total = run.effort.exam_episodes
+        self._run, total = run, run.effort.exam_episodes
         self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
-        self._teacher: list[float] = []
-        self.steps = 0
+        arena = Arena(run.recipe, first_seed=EXAM_SEED, reporter=run.reporter, stage="exam of")
+        super().__init__(arena, run.teacher, margin=run.config.margin, episodes=self._looks[0])
 
     def grade(self, student: Student, number: int, best: Attempt | None) -> Attempt:
         """Let a student sit the exam until it is shown to hold the teacher's return, or falls behind the best.
 
         Where only one attempt of one size is allowed there is no exam.
         """
-        config = self._run.config
-        if self._run.effort.attempts == 1 and not config.search_size:
+        if self._run.effort.attempts == 1 and not self._run.config.search_size:
             return Attempt(student, number, 0.0, True, 1)
-        returns: list[float] = []
+        policy, returns = student.policy(), list[float]()
         for look in self._looks:
-            verdict = self.compare(student, returns, look, f"exam of attempt {number + 1}", looks=len(self._looks))
-            score = float(iqm(returns))
+            returns += self.arena.play(policy, f"attempt {number + 1}", look - len(returns), len(returns))
+            verdict, score = self.verdict(returns, looks=len(self._looks)), float(iqm(returns))
             if verdict.non_inferior or (best and score < best.score - verdict.margin):
                 break
         self._run.events.add_scalar("exam/iqm", score, number)
         return Attempt(student, number, score, verdict.non_inferior, number + 1, returns)
 
-    def compare(self, student: Student, returns: list[float], episodes: int, name: str, *, looks: int) -> Verdict:
-        """Play up to a number of episodes and hold them against the teacher's.
-
-        Args:
-            student: Who plays.
-            returns: Returns of the episodes played before, in seed order; those played now are appended.
-            episodes: How many there are to be.
-            name: What the stage is called.
-            looks: How often the comparison may be made.
-        """
-        self._play(self._run.teacher, self._teacher, episodes, "exam of the teacher")
-        self._play(student.policy(), returns, episodes, name)
-        margin = self._run.config.margin
-        return compare(self._teacher[:episodes], returns, self._chance, margin=margin, looks=looks)
-
     def decision(self, attempt: Attempt) -> str:
         """What the exam said of an attempt: "non-inferior", "inferior" or "undecided"."""
-        returns = list(attempt.returns)
-        return self.compare(attempt.student, returns, len(returns), "exam", looks=len(self._looks)).decision
-
-    @cached_property
-    def _chance(self) -> float:
-        returns: list[float] = []
-        self._play(None, returns, self._looks[0], "exam of the random policy")
-        return float(iqm(returns))
-
-    def _play(self, player: Any, returns: list[float], count: int, name: str) -> None:
-        """Play until there are `count` returns."""
-        seeds = range(EXAM_SEED + len(returns), EXAM_SEED + count)
-        if not seeds:
-            return
-        with self._run.reporter.stage(name, len(seeds), "episodes") as advance:
-            played = evaluate(player, self._run.recipe, seeds=seeds, advance=advance)
-        returns += played.returns.tolist()
-        self.steps += int(played.lengths.sum())
+        return self.verdict(attempt.returns, looks=len(self._looks)).decision

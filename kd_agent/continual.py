@@ -11,9 +11,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
 from kd_agent.closeness import agree
-from kd_agent.compress._network import GraphStudent
 from kd_agent.environments import start
 from kd_agent.graph import PolicyGraph
+from kd_agent.graph_student import GraphStudent
 from kd_agent.head import Array
 from kd_agent.objective import Objective
 from kd_agent.policy import Teacher

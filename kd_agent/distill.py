@@ -121,7 +121,7 @@ def learn(run: Session, judged: Judged, follower: Follower | None = None) -> tup
     result["cost"] = {
         "env_steps": sum(rollout.driver.size for rollout in rollouts) + dropped,
         "gradient_steps": gradient_steps,
-        "exam_steps": exam.steps,
+        "exam_steps": exam.arena.steps,
     }
     return run, result
 

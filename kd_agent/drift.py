@@ -16,25 +16,22 @@ from torch.utils.tensorboard import SummaryWriter
 from kd_agent import graph_file
 from kd_agent.checkpoint import RunFolder, next_folder, open_run
 from kd_agent.config import FollowDriftConfig, to_yaml
+from kd_agent.contest import Arena, Contest, doublings
 from kd_agent.continual import ContinualStudent, Episode, play
 from kd_agent.environments import Recipe, make_env, recipe_of, recorded_recipe, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluate import evaluate
 from kd_agent.graph import PolicyGraph
 from kd_agent.head import Array
-from kd_agent.judge import EVALUATION_SEED, number_of_looks, scores
+from kd_agent.judge import EVALUATION_SEED, scores
 from kd_agent.monitor import Cusum, Monitor
 from kd_agent.policy import Teacher, check_fits
 from kd_agent.progress import Reporter
 from kd_agent.reservoir import Reservoir, flat
 from kd_agent.rollouts import Rollout
 from kd_agent.runtime import Policy
-from kd_agent.statistics import compare, iqm
 from kd_agent.teachers import load_teacher, recipe_for
 
 STUDENT_FILE, RESULT_FILE = "student.safetensors", "drift.json"
-_PLAYERS = {"teacher": "the teacher", "before": "the student as it was", "after": "the student as it is",
-            "random": "the random policy"}  # fmt: skip
 RECENT = 5
 """Episodes, each played after one more lesson, by whose mean agreement a student has recovered."""
 
@@ -215,31 +212,21 @@ def verdicts(config: FollowDriftConfig, inputs: Inputs, student: Policy, reporte
 def verdict(
     config: FollowDriftConfig, inputs: Inputs, student: Policy, world: Recipe, reporter: Reporter
 ) -> dict[str, Any]:
-    """Everybody's returns in a world, on the same seeds, more of them while the comparison is open."""
-    players: dict[str, Any] = {
-        "teacher": inputs.teacher,
-        "before": Policy(inputs.graph),
-        "after": student,
-        "random": None,
-    }
-    returns: dict[str, list[float]] = {player: [] for player in players}
-    looks = number_of_looks(config.episodes, config.max_episodes)
-    for look in range(looks):
-        seeds = range(EVALUATION_SEED + len(returns["after"]),
-                      EVALUATION_SEED + min(config.episodes << look, config.max_episodes))  # fmt: skip
-        for player, policy in players.items():
-            with reporter.stage(f"evaluating {_PLAYERS[player]}", len(seeds), "episodes") as advance:
-                returns[player] += evaluate(policy, world, seeds=seeds, advance=advance).returns.tolist()
-        found = {player: compare(returns["teacher"], returns[player], float(iqm(returns["random"])),
-                                 margin=config.margin, looks=looks) for player in ("before", "after")}  # fmt: skip
-        if found["after"].decision != "undecided":
-            break
-    reporter.say(f"{found['after'].decision}, IQM {iqm(returns['after']):.1f}, before "
-                 f"{iqm(returns['before']):.1f}, teacher {iqm(returns['teacher']):.1f}")  # fmt: skip
+    """The student as it is on as many episodes as its verdict needs, and the others on the same ones."""
+    arena = Arena(world, first_seed=EVALUATION_SEED, reporter=reporter)
+    contest = Contest(arena, inputs.teacher, margin=config.margin, episodes=config.episodes)
+    looks = doublings(config.episodes, config.max_episodes)
+    after, verdict_after = contest.settle(student, "the student as it is", looks)
+    before = arena.play(Policy(inputs.graph), "the student as it was", len(after))
+    found = {"before": contest.verdict(before, looks=len(looks)), "after": verdict_after}
+    players = {"teacher": contest.teacher(len(after)), "before": before, "after": after, "random": contest.chance}
+    shown = {player: scores(returns) for player, returns in players.items()}
+    reporter.say(f"{verdict_after.decision}, IQM {shown['after']['iqm']:.1f}, before {shown['before']['iqm']:.1f}, "
+                 f"teacher {shown['teacher']['iqm']:.1f}")  # fmt: skip
     return {
         "env": world.env_id,
         "env_kwargs": dict(world.env_kwargs),
-        **{player: scores(values) for player, values in returns.items()},
+        **shown,
         **{f"{player}_{key}": value for player in found for key, value in asdict(found[player]).items()},
     }
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from kd_agent.checkpoint import RunFolder
 from kd_agent.config import DistillConfig
+from kd_agent.contest import Arena
 from kd_agent.ensemble import EnsembleTeacher
 from kd_agent.environments import Recipe
-from kd_agent.evaluate import evaluate
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
 from kd_agent.statistics import compare, iqm
@@ -38,24 +38,21 @@ def weighed(
 
 
 class Gate:
-    """Episodes that all teachers play on the same seeds.
-
-    Attributes:
-        steps: Environment steps spent so far.
-    """
+    """Episodes that all teachers play on the same seeds."""
 
     def __init__(self, config: DistillConfig, recipe: Recipe, reporter: Reporter) -> None:
-        self._config, self._recipe, self._reporter = config, recipe, reporter
-        self.steps = 0
+        self._arena = Arena(recipe, first_seed=GATE_SEED, reporter=reporter, stage="gate:")
+        self._margin, self._reporter = config.margin, reporter
 
     def weigh(self, ensemble: EnsembleTeacher) -> EnsembleTeacher:
         """The teachers under weights by what they earned."""
         origins = [teacher.origin for teacher in ensemble.teachers]
         returns = [
-            self._play(teacher, origin.source) for teacher, origin in zip(ensemble.teachers, origins, strict=True)
+            self._arena.play(teacher, origin.source, EPISODES)
+            for teacher, origin in zip(ensemble.teachers, origins, strict=True)
         ]
-        chance = self._play(None, "the random policy")
-        verdicts = judged(returns, float(iqm(chance)), self._config.margin)
+        chance = self._arena.play(None, "the random policy", EPISODES)
+        verdicts = judged(returns, float(iqm(chance)), self._margin)
         heard = sum(verdict != "inferior" for verdict in verdicts)
         records = [
             {**record, "iqm": float(iqm(scores)), "verdict": verdict, "episodes": EPISODES,
@@ -64,14 +61,7 @@ class Gate:
         ]  # fmt: skip
         self._report(records)
         self._check_together(ensemble.weighed(records), returns, float(iqm(chance)))
-        return ensemble.weighed(records, self.steps)
-
-    def _play(self, player: Teacher | None, name: str) -> list[float]:
-        seeds = range(GATE_SEED, GATE_SEED + EPISODES)
-        with self._reporter.stage(f"gate: {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, self._recipe, seeds=seeds, advance=advance)
-        self.steps += int(played.lengths.sum())
-        return [float(score) for score in played.returns]
+        return ensemble.weighed(records, self._arena.steps)
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:
@@ -83,9 +73,9 @@ class Gate:
         """Say so where those who are heard do worse together than the best of them alone."""
         if len(ensemble.members) < 2:
             return
-        together = self._play(ensemble, f"{ensemble.combine} of {len(ensemble.members)} teachers")
+        together = self._arena.play(ensemble, f"{ensemble.combine} of {len(ensemble.members)} teachers", EPISODES)
         best = max(returns, key=iqm)
-        verdict = compare(best, together, chance, margin=self._config.margin)
+        verdict = compare(best, together, chance, margin=self._margin)
         self._reporter.say(f"{ensemble.combine} of {len(ensemble.members)} teachers: IQM {iqm(together):.1f}")
         if verdict.decision == "inferior":
             self._reporter.say(f"WARNING: together the teachers are worse than the best alone (IQM {iqm(best):.1f}): "

@@ -5,22 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from kd_agent.closeness import Closeness, closeness
 from kd_agent.config import DistillConfig, EvaluateConfig
+from kd_agent.contest import Arena, Contest, doublings
 from kd_agent.environments import Recipe, recipe_of, recorded_recipe, spaces_of
-from kd_agent.evaluate import Evaluation, evaluate
+from kd_agent.evaluate import evaluate
 from kd_agent.policy import Teacher, check_fits
 from kd_agent.progress import Reporter
 from kd_agent.runtime import Policy, load_policy
-from kd_agent.statistics import Verdict, compare, iqm, iqm_interval
+from kd_agent.statistics import Verdict, iqm, iqm_interval
 from kd_agent.teachers import load_teacher
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
-
-_PLAYERS = {"teacher": "the teacher", "student": "the student", "random": "the random policy"}
 
 
 def judge(
@@ -35,23 +33,11 @@ def judge(
         `result.json` without its costs.
     """
     student = load_policy(student_file, task=task)
-    looks = number_of_looks(config.episodes, config.max_episodes)
-    returns: dict[str, list[float]] = {"teacher": [], "student": [], "random": []}
-    players: dict[str, Any] = {"teacher": teacher, "random": None, "student": student}
-    for look in range(looks):
-        first = len(returns["teacher"])
-        last = min(config.episodes << look, config.max_episodes)
-        seeds = range(EVALUATION_SEED + first, EVALUATION_SEED + last)
-        for name in list(_PLAYERS)[: 3 if look == 0 else 2]:
-            with reporter.stage(f"evaluating {_PLAYERS[name]}", len(seeds), "episodes") as advance:
-                played = evaluate(players[name], recipe, seeds=seeds, advance=advance)
-            returns[name] += played.returns.tolist()
-            if name == "teacher" and look == 0:
-                warn_if_weak(recipe.env_id, played, reporter)
-        verdict = compare(returns["teacher"], returns["student"], float(iqm(returns["random"])),
-                          margin=config.margin, looks=looks)  # fmt: skip
-        if verdict.decision != "undecided":
-            break
+    arena = Arena(recipe, first_seed=EVALUATION_SEED, reporter=reporter)
+    contest = Contest(arena, teacher, margin=config.margin, episodes=config.episodes)
+    warn_if_weak(recipe.env_id, contest.teacher(config.episodes), reporter)
+    own, verdict = contest.settle(student, "the student", doublings(config.episodes, config.max_episodes))
+    returns = {"teacher": contest.teacher(len(own)), "student": own, "random": contest.chance}
     close = closeness(teacher, student, recipe)
     result = summary(
         config, recipe.env_id, teacher, student_file, student, returns=returns, verdict=verdict, close=close
@@ -89,20 +75,12 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def number_of_looks(episodes: int, max_episodes: int) -> int:
-    """How often the comparison may be made: at `episodes`, and after each doubling up to the maximum."""
-    return 1 + max(0, int(np.ceil(np.log2(max(max_episodes, 1) / episodes)))) if max_episodes > episodes else 1
-
-
-def warn_if_weak(env_id: str, played: Evaluation, reporter: Reporter) -> str | None:
-    """Say so where the teacher stays below the environment's reward threshold."""
+def warn_if_weak(env_id: str, returns: list[float], reporter: Reporter) -> None:
+    """Say so where the teacher's returns stay below the environment's reward threshold."""
     threshold = gym.spec(env_id).reward_threshold
-    score = float(iqm(played.returns))
-    if threshold is None or score >= threshold:
-        return None
-    text = f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}"
-    reporter.say(text)
-    return text
+    score = float(iqm(returns))
+    if threshold is not None and score < threshold:
+        reporter.say(f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}")
 
 
 def summary(

@@ -162,11 +162,12 @@ def _tried(
     sized, name = replace(run, config=config), f"trial {number + 1}"
     student = build_student(sized, rollouts[0], number)
     fit(sized, student, rollouts, name=name, steps=run.effort.final_steps, seed=config.seed * 1_000 + number)
-    returns: list[float] = []
-    verdict = exam.compare(student, returns, run.effort.exam_episodes, name, looks=1)
+    policy = student.policy()
+    returns = exam.arena.play(policy, name, run.effort.exam_episodes)
+    verdict = exam.verdict(returns)
     scale = verdict.margin / config.margin
     return {
-        "parameters": student.policy().num_parameters, "iqm": float(iqm(returns)),
+        "parameters": policy.num_parameters, "iqm": float(iqm(returns)),
         "iqm_ci": list(iqm_interval(returns)), "regret": -100 * verdict.difference / scale if scale else 0.0,
         "decision": verdict.decision,
     }  # fmt: skip

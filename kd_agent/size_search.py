@@ -195,9 +195,9 @@ def _measured(run: Session, rounds: Sequence[Rollout], exam: Exam, hidden: tuple
     sized, name = _resized(run, hidden), f"size {_name(hidden)}, rung {rung}"
     student = build_student(sized, rounds[0], rung)
     fit(sized, student, rounds, name=name, steps=steps, seed=run.config.seed * 1_000 + rung)
-    returns: list[float] = []
-    verdict = exam.compare(student, returns, episodes, name, looks=RUNGS)
-    return Score(hidden, student.policy().num_parameters, rung, steps, returns, verdict.decision)
+    policy = student.policy()
+    returns = exam.arena.play(policy, name, episodes)
+    return Score(hidden, policy.num_parameters, rung, steps, returns, exam.verdict(returns, looks=RUNGS).decision)
 
 
 def _last(run: Session, hidden: tuple[int, ...], best: Attempt, decision: str) -> Score:

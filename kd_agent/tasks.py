@@ -201,7 +201,7 @@ def learn(
     return {task: attempt.student for task, attempt in best.items()}, {
         "env_steps": sum(rollout.driver.size for rollouts in together.rollouts.values() for rollout in rollouts),
         "gradient_steps": config.rounds * config.round_steps + tried * config.final_steps,
-        "exam_steps": sum(exam.steps for exam in together.exams.values()),
+        "exam_steps": sum(exam.arena.steps for exam in together.exams.values()),
     }
 
 

@@ -14,15 +14,15 @@ from kd_agent import graph_file, plugins
 from kd_agent.checkpoint import RunFolder, next_folder
 from kd_agent.closeness import along
 from kd_agent.compress import prune, quantize
-from kd_agent.compress._network import GraphStudent
 from kd_agent.config import DistillConfig
+from kd_agent.contest import Arena, Contest
 from kd_agent.distill import STUDENT_FILE, check, distill
 from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluate import evaluate
 from kd_agent.fitting import fit_all
 from kd_agent.given import load_given, recipe_asked_for, schooling
 from kd_agent.graph import PolicyGraph
+from kd_agent.graph_student import GraphStudent
 from kd_agent.head import Array
 from kd_agent.judge import EVALUATION_SEED
 from kd_agent.latency import c_loop
@@ -32,12 +32,11 @@ from kd_agent.rollouts import Rollout
 from kd_agent.runtime import Policy
 from kd_agent.session import Session
 from kd_agent.sizing import effort, settled
-from kd_agent.statistics import compare, iqm, iqm_interval
+from kd_agent.statistics import iqm, iqm_interval
 from kd_agent.train import trained_teacher
 
 _STATES = 10_000
 """States on which importance and ranges are measured."""
-_CHANCE = "the random policy"
 _CAREFUL = 3.0
 """How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy."""
 
@@ -178,25 +177,19 @@ def _sizes(teacher: PolicyGraph, student: PolicyGraph) -> list[int]:
 
 
 def _judged(run: Session, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> list[Row]:
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + run.config.episodes)
-    returns: dict[str, list[float]] = {}
-    for name, player in {_CHANCE: None, **{k: Policy(g) for k, g in policies.items()}}.items():
-        with run.reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
-            returns[name] = evaluate(player, run.recipe, seeds=seeds, advance=advance).returns.tolist()
-    return [_row(run, name, graph, rollout, returns) for name, graph in policies.items()]
+    arena = Arena(run.recipe, first_seed=EVALUATION_SEED, reporter=run.reporter)
+    contest = Contest(arena, run.teacher, margin=run.config.margin, episodes=run.config.episodes)
+    return [_row(run, name, graph, rollout, contest) for name, graph in policies.items()]
 
 
-def _row(
-    run: Session, name: str, graph: PolicyGraph, rollout: Rollout, returns: Mapping[str, list[float]]
-) -> Row:  # fmt: skip
+def _row(run: Session, name: str, graph: PolicyGraph, rollout: Rollout, contest: Contest) -> Row:
     file = f"{name.replace(',', '').replace(' ', '-')}.safetensors"
     graph_file.write(replace(graph, provenance={"env": run.recipe.env_id, "made by": name}), run.folder.path / file)
-    chance = float(iqm(returns[_CHANCE]))
-    verdict = compare(returns["teacher"], returns[name], chance, margin=run.config.margin)
+    returns, verdict = contest.settle(Policy(graph), name, [run.config.episodes])
     close = along(run.teacher, Policy(graph), rollout)
     return Row(
         name, file, *_cost(graph, int8="int8" in name), _microseconds(graph, rollout, int8="int8" in name),
-        returns[name], float(iqm(returns[name])), iqm_interval(returns[name]),
+        returns, float(iqm(returns)), iqm_interval(returns),
         "" if name == "teacher" else verdict.decision, close.kl, close.agreement,
     )  # fmt: skip
 

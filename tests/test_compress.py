@@ -14,9 +14,9 @@ from samples import HEADS, ROOT, Agent, flags, labelled, make_graph, settings
 from kd_agent import KDError, int8, load_policy, load_teacher, plugins
 from kd_agent.cli import run
 from kd_agent.compress import prune, quantize
-from kd_agent.compress._network import GraphStudent, Int8Grid
 from kd_agent.export.c import cost
 from kd_agent.graph import Op, PolicyGraph
+from kd_agent.graph_student import GraphStudent, Int8Grid
 from kd_agent.latency import c_loop
 from kd_agent.learners.gradient import fit
 from kd_agent.objective import Objective

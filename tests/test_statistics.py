@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kd_agent.judge import number_of_looks
+from kd_agent.contest import doublings
 from kd_agent.statistics import compare, iqm, iqm_interval
 
 
@@ -109,10 +109,11 @@ def test_one_episode_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("episodes", "most", "looks"), [(100, 400, 3), (100, 100, 1), (100, 50, 1), (100, 150, 2), (8, 64, 4)]
+    ("episodes", "most", "looks"),
+    [(100, 400, [100, 200, 400]), (100, 100, [100]), (100, 50, [100]), (90, 150, [90, 150]), (8, 64, [8, 16, 32, 64])],
 )
-def test_the_number_of_looks_follows_the_doublings(episodes: int, most: int, looks: int) -> None:
-    assert number_of_looks(episodes, most) == looks
+def test_the_looks_follow_the_doublings(episodes: int, most: int, looks: list[int]) -> None:
+    assert doublings(episodes, most) == looks
 
 
 def test_identical_returns_are_non_inferior_even_where_the_teacher_is_no_better_than_chance() -> None:
