@@ -3,18 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gymnasium as gym
-
 from kd_agent import plugins
 from kd_agent.environments import Recipe, recipe_of
 from kd_agent.errors import KDError
 from kd_agent.policy import Teacher
+from kd_agent.teachers._request import Request, Spaces
 
 
 def load_teacher(
     source: str | Callable[[Any], Any],
     *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
+    env: Spaces | None = None,
     statistics: str | None = None,
     allow_missing_statistics: bool = False,
     trust_teacher: bool = False,
@@ -32,11 +31,9 @@ def load_teacher(
     Raises:
         KDError: Nothing reads `source`, or what does finds it damaged or unfit.
     """
+    request = Request(env, statistics, allow_missing_statistics, trust_teacher)
     try:
-        teacher: Teacher = _plugin(source).load(
-            source, env=env, statistics=statistics, allow_missing_statistics=allow_missing_statistics,
-            trust_teacher=trust_teacher,
-        )  # fmt: skip
+        teacher: Teacher = _plugin(source).load(source, request)
     except KDError as error:
         named = not isinstance(source, str) or source in str(error)
         raise error if named else KDError(f"{source}: {error}") from None

@@ -7,11 +7,10 @@ parameters `[B, P]`, or with actions `[B, *A]`, which then get the density state
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
-
 from kd_agent.errors import KDError
 from kd_agent.policy import Teacher
 from kd_agent.teachers._function import FunctionTeacher
+from kd_agent.teachers._request import Request
 
 
 def accepts(source: Any) -> bool:
@@ -19,16 +18,9 @@ def accepts(source: Any) -> bool:
     return callable(source)
 
 
-def load(
-    source: Callable[[Any], Any],
-    *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> Teacher:
-    """A teacher that calls `source`; its spaces are the environment's. The other arguments change nothing."""
+def load(source: Callable[[Any], Any], request: Request) -> Teacher:
+    """A teacher that calls `source`; its spaces are the environment's."""
     name = getattr(source, "__qualname__", type(source).__qualname__)
-    if env is None:
+    if request.env is None:
         raise KDError(f"{name}: a function does not say what it sees; give the environment's spaces (env=...)")
-    return FunctionTeacher(source, name, env)
+    return FunctionTeacher(source, name, request.env)

@@ -20,6 +20,7 @@ from kd_agent.head import Array
 from kd_agent.policy import Observations, Origin, PolicyOutput, State, Teacher
 from kd_agent.spaces import observation_specs
 from kd_agent.teachers._density import to_params
+from kd_agent.teachers._request import Request
 
 MAX_FILE = 256 << 20
 _TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
@@ -31,18 +32,11 @@ def accepts(source: Any) -> bool:
     return isinstance(source, str) and source.endswith(".onnx")
 
 
-def load(
-    source: str,
-    *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> Teacher:
+def load(source: str, request: Request) -> Teacher:
     """Load a model; its spaces are the environment's. It normalises by itself or not at all."""
-    if env is None:
+    if request.env is None:
         raise KDError(f"{source}: an ONNX file does not say what it acts on; name the environment (--env)")
-    return OnnxTeacher(source, env)
+    return OnnxTeacher(source, request.env)
 
 
 class OnnxTeacher(Teacher):

@@ -17,6 +17,7 @@ from kd_agent.teachers import _fitting, _off_policy, _on_policy, _trusted, _valu
 from kd_agent.teachers._archive import Archive, NotUnderstoodError, read
 from kd_agent.teachers._features import as_seen, in_own_order, prepare
 from kd_agent.teachers._layers import Program
+from kd_agent.teachers._request import Request, Spaces
 from kd_agent.teachers._space_text import space
 from kd_agent.teachers._statistics import find_statistics
 from kd_agent.teachers._translation import Translation
@@ -51,34 +52,24 @@ def accepts(source: Any) -> bool:
     return isinstance(source, str) and source.endswith(".zip")
 
 
-def load(
-    source: str,
-    *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> Teacher:
+def load(source: str, request: Request) -> Teacher:
     """Load a teacher.
 
     Args:
         source: Path of the zip.
-        env: Observation and action space of the environment, which must fit the zip's.
-        statistics: Its VecNormalize statistics; default: looked for beside the zip.
-        allow_missing_statistics: Go on where they are needed but lost.
-        trust_teacher: Let Stable-Baselines3 load what is not understood, which runs the code in it.
+        request: How it is asked for.
 
     Raises:
         KDError: The zip is damaged, not understood, or does not fit; one line.
     """
     archive = read(source)
     try:
-        return _translated(archive, env, statistics, allow_missing_statistics)
+        return _translated(archive, request)
     except NotUnderstoodError:
-        if not trust_teacher:
+        if not request.trust_teacher:
             raise
-    _, spaces = _spaces(archive, env)
-    return _trusted.load(archive, spaces, find_statistics(Path(source), statistics) or {})
+    _, spaces = _spaces(archive, request.env)
+    return _trusted.load(archive, spaces, find_statistics(Path(source), request.statistics) or {})
 
 
 def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
@@ -93,16 +84,11 @@ def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
     return _fitting.fit(found, own_spaces(read(source))[0], source)
 
 
-def _translated(
-    archive: Archive,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None,
-    statistics: str | None,
-    allow_missing_statistics: bool,
-) -> GraphTeacher:
+def _translated(archive: Archive, request: Request) -> GraphTeacher:
     translate = _translator(archive)
-    own, (seen, action_space) = _spaces(archive, env)
+    own, (seen, action_space) = _spaces(archive, request.env)
     observation_space = in_own_order(seen, own)
-    normalizers = _normalizers(archive, translate, statistics, allow_missing_statistics)
+    normalizers = _normalizers(archive, translate, request)
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, normalizers)
     result = translate(program, inputs, action_space)
@@ -126,9 +112,7 @@ def _translator(archive: Archive) -> Translator:
     return found[0]
 
 
-def _spaces(
-    archive: Archive, env: tuple[gym.Space[Any], gym.Space[Any]] | None
-) -> tuple[gym.Space[Any] | None, tuple[gym.Space[Any], gym.Space[Any]]]:
+def _spaces(archive: Archive, env: Spaces | None) -> tuple[gym.Space[Any] | None, Spaces]:
     """The zip's observation space, and the spaces to play in."""
     observations, actions = own_spaces(archive)
     if env is None:
@@ -143,15 +127,13 @@ def _spaces(
     return observations, env
 
 
-def _normalizers(
-    archive: Archive, translate: Translator, statistics: str | None, allow_missing: bool
-) -> Mapping[str, Normalizer]:
-    found = find_statistics(Path(archive.source), statistics)
+def _normalizers(archive: Archive, translate: Translator, request: Request) -> Mapping[str, Normalizer]:
+    found = find_statistics(Path(archive.source), request.statistics)
     faithful = translate in _FAITHFUL_ORIGINAL_OBS
     normalised = _zoo.read_settings(Path(archive.source)).normalised or (
         faithful and archive.data.get("_last_original_obs") is not None
     )
-    if found is None and normalised and not allow_missing:
+    if found is None and normalised and not request.allow_missing_statistics:
         raise KDError(
             f"{archive.source}: trained under VecNormalize, but its statistics are missing "
             "(--statistics FILE, or --allow-missing-statistics)"

@@ -3,11 +3,10 @@
 import hashlib
 from typing import Any
 
-import gymnasium as gym
-
 from kd_agent import graph_file
 from kd_agent.files import read_capped
 from kd_agent.policy import GraphTeacher, Origin, check_fits
+from kd_agent.teachers._request import Request
 
 
 def accepts(source: Any) -> bool:
@@ -15,17 +14,10 @@ def accepts(source: Any) -> bool:
     return isinstance(source, str) and source.endswith(".safetensors")
 
 
-def load(
-    source: str,
-    *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> GraphTeacher:
-    """Load a student's file; it carries its own statistics, so the other arguments change nothing."""
+def load(source: str, request: Request) -> GraphTeacher:
+    """Load a student's file; it carries its own statistics."""
     raw = read_capped(source, graph_file.MAX_FILE)
     graph = graph_file.from_bytes(raw, source)
-    if env is not None:
-        check_fits(graph, env, source)
+    if request.env:
+        check_fits(graph, request.env, source)
     return GraphTeacher(graph, Origin(source, hashlib.sha256(raw).hexdigest(), "student", graph.num_parameters))

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from kd_agent import plugins
 from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
 from kd_agent.policy import Teacher
+from kd_agent.teachers._request import Request
 
 _NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")
 
@@ -19,19 +18,9 @@ def accepts(source: Any) -> bool:
     return isinstance(source, str) and Path(source).is_dir()
 
 
-def load(
-    source: str,
-    *,
-    env: tuple[gym.Space[Any], gym.Space[Any]] | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> Teacher:
+def load(source: str, request: Request) -> Teacher:
     """Load the folder's agent, as `sb3_zip.load`."""
-    teacher: Teacher = plugins.load("teachers", "sb3_zip").load(
-        str(find_agent(Path(source))), env=env, statistics=statistics,
-        allow_missing_statistics=allow_missing_statistics, trust_teacher=trust_teacher,
-    )  # fmt: skip
+    teacher: Teacher = plugins.load("teachers", "sb3_zip").load(str(find_agent(Path(source))), request)
     return teacher
 
 

@@ -1,0 +1,26 @@
+"""How a teacher is asked for, beside its source."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]
+"""Observation and action space."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a plug-in is told; the names and meanings are those of `load_teacher`'s arguments.
+
+    Attributes:
+        env: Spaces of the environment that the teacher must fit; None: those that the source tells.
+        statistics: File of VecNormalize statistics; None: looked for beside the source.
+        allow_missing_statistics: Go on where they are needed but lost.
+        trust_teacher: Let Stable-Baselines3 load what is not understood, which runs the code in it.
+    """
+
+    env: Spaces | None = None
+    statistics: str | None = None
+    allow_missing_statistics: bool = False
+    trust_teacher: bool = False
