@@ -1,6 +1,7 @@
 """The floors of the package: imports go strictly downwards, and a deployed agent needs little."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,14 @@ def test_plugins_of_one_folder_share_private_helpers_only(module: str) -> None:
 def test_scripts_and_the_command_line_are_the_only_users_of_the_loop() -> None:
     users = {m for m in modules() if "distill" in set(imported(file_of(m)))}
     assert users <= {"cli", "settings_search", "sweep", "tasks", "triad"}
+
+
+def test_the_map_of_the_package_names_every_module_once() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    top = {m for m in modules() if "." not in m and not (PACKAGE / m).is_dir() and not m.startswith("__")}
+    assert sorted(named) == sorted(top)
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
