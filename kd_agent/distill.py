@@ -16,11 +16,13 @@ from kd_agent.config import DistillConfig, resolve
 from kd_agent.control import add_control, check_control
 from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.fitting import objective_of
+from kd_agent.fitting import new_student, objective_of
 from kd_agent.gate import weighed
-from kd_agent.given import load_given, recipe_asked_for, schooling, seen_by_student
+from kd_agent.given import load_given, recipe_asked_for, schooled, schooling, seen_by_student
 from kd_agent.graph import ObservationSpec
+from kd_agent.head import Array
 from kd_agent.judge import judge
+from kd_agent.objective import Bound
 from kd_agent.policy import LAYER, Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.realtime import FOLLOWED, Follower, check_realtime
@@ -30,7 +32,6 @@ from kd_agent.session import Session, provenance, remember, timed
 from kd_agent.size_search import Judged, check_search, search_size
 from kd_agent.sizing import effort, settled
 from kd_agent.temperature import check_temperature, known_choice, recall_temperature
-from kd_agent.train import trained_teacher
 
 STUDENT_FILE = "student.safetensors"
 
@@ -57,25 +58,22 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
     seen = seen_by_student(config, spaces[0])
     given = teacher or load_given(config, spaces)
-    school = config if given else schooling(config, spaces)
     check_student(config, seen, given)
     check_control(config, spaces[0])
     check_realtime(config, given)
     if given:
-        check_losses(settled(config, given, seen), given)
+        check_losses(settled(config, given, seen), given, seen)
+    else:
+        schooling(config, spaces)  # raises where no teacher can be trained
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         follower = Follower(config, recipe, seen, spaces, folder=folder, reporter=reporter) if config.realtime else None
         with timed(seconds, "teacher_s"):
-            teacher = given or load_given(
-                replace(config, teacher=(str(trained_teacher(school, reporter, watch=follower)),)), spaces
-            )
-            assert teacher
-            teacher = weighed(teacher, config, recipe, folder, reporter)
+            teacher = weighed(given or schooled(config, spaces, reporter, follower), config, recipe, folder, reporter)
         config = settled(config, teacher, seen)
         check_control(config, spaces[0])
         if not given:
-            check_losses(config, teacher)
+            check_losses(config, teacher, seen)
         config = recall_temperature(folder, config)
         remember(folder, config, teacher)
         with timed(seconds, "distill_s"), SummaryWriter(str(folder.path)) as events:
@@ -135,14 +133,23 @@ def judged(run: Session, student: Student, seconds: dict[str, float]) -> dict[st
         return judge(run.config, run.recipe, run.teacher, path, run.reporter)
 
 
-def check_losses(config: DistillConfig, teacher: Teacher) -> None:
-    """Require the teacher's answer to a blank observation to serve every loss."""
-    blank = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in teacher.observations.items()}
-    answer = teacher(blank, None, np.ones(1, bool))
+def check_losses(config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> None:
+    """Require what teacher and student answer to a blank observation to serve every loss."""
+    answer = teacher(blank(teacher.observations), None, np.ones(1, bool))
     layer = {LAYER: answer.layer(config.teacher_layer, "the teacher")} if config.teacher_layer else {}
     if config.temperature == "auto":
         config = replace(config, temperature=1.0)
-    objective_of(config).check(replace(answer, features=layer), teacher.head)
+    objective, target = objective_of(config), replace(answer, features=layer)
+    objective.check(target, teacher.head)
+    if layer:
+        student = new_student(config, teacher, seen, blank(seen), seed=0)
+        shown = {key: torch.from_numpy(array) for key, array in blank(seen).items()}
+        Bound(objective, teacher.head, student(shown), target, None)
+
+
+def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:
+    """An observation of zeros, `[1, *O]` by key."""
+    return {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in observations.items()}
 
 
 def check(config: DistillConfig) -> None:

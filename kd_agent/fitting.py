@@ -9,10 +9,11 @@ from kd_agent import plugins
 from kd_agent.actions import Softening
 from kd_agent.config import DistillConfig
 from kd_agent.errors import KDError
+from kd_agent.graph import ObservationSpec
 from kd_agent.head import Array
 from kd_agent.normalizer import Normalizer
 from kd_agent.objective import Objective
-from kd_agent.policy import Student
+from kd_agent.policy import Student, Teacher
 from kd_agent.rollouts import Rollout
 from kd_agent.session import Session
 from kd_agent.sizing import has_bias
@@ -46,22 +47,33 @@ def objective_of(config: DistillConfig) -> Objective:
 
 def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
     """A new student, normalised by the first round's states; each attempt has other initial weights."""
-    config, teacher = run.config, run.teacher
-    specs = run.seen
-    normalizers = {
-        key: Normalizer.of(rollout.obs[key].reshape(-1, *spec.shape))
-        for key, spec in specs.items()
-        if not spec.categories
-    }
+    states = {key: rollout.obs[key].reshape(-1, *spec.shape) for key, spec in run.seen.items()}
+    student = new_student(run.config, run.teacher, run.seen, states, seed=run.config.seed * 1_000 + attempt)
+    return student.to(run.config.device)
+
+
+def new_student(
+    config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec], states: Mapping[str, Array],
+    *, seed: int,
+) -> Student:  # fmt: skip
+    """A student as the settings describe it, on the CPU.
+
+    Args:
+        config: Settings, every default decided.
+        teacher: Whose head it has.
+        seen: What it sees of an observation, by key.
+        states: States `[S, *O]` by key that it is normalised by.
+        seed: Of its initial weights.
+    """
+    normalizers = {key: Normalizer.of(states[key]) for key, spec in seen.items() if not spec.categories}
     assert config.student is not None, "a session's settings are settled"
     assert config.hidden is not None, "a session's settings are settled"
     build = plugins.load("students", config.student).build
     settings = {"hidden": config.hidden, "activation": config.activation, "dropout": config.dropout,
-                "bias": has_bias(teacher, specs, config.hidden), "leaves": config.leaves,
-                "seed": config.seed * 1_000 + attempt}  # fmt: skip
+                "bias": has_bias(teacher, seen, config.hidden), "leaves": config.leaves, "seed": seed}  # fmt: skip
     known = inspect.signature(build).parameters
-    student: Student = build(specs, teacher.head, normalizers, **{k: v for k, v in settings.items() if k in known})
-    return student.to(config.device)
+    student: Student = build(seen, teacher.head, normalizers, **{k: v for k, v in settings.items() if k in known})
+    return student
 
 
 def load_student(run: Session, rollout: Rollout, attempt: int, arrays: Mapping[str, Array]) -> Student:

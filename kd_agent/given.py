@@ -13,8 +13,10 @@ from kd_agent.environments import Recipe, recipe_of, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.graph import OBSERVATION, ObservationSpec
 from kd_agent.policy import KeyedTeacher, Teacher
+from kd_agent.progress import Reporter
 from kd_agent.spaces import observation_specs, select
 from kd_agent.teachers import load_teacher, recipe_for
+from kd_agent.train import Watch, trained_teacher
 
 
 def recipe_asked_for(config: DistillConfig) -> Recipe:
@@ -58,6 +60,19 @@ def schooling(config: DistillConfig, spaces: Any) -> DistillConfig:
             raise KDError(f"a teacher of {config.teacher_env} does not fit {config.env}{keys}: "
                           f"its {what} are {there}, not {here}")  # fmt: skip
     return replace(config, env=config.teacher_env, env_kwargs={})
+
+
+def schooled(config: DistillConfig, spaces: Any, reporter: Reporter, watch: Watch | None = None) -> Teacher:
+    """A teacher trained as `schooling` says, now or earlier.
+
+    Args:
+        config: The settings of the distillation.
+        spaces: Observation and action space that the student plays in.
+        reporter: Shows the training.
+        watch: Shown the model after each evaluation, as in `trained_teacher`.
+    """
+    path = trained_teacher(schooling(config, spaces), reporter, watch=watch)
+    return _load(config, str(path), spaces)
 
 
 def seen_by_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:

@@ -63,7 +63,8 @@ class Bound(nn.Module):
         self, objective: Objective, head: ActionHead, output: PolicyOutput, target: PolicyOutput, values: Array | None
     ) -> None:
         super().__init__()
-        self.objective, self.head, self.layer = objective, head, objective.student_layer
+        self.objective, self.head = objective, head
+        self.layer: str | None = None
         self.terms = objective.plugins()
         self.mean, self.std = (0.0, 1.0) if values is None else (float(values.mean()), float(values.std()) or 1.0)
         self.projectors = nn.ModuleDict()
@@ -71,7 +72,7 @@ class Bound(nn.Module):
             return
         if not output.features:
             raise KDError("this student has no layer whose features could be compared; take another --loss or --hidden")
-        self.layer = self.layer or list(output.features)[-1]
+        self.layer = objective.student_layer or list(output.features)[-1]
         width, wanted = (x.shape[1] for x in (output.layer(self.layer, "the student"), target.features[LAYER]))
         projecting = [name for name, plugin in self.terms.items() if hasattr(plugin, "PROJECTS")]
         self.projectors.update({name: nn.Linear(width, wanted) for name in projecting})

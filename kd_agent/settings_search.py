@@ -23,7 +23,7 @@ from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import build_student, fit
 from kd_agent.gate import weighed
-from kd_agent.given import load_given, recipe_asked_for, schooling, seen_by_student
+from kd_agent.given import load_given, recipe_asked_for, schooled, schooling, seen_by_student
 from kd_agent.objective import needs
 from kd_agent.policy import Teacher
 from kd_agent.progress import Reporter
@@ -33,7 +33,6 @@ from kd_agent.session import Session, remember
 from kd_agent.size_search import ladder
 from kd_agent.sizing import effort, settled
 from kd_agent.statistics import iqm, iqm_interval
-from kd_agent.train import trained_teacher
 
 RESULT, BEST = "search.json", "best.yaml"
 TEMPERATURES = 0.25, 4.0
@@ -60,15 +59,13 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
     seen = seen_by_student(config, spaces[0])
     given = load_given(config, spaces)
     check_student(config, seen, given)
-    school = config if given else schooling(config, spaces)
+    if not given:
+        schooling(config, spaces)  # raises where no teacher can be trained
     config = replace(config, resume=(out / "config.yaml").is_file())
     with open_run(out, resume=config.resume) as folder, SummaryWriter(str(out)) as events:
-        source = config.teacher if given else (str(trained_teacher(school, reporter)),)
-        teacher = given or load_given(replace(config, teacher=source), spaces)
-        assert teacher is not None
-        teacher = weighed(teacher, config, recipe, folder, reporter)
+        teacher = weighed(given or schooled(config, spaces, reporter), config, recipe, folder, reporter)
         config = settled(config, teacher, seen)  # type: ignore[assignment]
-        check_losses(config, teacher)
+        check_losses(config, teacher, seen)
         remember(folder, config, teacher)
         run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
         env = make_env(recipe, run.effort.n_envs)
@@ -183,7 +180,7 @@ def _serves(name: str, run: Session, teacher: Teacher) -> bool:
     if needs([name]):
         return False
     try:
-        check_losses(replace(run.config, loss={name: 1.0}), teacher)
+        check_losses(replace(run.config, loss={name: 1.0}), teacher, run.seen)
     except KDError:
         return False
     return True

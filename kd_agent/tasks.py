@@ -20,7 +20,7 @@ from kd_agent.distill import STUDENT_FILE, check, check_losses
 from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import build_student, objective_of
-from kd_agent.given import load_given, recipe_asked_for, schooling
+from kd_agent.given import load_given, recipe_asked_for, schooled
 from kd_agent.judge import judge
 from kd_agent.multitask import fit_together, tie, to_graph
 from kd_agent.objective import needs
@@ -32,7 +32,6 @@ from kd_agent.session import Session, compare_settings, provenance, timed
 from kd_agent.sizing import default_kind, effort, settled
 from kd_agent.spaces import observation_specs
 from kd_agent.task_graph import MAX_TASKS, TaskGraph
-from kd_agent.train import trained_teacher
 
 _JOINT = ("seed", "device", "hidden", "activation", "rounds", "round_steps", "final_steps", "attempts",
           "exam_episodes", "batch_size", "learning_rate", "episodes", "max_episodes", "margin")  # fmt: skip
@@ -237,11 +236,9 @@ def _session(config: DistillConfig, folder: RunFolder, reporter: Reporter, stack
     """A task's session, with the teacher that is named, or one trained now or earlier."""
     recipe = recipe_asked_for(config)
     spaces = spaces_of(recipe)
-    source = config.teacher or (str(trained_teacher(schooling(config, spaces), reporter)),)
-    teacher, seen = load_given(replace(config, teacher=source), spaces), observation_specs(spaces[0])
-    assert teacher
+    teacher, seen = load_given(config, spaces) or schooled(config, spaces, reporter), observation_specs(spaces[0])
     config = settled(replace(config, student="mlp"), teacher, seen)
-    check_losses(config, teacher)
+    check_losses(config, teacher, seen)
     events = stack.enter_context(SummaryWriter(str(folder.path / config.env.replace("/", "-"))))
     return Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
 

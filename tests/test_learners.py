@@ -182,6 +182,14 @@ def test_layers_that_do_not_exist_are_named(teacher: Teacher) -> None:
         labelled(teacher, layer="nonsense")
 
 
+def test_a_layer_that_no_loss_compares_changes_nothing(teacher: Teacher) -> None:
+    losses = [
+        fit(make_student(teacher.head), [labelled(teacher)], Objective({"kl": 1.0}, student_layer=layer), steps=5)
+        for layer in (None, "hidden.0", "nonsense")
+    ]
+    assert losses[0] == losses[1] == losses[2]
+
+
 @pytest.mark.parametrize(
     ("loss", "kind", "message"),
     [
