@@ -23,14 +23,15 @@ from kd_agent.guided import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.judge import judge
 from kd_agent.normalizer import Normalizer
 from kd_agent.policy import Teacher, check_fits
-from kd_agent.progress import Advance, Reporter
+from kd_agent.progress import Reporter
 from kd_agent.rollouts import collect
+from kd_agent.runtime import Policy
 from kd_agent.session import provenance, timed
 from kd_agent.sizing import default_hidden
 from kd_agent.spaces import observation_specs
 from kd_agent.statistics import iqm
 from kd_agent.teachers import load_teacher
-from kd_agent.train import fitted_to, make_ppo, trained_teacher, training_env
+from kd_agent.train import Keeper, fitted_to, make_ppo, trained_teacher, training_env
 
 STUDENT_FILE = "student.safetensors"
 _SCORE_SEED = 15_000
@@ -96,7 +97,8 @@ class Kickstart:
         Returns:
             The student's program, figures of the guidance, and what it cost.
         """
-        config = replace(self._config, training=fitted_to(self._config.training, self._config.total_steps, _UPDATES))
+        training = replace(self._config.training, target_return=None)
+        config = replace(self._config, training=fitted_to(training, self._config.total_steps, _UPDATES))
         normalizer, fade = self._first_look(), self._fade()
         guidance = Guidance(fade.weight, config.method == "ppd", config.training.clip_range, config.training.ent_coef)
         bare = replace(config, training=replace(config.training, normalize=False))
@@ -107,20 +109,21 @@ class Kickstart:
             policy_kwargs={"graph": begun or self._new(normalizer), "normalizer": normalizer, "guidance": guidance,
                            "critic": config.training.hidden},
         )  # fmt: skip
-        warmup = round(config.critic_warmup * config.total_steps)
+        assert isinstance(model.policy, GuidedPolicy)
+        best = Best(model.policy)
+        fading = Fading(guidance, fade, round(config.critic_warmup * config.total_steps))
         with self._reporter.stage("kickstarting", config.training.total_steps, "steps") as advance:
-            model.learn(
-                config.training.total_steps, callback=Fading(guidance, fade, warmup, advance), tb_log_name="ppo"
-            )
+            keeper = Keeper(config.training, self._recipe, advance, player=best.player, keep=best.keep)
+            model.learn(config.training.total_steps, callback=[fading, keeper], tb_log_name="ppo")
+            keeper.check()
         env.close()
         figures = {"method": config.method, "fade": config.fade, "weight": fade.weight, "last_weight": guidance.weight}
         cost = {
             "env_steps": self._steps + model.num_timesteps,
             "gradient_steps": gradient_steps(model),
-            "exam_steps": 0,
+            "exam_steps": keeper.steps,
         }
-        assert isinstance(model.policy, GuidedPolicy)
-        return model.policy.program(), figures, cost
+        return best.program, figures, cost
 
     def _first_look(self) -> Normalizer:
         """Statistics of the states that the teacher visits."""
@@ -156,16 +159,29 @@ class Kickstart:
         return graph
 
 
-class Fading(BaseCallback):
-    """Lets the guidance fade, ends the critic's warm-up, and shows how far the training is."""
+class Best:
+    """The student of a policy in training, as it was when it was kept."""
 
-    def __init__(self, guidance: Guidance, fade: Fade, warmup: int, advance: Advance) -> None:
+    def __init__(self, policy: GuidedPolicy) -> None:
+        self._policy, self.program = policy, policy.program()
+
+    def player(self) -> Policy:
+        """The student as it is now."""
+        return Policy(self._policy.program())
+
+    def keep(self) -> None:
+        """Keep it."""
+        self.program = self._policy.program()
+
+
+class Fading(BaseCallback):
+    """Lets the guidance fade, and ends the critic's warm-up."""
+
+    def __init__(self, guidance: Guidance, fade: Fade, warmup: int) -> None:
         super().__init__()
-        self._guidance, self._fade, self._warmup, self._advance = guidance, fade, warmup, advance
+        self._guidance, self._fade, self._warmup = guidance, fade, warmup
 
     def _on_step(self) -> bool:
-        if self.num_timesteps % 1024 < self.training_env.num_envs:
-            self._advance(self.num_timesteps, mean_return=self._score(), weight=self._guidance.weight)
         return True
 
     def _on_rollout_end(self) -> None:

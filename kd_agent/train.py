@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 from kd_agent.config import RunConfig, TrainingConfig, plain
 from kd_agent.environments import Recipe, make_env, recipe_of, resolve_id
 from kd_agent.errors import KDError
-from kd_agent.evaluate import evaluate
+from kd_agent.evaluate import Predicts, evaluate
 from kd_agent.head import Array
 from kd_agent.normalizer import Normalizer
 from kd_agent.progress import Advance, Reporter
@@ -72,20 +72,40 @@ def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None
     env = training_env(config, config.env)
     model = make_ppo(config, env, path.parent)
     with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
-        keeper = _Keeper(config, path, advance, watch)
+        keeper = Keeper(
+            settings, recipe_of(config.env, config.env_kwargs), advance, player=lambda: _Normalised(model, env),
+            keep=lambda: save(model, env, path), watch=(lambda score: watch(model, env, score)) if watch else None,
+        )  # fmt: skip
         model.learn(settings.total_steps, callback=keeper, tb_log_name="ppo")
         keeper.check()
     env.close()
     reporter.say(f"teacher: {path.with_name('teacher.zip')}, IQM {keeper.best:.1f} after {model.num_timesteps:,} steps")
 
 
-class _Keeper(BaseCallback):
-    """Evaluates, keeps the best model, and stops once the target return is held."""
+class Keeper(BaseCallback):
+    """Evaluates a model in training, keeps the best of all evaluations, and stops once the target return is held.
 
-    def __init__(self, config: RunConfig, path: Path, advance: Advance, watch: Watch | None) -> None:
+    Args:
+        settings: How often it is evaluated, on how many episodes, and the target.
+        recipe: Where the evaluations are played.
+        advance: Shown the steps taken.
+        player: The model as it is now, to be evaluated.
+        keep: Called where that is the best so far.
+        watch: Called after each evaluation with its IQM.
+
+    Attributes:
+        best: The highest IQM so far.
+        steps: Environment steps of the evaluations.
+    """
+
+    def __init__(
+        self, settings: TrainingConfig, recipe: Recipe, advance: Advance, *,
+        player: Callable[[], Predicts], keep: Callable[[], None], watch: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.config, self.path, self.advance, self.watch = config, path, advance, watch
-        self.best, self.last, self.held, self.checked = -np.inf, float("nan"), 0, 0
+        self.settings, self.recipe, self.advance = settings, recipe, advance
+        self.player, self.keep, self.watch = player, keep, watch
+        self.best, self.last, self.held, self.checked, self.steps = -np.inf, float("nan"), 0, 0, 0
 
     def _on_step(self) -> bool:
         if self.num_timesteps % 1024 < self.training_env.num_envs:
@@ -101,7 +121,7 @@ class _Keeper(BaseCallback):
         self.advance(self.num_timesteps, **figures, evaluated=self.last)
 
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps - self.checked >= self.config.training.eval_every:
+        if self.num_timesteps - self.checked >= self.settings.eval_every:
             self.check()
 
     def check(self) -> None:
@@ -109,20 +129,18 @@ class _Keeper(BaseCallback):
         if self.checked == self.num_timesteps:
             return
         self.checked = self.num_timesteps
-        settings = self.config.training
-        seeds = range(CHECK_SEED, CHECK_SEED + settings.eval_episodes)
-        player = _Normalised(self.model, self.training_env)
-        returns = evaluate(player, recipe_of(self.config.env, self.config.env_kwargs), seeds=seeds,
-                           advance=lambda done, **_: self.show(done)).returns  # fmt: skip
-        self.last = float(iqm(returns))
+        seeds = range(CHECK_SEED, CHECK_SEED + self.settings.eval_episodes)
+        played = evaluate(self.player(), self.recipe, seeds=seeds, advance=lambda done, **_: self.show(done))
+        self.steps += int(played.lengths.sum())
+        self.last = float(iqm(played.returns))
         self.logger.record("eval/iqm", self.last)
         if self.last > self.best:
             self.best = self.last
-            save(self.model, self.training_env, self.path)
-        reached = settings.target_return is not None and self.last >= settings.target_return
+            self.keep()
+        reached = self.settings.target_return is not None and self.last >= self.settings.target_return
         self.held = self.held + 1 if reached else 0
         if self.watch:
-            self.watch(self.model, self.training_env, self.last)
+            self.watch(self.last)
 
 
 class _Normalised:

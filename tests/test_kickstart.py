@@ -13,13 +13,15 @@ from samples import HEADS, PROBES, Agent, make_student
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent import KDError, load_policy, load_teacher
+from kd_agent import KDError, load_policy, load_teacher, train
 from kd_agent.config import KickstartConfig, resolve
-from kd_agent.environments import make_env
+from kd_agent.environments import Recipe, make_env
+from kd_agent.evaluate import Evaluation
 from kd_agent.guided import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.kickstart import check, kickstart
 from kd_agent.normalizer import Normalizer
 from kd_agent.policy import Teacher
+from kd_agent.runtime import Policy
 
 PPO_SETTINGS = {"n_envs": 4, "n_steps": 32, "batch_size": 64, "n_epochs": 2, "hidden": [8]}
 TINY = {"total_steps": 1024, "hidden": [8], "episodes": 6, "max_episodes": 6, "quiet": True, "training": PPO_SETTINGS}
@@ -187,6 +189,24 @@ def test_a_student_begun_elsewhere_is_gone_on_from(
     states = agents["Box"].observations()
     one, two = load_policy(begun).params(states), load_policy(tmp_path / "run" / "student.safetensors").params(states)
     np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_the_best_of_all_evaluations_is_kept(
+    agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, scores, played = agents["Discrete"], iter([1.0, 3.0, 2.0, 2.5]), list[Policy]()
+
+    def scripted(player: Policy, recipe: Recipe, **_: Any) -> Evaluation:
+        played.append(player)
+        return Evaluation(np.array([next(scores)]), np.array([7]))
+
+    monkeypatch.setattr(train, "evaluate", scripted)
+    settings = {**TINY, "training": {**PPO_SETTINGS, "eval_every": 256, "learning_rate": 1e-2}}
+    result = kickstart({**settings, "env": agent.env_id, "teacher": str(agent.path), "out": str(tmp_path / "run")})
+    states = agent.observations()
+    answers = [player.params(states) for player in [load_policy(tmp_path / "run" / "student.safetensors"), *played]]
+    assert [np.array_equal(answers[0], answer) for answer in answers[1:]] == [False, True, False, False]
+    assert result["cost"]["exam_steps"] == 4 * 7
 
 
 def test_guided_by_a_good_teacher_a_student_becomes_like_it(agents: dict[str, Agent], tmp_path: Path) -> None:
