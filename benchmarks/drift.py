@@ -1,26 +1,27 @@
-"""After the world has changed: how many labelled steps a continued student needs, and how many one from scratch.
+"""After the world has changed: how many labelled steps a continued student needs, and how many a new one.
 
-    python benchmarks/drift.py --old-teacher TEACHER.zip --out DIR [--teacher ZIP] [--hidden 8 8] [--seeds 0 1 2]
+    OMP_NUM_THREADS=1 python benchmarks/drift.py --out runs/drift --write docs/drift.md
 
-The old world is LunarLander-v3, the new one where kd_envs/LunarLanderDrift-v3 ends. One teacher serves both:
-`--teacher`, or `--old-teacher` trained on by PPO over worlds between the two, the best of all evaluations by the
-worse of the two worlds. A student distilled in the old world is (a) played and taught on in the new one, a lesson
-after each episode, with and without its reservoir, and (b) distilled anew there by the same recipe, once for each
-budget. Each is judged by the verdict of `kd_agent.statistics` (IQM, paired bootstrap, margin 5 %) on the same seeds
-as the teacher, 100 to 400 episodes. Rows go to DIR/rows.json as they come; students that are
-there are not fitted again.
+The old world is LunarLander-v3, the new one where kd_envs/LunarLanderDrift-v3 ends. One teacher serves both: the one
+that `configs/` trains for the old world, trained on by PPO over worlds between the two, the best of all evaluations by
+the worse of the two worlds. A student distilled in the old world is (a) played and taught on in the new one, a lesson
+after each episode, with and without its reservoir, and (b) distilled anew there, once for each budget, in as many
+rounds as the defaults say, and in a single one that the teacher drives alone. Everybody plays the same episodes. Rows
+of a finished seed are kept in rows.json, and not measured again.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from kd_agent import distill, load_policy, load_teacher
-from kd_agent.config import RunConfig, resolve
+from kd_agent.config import DistillConfig, resolve
 from kd_agent.contest import Arena, Contest
 from kd_agent.continual import ContinualStudent, play
 from kd_agent.drift import kept_states
@@ -32,44 +33,42 @@ from kd_agent.progress import Reporter
 from kd_agent.reservoir import Reservoir
 from kd_agent.runtime import Policy
 from kd_agent.statistics import iqm
-from kd_agent.train import CHECK_SEED, make_ppo, save, training_env
+from kd_agent.train import CHECK_SEED, make_ppo, save, trained_teacher, training_env
 
 OLD, DRIFT, WORLDS = "LunarLander-v3", "kd_envs/LunarLanderDrift-v3", "kd_envs/LunarLanderWorlds-v3"
-LOOKS = (100, 200, 400)
-CONTINUED = (0, 125, 250, 500, 1000, 2000, 4000)
-SCRATCH = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
+EPISODES = 300
+CONTINUED = (0, 250, 500, 1000, 2000, 4000)
+ANEW = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
+ROUNDS = {"anew, the defaults' rounds": None, "anew, one round of the teacher's": 1}
+MARGIN = 0.05
+MARK = "<!-- tables -->"
 
 
-def court(world: Recipe, teacher: Teacher) -> Contest:
+def contest(world: Recipe, teacher: Teacher) -> Contest:
     """Where students are held against the teacher."""
     arena = Arena(world, first_seed=EVALUATION_SEED, reporter=Reporter(quiet=True))
-    return Contest(arena, teacher, margin=0.05, episodes=LOOKS[0])
+    return Contest(arena, teacher, margin=MARGIN, episodes=EPISODES)
 
 
-def judged(contest: Contest, policy: Policy) -> dict[str, Any]:
-    """The verdict on a policy."""
-    returns, verdict = contest.settle(policy, "the student", LOOKS)
-    return {"decision": verdict.decision, "iqm": float(iqm(returns)),
-            "teacher": float(iqm(contest.teacher(len(returns)))), "difference": verdict.difference,
-            "difference_ci": verdict.difference_ci, "margin": verdict.margin,
-            "episodes": verdict.episodes}  # fmt: skip
+def judged(world: Contest, policy: Policy) -> dict[str, Any]:
+    """How a policy compares with the teacher."""
+    returns, verdict = world.settle(policy, "the student", [EPISODES])
+    return {"iqm": float(iqm(returns)), **asdict(verdict)}
 
 
-def versatile_teacher(old_teacher: str, new: Mapping[str, float], steps: int, path: Path) -> Path:
-    """The old teacher, trained on over many worlds; kept at `path`."""
+def versatile_teacher(steps: int, path: Path) -> Path:
+    """The teacher of the old world, trained on over many worlds; kept at `path`."""
     if path.is_file():
         return path
-    kwargs = {"new": dict(new)} if new else {}
-    config = resolve(RunConfig, {"env": WORLDS, "env_kwargs": kwargs, "training": {
-        "hidden": [256, 256], "activation": "relu", "n_steps": 1024, "batch_size": 512, "gamma": 0.999,
-        "gae_lambda": 0.98, "ent_coef": 0.01, "learning_rate": 4e-4}})  # fmt: skip
+    old = resolve(DistillConfig, {"env": OLD})
+    config = replace(old, env=WORLDS, training=replace(old.training, learning_rate=4e-4))
     env = training_env(config, config.env)
     model, best = make_ppo(config, env, path.parent), -1e9
-    model.set_parameters(old_teacher)
+    model.set_parameters(str(trained_teacher(old, Reporter())))
     while model.num_timesteps < steps:
         model.learn(65_536, reset_num_timesteps=False)
         seeds = range(CHECK_SEED, CHECK_SEED + 32)
-        found = [float(iqm(evaluate(model, world, seeds=seeds).returns)) for world in worlds(new)]
+        found = [float(iqm(evaluate(model, world, seeds=seeds).returns)) for world in worlds()]
         print(f"teacher after {model.num_timesteps:,} more steps: old world {found[0]:.1f}, new {found[1]:.1f}")
         if min(found) > best:
             best = min(found)
@@ -78,9 +77,9 @@ def versatile_teacher(old_teacher: str, new: Mapping[str, float], steps: int, pa
     return path
 
 
-def worlds(new: Mapping[str, float]) -> tuple[Recipe, Recipe]:
+def worlds() -> tuple[Recipe, Recipe]:
     """The old world and the new one."""
-    return recipe_of(OLD), recipe_of(DRIFT, {"drift": 1.0, **({"new": dict(new)} if new else {})})
+    return recipe_of(OLD), recipe_of(DRIFT, {"drift": 1.0})
 
 
 def continued(teacher: Teacher, run: Path, world: Recipe, seed: int, reservoir: int) -> Iterator[tuple[int, Policy]]:
@@ -102,58 +101,85 @@ def continued(teacher: Teacher, run: Path, world: Recipe, seed: int, reservoir: 
     env.close()
 
 
-def settings(args: argparse.Namespace, teacher: Path, seed: int, out: Path, **more: Any) -> dict[str, Any]:
-    """The recipe, for the old world and for the new one."""
-    return {"env": OLD, "teacher": str(teacher), "seed": seed, "hidden": args.hidden, "out": str(out), "quiet": True,
-            "episodes": 2, "max_episodes": 2, "round_steps": 200, "final_steps": 5000, **more}  # fmt: skip
+class Seed:
+    """Everything that is measured under one seed."""
 
+    def __init__(self, seed: int, teacher_file: Path, hidden: list[int], out: Path) -> None:
+        self._seed, self._file, self._hidden, self._out = seed, teacher_file, hidden, out
+        self.teacher = load_teacher(str(teacher_file), env=spaces_of(OLD))
+        self.old, self.new = (contest(world, self.teacher) for world in worlds())
 
-def rows_of(
-    args: argparse.Namespace, path: Path, seed: int, courts: tuple[Contest, Contest]
-) -> Iterator[dict[str, Any]]:
-    """Everything of one seed, row by row."""
-    old, new = courts
-    teacher = load_teacher(str(path), env=spaces_of(OLD))
-    run = args.out / f"old-{seed}"
-    if not (run / "result.json").is_file():
-        distill(settings(args, path, seed, run, env_steps=40_000))
-    for name, size in (("continued", 10_000), ("continued, no reservoir", 0)):
-        for steps, policy in continued(teacher, run, new.arena.recipe, seed, size):
-            yield {"who": name, "seed": seed, "steps": steps, "new": judged(new, policy), "old": judged(old, policy)}
-    for steps in SCRATCH:
-        out = args.out / f"scratch-{seed}-{steps}"
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each student: who, labelled steps, and how it compares."""
+        begun = self._distilled(self._out / f"old-{self._seed}", OLD, {}, 40_000)
+        for who, size in (("continued", 10_000), ("continued, no reservoir", 0)):
+            for steps, policy in continued(self.teacher, begun, self.new.arena.recipe, self._seed, size):
+                yield self._row(who, steps, policy, old=True)
+        for who, rounds in ROUNDS.items():
+            for steps in ANEW:
+                folder = self._out / f"anew-{rounds or 'defaults'}-{self._seed}-{steps}"
+                more = {"rounds": rounds} if rounds else {}
+                run = self._distilled(folder, DRIFT, {"drift": 1.0}, steps, **more)
+                yield self._row(who, steps, load_policy(run / "student.safetensors"), old=False)
+
+    def _row(self, who: str, steps: int, policy: Policy, *, old: bool) -> dict[str, Any]:
+        return {"who": who, "seed": self._seed, "steps": steps, "new": judged(self.new, policy),
+                "old": judged(self.old, policy) if old else None}  # fmt: skip
+
+    def _distilled(self, out: Path, env: str, kwargs: Mapping[str, Any], steps: int, **more: Any) -> Path:
+        """The folder of a distillation, finished earlier or now."""
         if not (out / "result.json").is_file():
-            n_envs = max(1, min(16, steps // 1000))
-            kwargs = dict(new.arena.recipe.env_kwargs)
-            distill(settings(args, path, seed, out, env=DRIFT, env_kwargs=kwargs, env_steps=steps, n_envs=n_envs,
-                             attempts=1))  # fmt: skip
-        policy = load_policy(out / "student.safetensors")
-        yield {"who": "from scratch", "seed": seed, "steps": steps, "new": judged(new, policy), "old": None}
+            distill({"env": env, "env_kwargs": kwargs, "teacher": str(self._file), "seed": self._seed, "quiet": True,
+                     "hidden": self._hidden, "out": str(out), "attempts": 1, "episodes": 2, "max_episodes": 2,
+                     "env_steps": steps, "n_envs": max(1, min(16, steps // 1000)), "round_steps": 200,
+                     "final_steps": 5000, **more})  # fmt: skip
+        return out
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Loss of return in the new world by budget, a number a seed, and the verdicts in the old one."""
+    lines = ["| who | labelled steps | return less the teacher's, new world, by seed | mean | within the margin "
+             "| old world |", "|---" * 6 + "|"]  # fmt: skip
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        budget = row["steps"] if row["who"] in ROUNDS else max(b for b in CONTINUED if b <= row["steps"])
+        groups.setdefault((row["who"], budget), []).append(row)
+    for (who, _), found in groups.items():
+        lost = [row["new"]["difference"] for row in found]
+        steps = sorted({row["steps"] for row in found})
+        within = sum(row["new"]["difference"] >= -row["new"]["margin"] for row in found)
+        old = ", ".join(sorted({row["old"]["decision"] for row in found})) if found[0]["old"] else ""
+        lines.append(
+            f"| {who} | {' to '.join(f'{s:,}' for s in sorted({steps[0], steps[-1]}))} | "
+            f"{', '.join(f'{x:+.1f}' for x in lost)} | {np.mean(lost):+.1f} | {within} of {len(found)} | {old} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="a continued student against one from scratch")
-    parser.add_argument("--old-teacher", help="a teacher of LunarLander-v3, 256 x 256, relu (SB3 zip)")
-    parser.add_argument("--teacher", type=Path, help="one that copes with both worlds already")
-    parser.add_argument("--teacher-steps", type=int, default=500_000)
-    parser.add_argument("--new", type=json.loads, default={}, help="JSON of the new world (default: the environment's)")
+    parser = argparse.ArgumentParser(description="a continued student against a new one")
+    parser.add_argument("--teacher-steps", type=int, default=1_500_000)
     parser.add_argument("--hidden", type=int, nargs="+", default=[8, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--write", type=Path, help="a page whose tables are replaced")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.teacher or versatile_teacher(args.old_teacher, args.new, args.teacher_steps, args.out / "teacher.zip")
-    teacher = load_teacher(str(path), env=spaces_of(OLD))
-    old, new = (court(world, teacher) for world in worlds(args.new))
-    rows: list[dict[str, Any]] = []
+    teacher = versatile_teacher(args.teacher_steps, args.out / "teacher.zip")
+    kept = args.out / "rows.json"
+    rows: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
     for seed in args.seeds:
-        for row in rows_of(args, path, seed, (old, new)):
-            rows.append(row)
-            (args.out / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
-            shown = [f"{world}: {row[world]['decision']}, {row[world]['iqm']:.1f} of {row[world]['teacher']:.1f}"
-                     for world in ("new", "old") if row[world]]  # fmt: skip
-            print(f"{row['who']}, seed {seed}, {row['steps']:,} steps; {'; '.join(shown)}", flush=True)
+        if any(row["seed"] == seed for row in rows):
+            continue
+        found = list(Seed(seed, teacher, args.hidden, args.out).rows())
+        rows += found
+        kept.write_text(json.dumps(rows, indent=1) + "\n")
+        print(table(found), flush=True)
+    print(table(rows))
+    if args.write:
+        head = args.write.read_text().partition(MARK)[0]
+        args.write.write_text(f"{head}{MARK}\n\n{table(rows)}\n")
 
 
 if __name__ == "__main__":
