@@ -83,7 +83,7 @@ def last_fits(
             keep_round(run.folder, len(rollouts) - 1, rollouts[-1])
         student = build_student(run, rollouts[0], tried)
         fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=run.effort.final_steps,
-                number=run.config.rounds + tried)  # fmt: skip
+                number=run.effort.rounds + tried)  # fmt: skip
         best = exam.grade(student, tried, best).or_better(best)
         run.folder.save_arrays(name, best.arrays())
     return best

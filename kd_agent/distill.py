@@ -100,7 +100,7 @@ def learn(run: Session, judged: Judged, follower: Follower | None = None) -> tup
         The run, all that it chose by itself settled, and its result.
     """
     env, exam = make_env(run.recipe, run.effort.n_envs), Exam(run)
-    name, dropped, gradient_steps = "best", 0, run.config.rounds * run.effort.round_steps
+    name, dropped, gradient_steps = "best", 0, (run.effort.rounds - 1) * run.effort.round_steps
     if follower and follower.student:
         name, gradient_steps, rollouts = FOLLOWED, follower.gradient_steps, follower.hand_over(run, exam)
         dropped = follower.env_steps - sum(rollout.driver.size for rollout in rollouts)

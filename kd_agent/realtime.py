@@ -26,7 +26,7 @@ from kd_agent.policy import Student, Teacher
 from kd_agent.progress import Reporter
 from kd_agent.reservoir import Reservoir, flat, labelled
 from kd_agent.rollouts import Rollout, collect
-from kd_agent.rounds import keep_round
+from kd_agent.rounds import EXTRA, keep_round, steps_of
 from kd_agent.session import Session
 from kd_agent.sizing import effort, settled
 from kd_agent.statistics import iqm
@@ -111,7 +111,7 @@ class Follower:
         rollouts = [labelled(flat(self._first), run.teacher, layer), self._reservoir.labelled(run.teacher, layer)]
         for number, rollout in enumerate(rollouts):
             keep_round(run.folder, number, rollout)
-        fit_all(run, self.student, rollouts, name="last fit", steps=run.effort.final_steps, number=run.config.rounds)
+        fit_all(run, self.student, rollouts, name="last fit", steps=run.effort.final_steps, number=run.effort.rounds)
         run.folder.save_arrays(FOLLOWED, exam.grade(self.student, 0, None).arrays())
         return rollouts
 
@@ -155,7 +155,7 @@ class Follower:
         env = make_env(self._recipe, run.effort.n_envs)
         rollout = collect(
             env, run.teacher, self.student.policy() if self.student else None, beta=0.0,
-            steps=-(-run.effort.env_steps // (run.config.rounds * run.effort.n_envs)),
+            steps=steps_of(run, EXTRA),
             exploration=run.config.exploration, seed=(run.config.seed, number), layer=run.config.teacher_layer,
         )  # fmt: skip
         env.close()

@@ -132,14 +132,17 @@ class DistillConfig(TaughtConfig):
     env_steps: Annotated[
         Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
     ] = None
-    rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
+    rounds: Annotated[
+        Count | None,
+        Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),
+    ] = None
     n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 4")] = None
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
     ] = 1 / 3
     exploration: Annotated[Fraction, Field(description="share of random actions while collecting")] = 0.02
     round_steps: Annotated[
-        Steps | None, Field(description="gradient steps after each round; default 500, for images 200")
+        Steps | None, Field(description="gradient steps between rounds; default 500, for images 200")
     ] = None
     final_steps: Annotated[
         Steps | None, Field(description="gradient steps of a last fit; default 6,000, for images 3,000")

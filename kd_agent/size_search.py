@@ -176,7 +176,7 @@ def table(search: dict[str, Any]) -> str:
 
 def _finalists(run: Session, rollouts: Sequence[Rollout], exam: Exam, book: _Book) -> list[tuple[int, ...]]:
     """What the rungs leave, the smallest first."""
-    rounds = rollouts[: run.config.rounds]
+    rounds = rollouts[: run.effort.rounds]
     field = ladder(run, rounds[0])
     for rung in range(1, LAST):
         scores = [

@@ -12,6 +12,7 @@ from kd_agent.policy import Teacher
 MAX_UNITS = 16
 _WIDE = 200
 _FEW = 500
+_ROUND, _MOST_ROUNDS = 10_000, 8
 
 
 def budget(teacher: Teacher) -> int:
@@ -31,6 +32,7 @@ class Effort:
     """What a distillation may cost; the names and units are those of the settings."""
 
     env_steps: int
+    rounds: int
     n_envs: int
     round_steps: int
     final_steps: int
@@ -40,12 +42,12 @@ class Effort:
     learning_rate: float
 
 
-NUMBERS = Effort(100_000, 16, 500, 6_000, 8, 100, 512, 5e-3)
+NUMBERS = Effort(100_000, 8, 16, 500, 6_000, 8, 100, 512, 5e-3)
 """For students that see numbers."""
-IMAGES = Effort(40_000, 4, 200, 3_000, 3, 20, 64, 1e-3)
+IMAGES = Effort(40_000, 4, 4, 200, 3_000, 3, 20, 64, 1e-3)
 """For students that see images: a gradient step costs a hundred times more, and a state 28 kB."""
 
-MEMORY = Effort(100_000, 16, 150, 2_000, 4, 100, 1_024, 5e-3)
+MEMORY = Effort(100_000, 8, 16, 150, 2_000, 4, 100, 1_024, 5e-3)
 """For students with a memory: a gradient step goes through a window, one state after the other."""
 
 
@@ -55,7 +57,17 @@ def effort(config: DistillConfig, teacher: Teacher, seen: Mapping[str, Observati
     default = IMAGES if sees_images(seen) else MEMORY if memory else NUMBERS
     given = {f.name: getattr(config, f.name) for f in fields(Effort)}
     given |= dict.fromkeys(("round_steps", "final_steps"), 0) if config.student == "tree" else {}
+    if config.env_steps and not config.rounds:
+        given["rounds"] = default_rounds(config.env_steps)
     return replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+def default_rounds(env_steps: int) -> int:
+    """Rounds for a budget of environment steps: 8 at most, none of fewer than 10,000 steps unless it is the only one.
+
+    A student fitted to less drives badly, and what it visits crowds out the states that matter (docs/family.md).
+    """
+    return min(max(env_steps // _ROUND, 1), _MOST_ROUNDS)
 
 
 def sees_images(seen: Mapping[str, ObservationSpec]) -> bool:

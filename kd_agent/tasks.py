@@ -183,7 +183,8 @@ def learn(
     for number in range(finished, config.rounds):
         together.collect(students, number)
         students = students or together.build(0)
-        together.fit(students, name=f"fit {number + 1}", steps=config.round_steps, number=number)
+        if number + 1 < config.rounds:
+            together.fit(students, name=f"fit {number + 1}", steps=config.round_steps, number=number)
         together.keep(folder, students, number)
     best = {task: Attempt(student, 0, 0.0, False, 0) for task, student in students.items()}
     tried = 0
@@ -199,7 +200,7 @@ def learn(
         env.close()
     return {task: attempt.student for task, attempt in best.items()}, {
         "env_steps": sum(rollout.driver.size for rollouts in together.rollouts.values() for rollout in rollouts),
-        "gradient_steps": config.rounds * config.round_steps + tried * config.final_steps,
+        "gradient_steps": (config.rounds - 1) * config.round_steps + tried * config.final_steps,
         "exam_steps": sum(exam.arena.steps for exam in together.exams.values()),
     }
 

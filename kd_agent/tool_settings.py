@@ -83,8 +83,8 @@ class TasksConfig:
     env_steps: Annotated[Count | None, Field(description="distillation budget of each task in environment steps")] = (
         None
     )
-    rounds: Annotated[Count, Field(description="rounds of collecting and fitting")] = 8
-    round_steps: Annotated[Steps, Field(description="gradient steps after each round")] = 500
+    rounds: Annotated[Count, Field(description="rounds of collecting, with a fit in between")] = 8
+    round_steps: Annotated[Steps, Field(description="gradient steps between rounds")] = 500
     final_steps: Annotated[Steps, Field(description="gradient steps of a last fit")] = 6_000
     attempts: Annotated[
         Count, Field(description="last fits at most, one more round before each, until every task holds")

@@ -21,7 +21,7 @@ def agent(agents: dict[str, Agent]) -> Agent:
 
 
 def attempts_made(result: dict[str, Any], given: dict[str, Any]) -> float:
-    spent = result["cost"]["gradient_steps"] - given["rounds"] * given["round_steps"]
+    spent = result["cost"]["gradient_steps"] - (given["rounds"] - 1) * given["round_steps"]
     return spent / given["final_steps"]
 
 

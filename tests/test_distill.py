@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 from gymnasium.spaces import Discrete
 from samples import HEADS, PROBES, TINY, Agent, command, labelled, make_student, settings
 
@@ -21,6 +22,7 @@ from kd_agent.config import DistillConfig, plain, resolve
 from kd_agent.evaluate import evaluate
 from kd_agent.plugins import load
 from kd_agent.render import watch
+from kd_agent.sizing import default_rounds
 
 FILES = ("student.safetensors", "result.json", "config.yaml", "report.html", "teacher.json")
 
@@ -63,7 +65,7 @@ def test_the_result_has_all_that_the_contract_promises(runs: dict[str, Any], spa
     assert verdict["decision"] in ("non-inferior", "inferior", "undecided")
     assert 0 <= student["agreement"] <= 1
     assert result["cost"]["env_steps"] >= 480
-    assert result["cost"]["gradient_steps"] >= 120
+    assert result["cost"]["gradient_steps"] >= 2 * 20 + 60
 
 
 def test_the_run_folder_holds_a_student_that_plays(runs: dict[str, Any], space_name: str, agent: Agent) -> None:
@@ -208,3 +210,18 @@ def test_a_loss_that_teacher_or_student_cannot_serve_leaves_no_run_folder(
     with pytest.raises(KDError, match=message):
         distill(settings(agents[space_name], tmp_path / "run", **wrong))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("env_steps", "rounds"), [(500, 1), (10_000, 1), (25_000, 2), (79_999, 7), (1_000_000, 8)])
+def test_a_small_budget_is_not_cut_into_rounds_too_small_to_learn_from(env_steps: int, rounds: int) -> None:
+    assert default_rounds(env_steps) == rounds
+
+
+def test_where_nobody_says_how_many_rounds_the_budget_does(agents: dict[str, Agent], tmp_path: Path) -> None:
+    given = settings(agents["Discrete"], tmp_path / "run", attempts=1, exploration=0.0)
+    del given["rounds"]
+    result = distill(given)
+    assert result["cost"]["gradient_steps"] == given["final_steps"]
+    [kept] = (tmp_path / "run" / "checkpoint").glob("round-*.npz")
+    assert not np.load(kept)["driver"].any()
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["rounds"] == 1

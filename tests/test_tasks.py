@@ -76,7 +76,7 @@ def test_parameters_are_counted_once_where_they_are_shared(done: tuple[Path, dic
     assert (result["bytes"], result["sha256"]) == (len(raw), sha256(raw).hexdigest())
     assert graph_file.read_tasks(folder / "student.safetensors").num_parameters == result["parameters"]["total"]
     assert result["cost"]["env_steps"] >= 3 * 480
-    assert result["cost"]["gradient_steps"] >= 3 * 20 + 60
+    assert result["cost"]["gradient_steps"] >= 2 * 20 + 60
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_not_under_other_settings(

@@ -87,7 +87,7 @@ def test_the_run_is_the_one_that_the_chosen_temperature_would_have_been(
 def test_a_run_that_was_stopped_goes_on_with_the_same_choice(
     moment: int, agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = settings(agents["Discrete"], tmp_path / "run", **SMALL)
+    given = settings(agents["Discrete"], tmp_path / "run", **{**SMALL, "rounds": 3})
     whole = distill({**given, "out": str(tmp_path / "whole")})
     fit_all = rounds.fit_all
 
