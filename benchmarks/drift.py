@@ -143,7 +143,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         budget = row["steps"] if row["who"] in ROUNDS else max(b for b in CONTINUED if b <= row["steps"])
         groups.setdefault((row["who"], budget), []).append(row)
-    for (who, _), found in groups.items():
+    order = ["continued", "continued, no reservoir", *ROUNDS]
+    for who, budget in sorted(groups, key=lambda group: (order.index(group[0]), group[1])):
+        found = groups[who, budget]
         lost = [row["new"]["difference"] for row in found]
         steps = sorted({row["steps"] for row in found})
         within = sum(row["new"]["difference"] >= -row["new"]["margin"] for row in found)
