@@ -6,6 +6,7 @@ its own folder instead of the first two.
 """
 
 import functools
+import glob
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -91,9 +92,12 @@ def validate(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def env_defaults(env: str) -> dict[str, Any]:
-    """The settings shipped for an environment (empty where there are none)."""
-    path = config_folder() / f"{env.rpartition(':')[2].replace('/', '-')}.yaml"
-    return read_mapping(path) if path.is_file() else {}
+    """The settings shipped for an environment, or for another version of it (empty where there are none)."""
+    name = env.rpartition(":")[2].replace("/", "-")
+    family, version, _ = name.rpartition("-v")
+    versions = sorted(config_folder().glob(f"{glob.escape(family)}-v*.yaml")) if version else []
+    shipped = [config_folder() / f"{name}.yaml", *versions]
+    return next((read_mapping(path) for path in shipped if path.is_file()), {})
 
 
 def config_folder() -> Path:

@@ -45,6 +45,21 @@ def test_every_shipped_file_resolves_for_every_command(path: Path) -> None:
     assert env_defaults(env_id) == given
 
 
+@pytest.mark.parametrize(
+    ("asked", "shipped"),
+    [("LunarLander-v2", "LunarLander-v3"), ("kd_envs:kd_envs/CartPoleBlind-v0", "kd_envs/CartPoleBlind-v1")],
+)
+def test_another_version_of_an_environment_has_the_settings_of_the_one_that_is_shipped(
+    asked: str, shipped: str
+) -> None:
+    assert env_defaults(asked) == env_defaults(shipped) != {}
+
+
+@pytest.mark.parametrize("asked", ["LunarLander", "LunarLanderOther-v3", "*-v1", "-v3", "[a-z]*-v1"])
+def test_no_other_environment_lends_its_settings(asked: str) -> None:
+    assert env_defaults(asked) == {}
+
+
 def test_the_folder_of_settings_is_found_in_a_checkout() -> None:
     assert config_folder() == ROOT / "configs"
 
