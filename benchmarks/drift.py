@@ -6,8 +6,8 @@ The old world is LunarLander-v3, the new one where kd_envs/LunarLanderDrift-v3 e
 that `configs/` trains for the old world, trained on by PPO over worlds between the two, the best of all evaluations by
 the worse of the two worlds. A student distilled in the old world is (a) played and taught on in the new one, a lesson
 after each episode, with and without its reservoir, and (b) distilled anew there, once for each budget, in eight rounds
-and in a single one that the teacher drives alone. Everybody plays the same episodes. Rows
-of a finished seed are kept in rows.json, and not measured again.
+and in a single one that the teacher drives alone. Everybody plays the same episodes. Rows of a finished seed are kept
+in rows.json, and not measured again.
 """
 
 import argparse
