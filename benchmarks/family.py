@@ -18,7 +18,7 @@ import torch
 from stable_baselines3 import PPO
 
 from kd_agent import KDError, load_policy, load_teacher
-from kd_agent.config import DistillConfig, resolve
+from kd_agent.config import DistillConfig, config_folder, resolve
 from kd_agent.distill import distill
 from kd_agent.environments import spaces_of
 from kd_agent.evaluate import evaluate
@@ -27,6 +27,7 @@ from kd_agent.kickstart import kickstart
 from kd_agent.progress import Reporter
 from kd_agent.statistics import iqm
 from kd_agent.train import trained_teacher
+from kd_agent.yaml_file import read_mapping
 
 Settings = dict[str, Any]
 Cell = Callable[[str, Settings, int, Path], Settings]
@@ -66,6 +67,16 @@ _RESAMPLES = 2_000
 def settings_of(**settings: Any) -> Cell:
     """A cell that is an ordinary distillation with other settings."""
     return lambda env, shared, seed, folder: distilled(env, {**shared, **settings}, seed, folder)
+
+
+def preset(name: str) -> Settings:
+    """What `configs/methods/<name>.yaml` says."""
+    return dict(read_mapping(config_folder() / "methods" / f"{name}.yaml"))
+
+
+def beside(name: str) -> Cell:
+    """The task's own loss plus what a preset puts beside KL."""
+    return with_loss({loss: weight for loss, weight in preset(name)["loss"].items() if loss != "kl"})
 
 
 def with_loss(extra: Mapping[str, float] | None = None, **settings: Any) -> Cell:
@@ -117,24 +128,24 @@ METHODS: dict[str, Cell] = {
     "forward KL, T = 0.5": settings_of(loss={"kl": 1.0}, temperature=0.5),
     "forward KL, T = 2": settings_of(loss={"kl": 1.0}, temperature=2.0),
     "forward KL, T = 4": settings_of(loss={"kl": 1.0}, temperature=4.0),
-    "forward KL, T = 0.1, teacher alone (rusu)": settings_of(loss={"kl": 1.0}, temperature=0.1, convention="rusu"),
+    "forward KL, T = 0.1, teacher alone (rusu)": settings_of(**preset("rusu")),
     "reverse KL": settings_of(loss={"reverse_kl": 1.0}),
     "Jensen-Shannon": settings_of(loss={"js": 1.0}),
     "cross-entropy": settings_of(loss={"ce": 1.0}),
-    "cross-entropy + KL (the article's)": settings_of(loss={"ce": 1.0, "kl": 1.0}),
+    "cross-entropy + KL (the article's)": settings_of(**preset("article")),
     "MSE of logits or means": settings_of(loss={"mse": 1.0}),
-    "+ hint": with_loss({"hint": 0.1}),
-    "+ relation": with_loss({"relation": 0.1}),
-    "+ value": with_loss({"value": 0.1}),
+    "+ hint": beside("hint"),
+    "+ relation": beside("relation"),
+    "+ value": beside("value"),
     "+ ranking": with_loss({"ranking": 1.0}),
-    "ranking": settings_of(loss={"ranking": 1.0}),
-    "intuition": settings_of(loss={"intuition": 1.0}),
+    "ranking": settings_of(**preset("ranking")),
+    "intuition": settings_of(**preset("intuition")),
     "+ intuition": with_loss({"intuition": 1.0}),
     "+ dropout 0.1": settings_of(dropout=0.1),
     "+ L2 0.01": settings_of(l2=0.01),
-    "temperature chosen by itself": settings_of(temperature="auto"),
+    "temperature chosen by itself": settings_of(**preset("temperature_auto")),
     "tree of 64 leaves": settings_of(student="tree", leaves=64),
-    "tree of 256 leaves": settings_of(student="tree", leaves=256),
+    "tree of 256 leaves": settings_of(**preset("tree")),
     "mixture of teachers, one of them random": with_teachers("mixture"),
     "product of teachers, one of them random": with_teachers("product"),
     "the most confident of teachers, one of them random": with_teachers("confidence"),

@@ -10,11 +10,31 @@ from samples import ROOT
 
 import kd_agent.environments  # noqa: F401 - registers every environment
 from kd_agent import KDError
-from kd_agent.config import DistillConfig, EvaluateConfig, RunConfig, config_folder, env_defaults, resolve, to_yaml
+from kd_agent.config import (
+    DistillConfig,
+    EvaluateConfig,
+    FollowDriftConfig,
+    KickstartConfig,
+    RunConfig,
+    TasksConfig,
+    config_folder,
+    env_defaults,
+    plain,
+    resolve,
+    to_yaml,
+)
 from kd_agent.files import read_capped
 from kd_agent.yaml_file import read_mapping
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+METHODS = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
+COMMANDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "kickstart": (KickstartConfig, {"env": "LunarLander-v3"}),
+    "ppd": (KickstartConfig, {"env": "LunarLander-v3"}),
+    "tasks": (TasksConfig, {}),
+    "follow_drift": (FollowDriftConfig, {"student": "student.safetensors", "teacher": "teacher.zip"}),
+}
+"""Whose settings a method's file has, and what they need beside it; those of `distill` otherwise."""
 
 
 def written(folder: Path, text: str) -> str:
@@ -58,6 +78,17 @@ def test_another_version_of_an_environment_has_the_settings_of_the_one_that_is_s
 @pytest.mark.parametrize("asked", ["LunarLander", "LunarLanderOther-v3", "*-v1", "-v3", "[a-z]*-v1"])
 def test_no_other_environment_lends_its_settings(asked: str) -> None:
     assert env_defaults(asked) == {}
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda p: p.stem)
+def test_every_kind_of_distillation_has_a_file_that_resolves_and_is_told_of(path: Path) -> None:
+    command, needed = COMMANDS.get(path.stem, (DistillConfig, {"env": "LunarLander-v3"}))
+    given, found = read_mapping(path), resolve(command, needed, str(path))
+    resolved = plain(found)
+    for name, value in given.items():
+        assert resolved[name] == value
+    assert given.keys() - needed.keys()
+    assert f"`{path.stem}`" in (ROOT / "docs" / "methods.md").read_text()
 
 
 def test_the_folder_of_settings_is_found_in_a_checkout() -> None:
