@@ -15,9 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from kd_agent.checkpoint import RunFolder
 from kd_agent.config import DistillConfig, TrainingConfig
+from kd_agent.contest import Arena
 from kd_agent.environments import Recipe, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluate import evaluate
 from kd_agent.judge import EVALUATION_SEED, scores
 from kd_agent.progress import Advance, Reporter
 from kd_agent.sizing import sees_images
@@ -64,9 +64,8 @@ def add_control(
     if not (folder.path / _RECORD).is_file():
         train_control(replace(config, training=control_training(config, steps)), recipe, folder, reporter)
     control = load_teacher(str(path), env=spaces_of(recipe))
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + result["verdict"]["episodes"])
-    with reporter.stage("evaluating the control", len(seeds), "episodes") as advance:
-        returns = evaluate(control, recipe, seeds=seeds, advance=advance).returns.tolist()
+    arena = Arena(recipe, first_seed=EVALUATION_SEED, reporter=reporter)
+    returns = arena.play(control, "the control", result["verdict"]["episodes"])
     against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=config.margin)
     seconds = round(time.monotonic() - started, 2)
     result["control"] = {

@@ -63,13 +63,13 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     check_realtime(config, given)
     if given:
         check_losses(settled(config, given, seen), given, seen)
-    else:
-        schooling(config, spaces)  # raises where no teacher can be trained
+    school = config if given else schooling(config, spaces)
     with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=config.resume) as folder:
         reporter.say(f"run folder: {folder.path}")
         follower = Follower(config, recipe, seen, spaces, folder=folder, reporter=reporter) if config.realtime else None
         with timed(seconds, "teacher_s"):
-            teacher = weighed(given or schooled(config, spaces, reporter, follower), config, recipe, folder, reporter)
+            teacher = given or schooled(config, school, spaces, reporter, follower)
+            teacher = weighed(teacher, config, recipe, folder, reporter)
         config = settled(config, teacher, seen)
         check_control(config, spaces[0])
         if not given:

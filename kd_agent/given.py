@@ -62,17 +62,19 @@ def schooling(config: DistillConfig, spaces: Any) -> DistillConfig:
     return replace(config, env=config.teacher_env, env_kwargs={})
 
 
-def schooled(config: DistillConfig, spaces: Any, reporter: Reporter, watch: Watch | None = None) -> Teacher:
-    """A teacher trained as `schooling` says, now or earlier.
+def schooled(
+    config: DistillConfig, school: DistillConfig, spaces: Any, reporter: Reporter, watch: Watch | None = None
+) -> Teacher:
+    """A teacher trained now or earlier.
 
     Args:
         config: The settings of the distillation.
+        school: Those of the training, from `schooling`.
         spaces: Observation and action space that the student plays in.
         reporter: Shows the training.
         watch: Shown the model after each evaluation, as in `trained_teacher`.
     """
-    path = trained_teacher(schooling(config, spaces), reporter, watch=watch)
-    return _load(config, str(path), spaces)
+    return _load(config, str(trained_teacher(school, reporter, watch=watch)), spaces)
 
 
 def seen_by_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:

@@ -59,11 +59,11 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
     seen = seen_by_student(config, spaces[0])
     given = load_given(config, spaces)
     check_student(config, seen, given)
-    if not given:
-        schooling(config, spaces)  # raises where no teacher can be trained
+    school = config if given else schooling(config, spaces)
     config = replace(config, resume=(out / "config.yaml").is_file())
     with open_run(out, resume=config.resume) as folder, SummaryWriter(str(out)) as events:
-        teacher = weighed(given or schooled(config, spaces, reporter), config, recipe, folder, reporter)
+        teacher = given or schooled(config, school, spaces, reporter)
+        teacher = weighed(teacher, config, recipe, folder, reporter)
         config = settled(config, teacher, seen)  # type: ignore[assignment]
         check_losses(config, teacher, seen)
         remember(folder, config, teacher)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 from kd_agent.config import DistillConfig
 from kd_agent.graph import ObservationSpec
@@ -42,12 +43,14 @@ class Effort:
     learning_rate: float
 
 
-NUMBERS = Effort(100_000, 8, 16, 500, 6_000, 8, 100, 512, 5e-3)
+NUMBERS = {"env_steps": 100_000, "n_envs": 16, "round_steps": 500, "final_steps": 6_000, "attempts": 8,
+           "exam_episodes": 100, "batch_size": 512, "learning_rate": 5e-3}  # fmt: skip
 """For students that see numbers."""
-IMAGES = Effort(40_000, 4, 4, 200, 3_000, 3, 20, 64, 1e-3)
+IMAGES = {"env_steps": 40_000, "n_envs": 4, "round_steps": 200, "final_steps": 3_000, "attempts": 3,
+          "exam_episodes": 20, "batch_size": 64, "learning_rate": 1e-3}  # fmt: skip
 """For students that see images: a gradient step costs a hundred times more, and a state 28 kB."""
 
-MEMORY = Effort(100_000, 8, 16, 150, 2_000, 4, 100, 1_024, 5e-3)
+MEMORY = {**NUMBERS, "round_steps": 150, "final_steps": 2_000, "attempts": 4, "batch_size": 1_024}
 """For students with a memory: a gradient step goes through a window, one state after the other."""
 
 
@@ -57,9 +60,8 @@ def effort(config: DistillConfig, teacher: Teacher, seen: Mapping[str, Observati
     default = IMAGES if sees_images(seen) else MEMORY if memory else NUMBERS
     given = {f.name: getattr(config, f.name) for f in fields(Effort)}
     given |= dict.fromkeys(("round_steps", "final_steps"), 0) if config.student == "tree" else {}
-    if config.env_steps and not config.rounds:
-        given["rounds"] = default_rounds(config.env_steps)
-    return replace(default, **{name: value for name, value in given.items() if value is not None})
+    decided: dict[str, Any] = {**default, **{name: value for name, value in given.items() if value is not None}}
+    return Effort(**{"rounds": default_rounds(decided["env_steps"]), **decided})
 
 
 def default_rounds(env_steps: int) -> int:

@@ -20,7 +20,7 @@ from kd_agent.distill import STUDENT_FILE, check, check_losses
 from kd_agent.environments import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.fitting import build_student, objective_of
-from kd_agent.given import load_given, recipe_asked_for, schooled
+from kd_agent.given import load_given, recipe_asked_for, schooled, schooling
 from kd_agent.judge import judge
 from kd_agent.multitask import fit_together, tie, to_graph
 from kd_agent.objective import needs
@@ -237,7 +237,8 @@ def _session(config: DistillConfig, folder: RunFolder, reporter: Reporter, stack
     """A task's session, with the teacher that is named, or one trained now or earlier."""
     recipe = recipe_asked_for(config)
     spaces = spaces_of(recipe)
-    teacher, seen = load_given(config, spaces) or schooled(config, spaces, reporter), observation_specs(spaces[0])
+    teacher = load_given(config, spaces) or schooled(config, schooling(config, spaces), spaces, reporter)
+    seen = observation_specs(spaces[0])
     config = settled(replace(config, student="mlp"), teacher, seen)
     check_losses(config, teacher, seen)
     events = stack.enter_context(SummaryWriter(str(folder.path / config.env.replace("/", "-"))))

@@ -185,7 +185,9 @@ def _judged(run: Session, policies: Mapping[str, PolicyGraph], rollout: Rollout)
 def _row(run: Session, name: str, graph: PolicyGraph, rollout: Rollout, contest: Contest) -> Row:
     file = f"{name.replace(',', '').replace(' ', '-')}.safetensors"
     graph_file.write(replace(graph, provenance={"env": run.recipe.env_id, "made by": name}), run.folder.path / file)
-    returns, verdict = contest.settle(Policy(graph), name, [run.config.episodes])
+    episodes = run.config.episodes
+    returns = contest.teacher(episodes) if name == "teacher" else contest.arena.play(Policy(graph), name, episodes)
+    verdict = contest.verdict(returns)
     close = along(run.teacher, Policy(graph), rollout)
     return Row(
         name, file, *_cost(graph, int8="int8" in name), _microseconds(graph, rollout, int8="int8" in name),
