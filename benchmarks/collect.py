@@ -20,11 +20,12 @@ from gymnasium.vector.utils import batch_space
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import make_env, resolve_id, start
-from kd_agent.normalizer import Normalizer
-from kd_agent.policy import Teacher
-from kd_agent.rollouts import collect, episode_seeds
-from kd_agent.runtime import Policy
+from kd_agent.environments.recipe import resolve_id
+from kd_agent.environments.vector import make_env, start
+from kd_agent.networks.base import Teacher
+from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies.policy import Policy
+from kd_agent.rollouts.collect import collect, episode_seeds
 from kd_agent.students.mlp import MLP
 from kd_agent.teachers import load_teacher
 

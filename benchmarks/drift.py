@@ -21,19 +21,20 @@ import numpy as np
 import torch
 
 from kd_agent import distill, load_policy, load_teacher
-from kd_agent.config import DistillConfig, resolve
-from kd_agent.contest import Arena, Contest
-from kd_agent.continual import ContinualStudent, play
-from kd_agent.drift import kept_states
-from kd_agent.environments import Recipe, make_env, recipe_of, spaces_of
-from kd_agent.evaluate import evaluate
-from kd_agent.judge import EVALUATION_SEED
-from kd_agent.policy import Teacher
-from kd_agent.progress import Reporter
-from kd_agent.reservoir import Reservoir
-from kd_agent.runtime import Policy
-from kd_agent.statistics import iqm
-from kd_agent.train import CHECK_SEED, make_ppo, save, trained_teacher, training_env
+from kd_agent.continual.follow_drift import kept_states
+from kd_agent.continual.student import ContinualStudent, play
+from kd_agent.environments.recipe import Recipe, recipe_of
+from kd_agent.environments.vector import make_env, spaces_of
+from kd_agent.evaluation.comparison import Arena, Contest
+from kd_agent.evaluation.statistics import iqm
+from kd_agent.evaluation.verdict import EVALUATION_SEED
+from kd_agent.networks.base import Teacher
+from kd_agent.policies.policy import Policy
+from kd_agent.ppo.teacher import CHECK_SEED, make_ppo, save, trained_teacher, training_env
+from kd_agent.rollouts.evaluate import evaluate
+from kd_agent.rollouts.reservoir import Reservoir
+from kd_agent.runs.reporter import Reporter
+from kd_agent.settings.resolve import DistillConfig, resolve
 
 OLD, DRIFT, WORLDS = "LunarLander-v3", "kd_envs/LunarLanderDrift-v3", "kd_envs/LunarLanderWorlds-v3"
 EPISODES = 300

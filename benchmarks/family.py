@@ -18,16 +18,16 @@ import torch
 from stable_baselines3 import PPO
 
 from kd_agent import KDError, load_policy, load_teacher
-from kd_agent.config import DistillConfig, config_folder, resolve
-from kd_agent.distill import distill
-from kd_agent.environments import spaces_of
-from kd_agent.evaluate import evaluate
-from kd_agent.judge import EVALUATION_SEED
-from kd_agent.kickstart import kickstart
-from kd_agent.progress import Reporter
-from kd_agent.statistics import iqm
-from kd_agent.train import trained_teacher
-from kd_agent.yaml_file import read_mapping
+from kd_agent.distillation.distill import distill
+from kd_agent.environments.vector import spaces_of
+from kd_agent.evaluation.statistics import iqm
+from kd_agent.evaluation.verdict import EVALUATION_SEED
+from kd_agent.ppo.kickstart import kickstart
+from kd_agent.ppo.teacher import trained_teacher
+from kd_agent.rollouts.evaluate import evaluate
+from kd_agent.runs.reporter import Reporter
+from kd_agent.settings.resolve import DistillConfig, config_folder, resolve
+from kd_agent.settings.yaml_file import read_mapping
 
 Settings = dict[str, Any]
 Cell = Callable[[str, Settings, int, Path], Settings]

@@ -23,10 +23,10 @@ import torch
 from stable_baselines3 import PPO
 
 from kd_agent import export, load_policy
-from kd_agent.actions import head_for
-from kd_agent.graph import ObservationSpec
-from kd_agent.latency import c_loop
-from kd_agent.normalizer import Normalizer
+from kd_agent.native.latency import c_loop
+from kd_agent.networks.distributions import head_for
+from kd_agent.policies.graph import ObservationSpec
+from kd_agent.policies.normalizer import Normalizer
 from kd_agent.students.mlp import MLP
 
 Call = Callable[[Any], Any]

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 from kd_agent.errors import KDError
 
 if TYPE_CHECKING:
-    from kd_agent.distill import distill
-    from kd_agent.evaluate import evaluate
+    from kd_agent.distillation.distill import distill
+    from kd_agent.distillation.tasks import distill_tasks
     from kd_agent.export import export
-    from kd_agent.runtime import Policy, load_policy
-    from kd_agent.tasks import distill_tasks
+    from kd_agent.loading import load_policy
+    from kd_agent.policies.policy import Policy
+    from kd_agent.rollouts.evaluate import evaluate
     from kd_agent.teachers import load_teacher
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_policy": "kd_agent.runtime",
-    "Policy": "kd_agent.runtime",
+    "load_policy": "kd_agent.loading",
+    "Policy": "kd_agent.policies.policy",
     "load_teacher": "kd_agent.teachers",
-    "distill": "kd_agent.distill",
-    "distill_tasks": "kd_agent.tasks",
-    "evaluate": "kd_agent.evaluate",
+    "distill": "kd_agent.distillation.distill",
+    "distill_tasks": "kd_agent.distillation.tasks",
+    "evaluate": "kd_agent.rollouts.evaluate",
     "export": "kd_agent.export",
 }
 

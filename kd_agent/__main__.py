@@ -2,6 +2,6 @@
 
 import sys
 
-from kd_agent.cli import main
+from kd_agent.commands.cli import main
 
 sys.exit(main())

@@ -10,11 +10,13 @@ from types import ModuleType
 from kd_agent.errors import unknown
 
 _ROOT = Path(__file__).parent
+_NOUNS = {"losses": "loss", "teachers.combine": "combine"}
+"""What one plug-in of a kind is called, where that is not the kind without its s."""
 
 
 def names(kind: str) -> list[str]:
-    """Sorted names of the plug-ins of one kind, the folder's name ("losses", "students", ...)."""
-    return sorted(p.stem for p in (_ROOT / kind).glob("*.py") if not p.stem.startswith("_"))
+    """Sorted names of the plug-ins of one kind, a folder's dotted name ("losses", "teachers.combine", ...)."""
+    return sorted(p.stem for p in _ROOT.joinpath(*kind.split(".")).glob("*.py") if not p.stem.startswith("_"))
 
 
 def load(kind: str, name: str) -> ModuleType:
@@ -24,5 +26,5 @@ def load(kind: str, name: str) -> ModuleType:
         KDError: There is no such plug-in; the message names the nearest.
     """
     if name not in names(kind):
-        raise unknown("loss" if kind == "losses" else kind.removesuffix("s"), name, names(kind))
+        raise unknown(_NOUNS.get(kind, kind.removesuffix("s")), name, names(kind))
     return import_module(f"kd_agent.{kind}.{name}")

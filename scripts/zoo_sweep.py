@@ -2,7 +2,7 @@
 
 import sys
 
-from kd_agent.cli import run
+from kd_agent.commands.cli import run
 
 if __name__ == "__main__":
     sys.exit(run("zoo-sweep", sys.argv[1:]))

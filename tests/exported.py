@@ -15,9 +15,9 @@ import torch
 from samples import HEADS, make_graph, make_student
 
 from kd_agent import export, plugins
-from kd_agent.graph import ObservationSpec, Op, PolicyGraph, following
-from kd_agent.kernels import ACTIVATIONS
-from kd_agent.runtime import Policy
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph, following
+from kd_agent.policies.ops import ACTIVATIONS
+from kd_agent.policies.policy import Policy
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 HARNESS = """

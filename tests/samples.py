@@ -15,11 +15,11 @@ import torch
 from stable_baselines3 import A2C, PPO
 
 from kd_agent import KDError, load_teacher, plugins
-from kd_agent.actions import ActionHead, head_for
-from kd_agent.graph import ObservationSpec, PolicyGraph
-from kd_agent.normalizer import Normalizer
-from kd_agent.policy import Student, Teacher
-from kd_agent.rollouts import Rollout
+from kd_agent.networks.base import Student, Teacher
+from kd_agent.networks.distributions import ActionHead, head_for
+from kd_agent.policies.graph import ObservationSpec, PolicyGraph
+from kd_agent.policies.normalizer import Normalizer
+from kd_agent.rollouts.collect import Rollout
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,8 +14,7 @@ from gymnasium import spaces
 from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
-from kd_agent.policy import GraphTeacher
-from kd_agent.teachers import load_teacher
+from kd_agent.teachers import GraphTeacher, load_teacher
 
 SMALL: dict[str, Any] = {"net_arch": [8, 8]}
 STEPS = {"n_steps": 16, "batch_size": 16}

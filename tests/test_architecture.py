@@ -1,78 +1,33 @@
-"""The floors of the package: imports go strictly downwards, and a deployed agent needs little."""
+"""The rooms of the package: imports go upwards in the table alone, and a deployed agent needs little."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from samples import ROOT, make_graph
 
-from kd_agent import graph_file, plugins
+from kd_agent import plugins
 from kd_agent.errors import KDError
+from kd_agent.policies import file as graph_file
 
 PACKAGE = ROOT / "kd_agent"
-FLOORS = (
-    ("errors", "field_types", "monitor", "progress", "statistics"),
-    ("files", "head", "plugins", "settings"),
-    ("kernels", "tool_settings", "yaml_file"),
-    ("graph", "int8"),
-    ("task_graph",),
-    (
-        "actions",
-        "checkpoint",
-        "compiler",
-        "config",
-        "extension",
-        "features",
-        "graph_file",
-        "normalizer",
-        "rules",
-        "single",
-        "spaces",
-        "torch_graph",
-    ),
-    ("flags", "runtime"),
-    ("environments", "native", "policy"),
-    (
-        "adapters",
-        "collectors",
-        "combine",
-        "compress",
-        "ensemble",
-        "evaluate",
-        "export",
-        "losses",
-        "objective",
-        "report",
-        "rollouts",
-        "students",
-        "teachers",
-    ),
-    ("closeness", "contest", "graph_student", "guided", "latency", "reservoir", "sizing", "visited"),
-    ("explain", "gate", "judge", "learners", "render", "session", "sweep", "train"),
-    ("given",),
-    ("continual", "control", "explanation", "fitting", "kickstart", "multitask"),
-    ("temperature",),
-    ("drift", "rounds"),
-    ("attempts",),
-    ("size_search",),
-    ("realtime",),
-    ("distill",),
-    ("settings_search", "tasks", "triad"),
-    ("cli",),
-    ("__main__",),
-)
-"""Modules and folders, the lowest first; a folder stands for all plug-ins in it."""
+FACES = ("__init__", "__main__", "errors", "plugins", "loading")
+"""What lies loose in the package; everything else has a room."""
+OPEN_TO_ALL = ("errors", "plugins")
 
 
-def floor(module: str) -> int:
-    top = module.partition(".")[0]
-    found = [height for height, names in enumerate(FLOORS) if top in names]
-    assert found, f"kd_agent.{module} has no floor: add it to FLOORS"
-    return found[0]
+def rooms() -> list[str]:
+    """The rooms in the order of CONTRIBUTING's table: each may import those above it, and `loading` below `native`."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+ORDER = rooms()
 
 
 def modules() -> list[str]:
@@ -80,18 +35,29 @@ def modules() -> list[str]:
     return sorted(".".join(p.parts).removesuffix(".__init__") for p in paths)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Modules of the package that a file imports, without the package's own name."""
+def imported(path: Path) -> set[str]:
+    """Modules of the package that a file imports, lazily or not, without the package's own name.
+
+    `import_module` with a name written out counts, and so does the room of a plug-in that is loaded.
+    """
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} imports relatively"
             deeper = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [n if is_module(n) else str(node.module) for n in deeper]
-        else:
-            continue
-        yield from (n.removeprefix("kd_agent.") for n in names if n.startswith("kd_agent."))
+            names |= {name if is_module(name) else str(node.module) for name in deeper}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            names |= loaded(ast.unparse(node.func), str(node.args[0].value))
+    return {name.removeprefix("kd_agent.") for name in names if name.startswith("kd_agent.")}
+
+
+def loaded(function: str, argument: str) -> set[str]:
+    """What a call imports by name."""
+    if function.endswith("import_module"):
+        return {argument}
+    return {f"kd_agent.{argument}"} if function in ("plugins.load", "plugins.names") else set()
 
 
 def is_module(name: str) -> bool:
@@ -104,33 +70,42 @@ def file_of(module: str) -> Path:
     return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
 
 
-@pytest.mark.parametrize("module", modules())
-def test_imports_go_strictly_downwards(module: str) -> None:
-    folder = module.partition(".")[0]
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_nothing_but_the_faces_lies_outside_the_rooms() -> None:
+    assert {p.stem for p in PACKAGE.glob("*.py")} == set(FACES)
+    folders = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()}
+    assert folders == set(ORDER) - {"loading"}
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if room(m) in ORDER])
+def test_a_room_imports_only_rooms_above_it(module: str) -> None:
     for other in imported(file_of(module)):
-        if other.startswith(f"{folder}._"):
-            continue  # a folder's private helper
-        assert floor(other) < floor(module), f"kd_agent.{module} must not import kd_agent.{other}"
+        if room(other) not in (*OPEN_TO_ALL, room(module)):
+            assert room(other) in ORDER, f"kd_agent.{module} imports {other}, which has no room"
+            above = ORDER.index(room(other)) < ORDER.index(room(module))
+            assert above, f"kd_agent.{module} must not import kd_agent.{other}"
+
+
+def test_modules_of_a_room_do_not_import_each_other_in_circles() -> None:
+    within = {m: {o for o in imported(file_of(m)) if room(o) == room(m) and o != m} for m in modules()}
+    plain = {m: {o for o in others if "." in o and o in within} for m, others in within.items()}
+    assert list(TopologicalSorter(plain).static_order())
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if "." in m])
-def test_plugins_of_one_folder_share_private_helpers_only(module: str) -> None:
-    folder = module.partition(".")[0]
-    siblings = [other for other in imported(file_of(module)) if other.partition(".")[0] == folder]
-    assert all(other.startswith(f"{folder}._") for other in siblings), siblings
+def test_a_module_of_another_room_is_private_where_its_name_says_so(module: str) -> None:
+    foreign = [other for other in imported(file_of(module)) if room(other) != room(module)]
+    assert not [other for other in foreign if "._" in other]
 
 
-def test_scripts_and_the_command_line_are_the_only_users_of_the_loop() -> None:
-    users = {m for m in modules() if "distill" in set(imported(file_of(m)))}
-    assert users <= {"cli", "settings_search", "sweep", "tasks", "triad"}
-
-
-def test_the_map_of_the_package_names_every_module_once() -> None:
-    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    top = {m for m in modules() if "." not in m and not (PACKAGE / m).is_dir() and not m.startswith("__")}
-    assert sorted(named) == sorted(top)
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "loading"])
+def test_every_room_says_in_a_sentence_what_it_is(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
+    assert docstring.partition("\n")[0].endswith((".", "?"))
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
@@ -154,7 +129,7 @@ assert not heavy, heavy
 
 def test_the_promised_names_are_functions_whatever_was_imported_before() -> None:
     code = """
-import kd_agent.distill, kd_agent.evaluate, kd_agent
+import kd_agent.distillation.distill, kd_agent.export, kd_agent
 from kd_agent import distill, evaluate, load_policy, load_teacher
 assert all(map(callable, (distill, evaluate, load_policy, load_teacher)))
 assert kd_agent.distill is distill and kd_agent.evaluate is evaluate

@@ -10,11 +10,11 @@ from samples import HEADS, ROOT, make_student
 from torch.nn import functional
 
 from kd_agent import plugins
-from kd_agent.actions import Softening
 from kd_agent.learners.gradient import fit
-from kd_agent.objective import Objective
-from kd_agent.policy import PolicyOutput
-from kd_agent.rollouts import Rollout
+from kd_agent.losses import Objective
+from kd_agent.networks.base import PolicyOutput
+from kd_agent.networks.distributions import Softening
+from kd_agent.rollouts.collect import Rollout
 
 HEAD = HEADS["categorical"]
 LOGITS = torch.tensor([3.0, 1.0, 0.0, -1.0])

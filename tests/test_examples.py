@@ -10,7 +10,7 @@ import gymnasium as gym
 import pytest
 from samples import ROOT, make_student
 
-from kd_agent.actions import head_for
+from kd_agent.networks.distributions import head_for
 
 ARGUMENTS: dict[str, list[str]] = {
     "play_without_torch.py": ["--episodes", "2"],

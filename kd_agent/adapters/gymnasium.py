@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from kd_agent.errors import KDError
-from kd_agent.head import Array
-from kd_agent.runtime import Policy
+from kd_agent.policies.head import Array
+from kd_agent.policies.policy import Policy
 
 
 class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

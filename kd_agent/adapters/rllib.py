@@ -18,8 +18,8 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
 from kd_agent.errors import KDError
-from kd_agent.policy import check_fits
-from kd_agent.runtime import load_policy
+from kd_agent.loading import load_policy
+from kd_agent.networks.base import check_fits
 
 _CRITIC_UNITS = 64
 

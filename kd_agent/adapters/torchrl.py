@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchrl.modules import IndependentNormal, ProbabilisticActor
 
 from kd_agent.errors import KDError
-from kd_agent.graph import OBSERVATION, PolicyGraph
-from kd_agent.runtime import Policy
-from kd_agent.torch_graph import TorchPolicy
+from kd_agent.policies.graph import OBSERVATION, PolicyGraph
+from kd_agent.policies.policy import Policy
+from kd_agent.policies.torch_policy import TorchPolicy
 
 
 class Greedy(nn.Module):

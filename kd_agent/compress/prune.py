@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.graph import Op, PolicyGraph
-from kd_agent.head import Array
+from kd_agent.policies.graph import Op, PolicyGraph
+from kd_agent.policies.head import Array
 
 
 @dataclass(frozen=True)

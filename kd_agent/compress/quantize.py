@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.head import Array
-from kd_agent.int8 import rounded
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.head import Array
+from kd_agent.policies.int8 import rounded
 
 _MARGIN = 2.0
 

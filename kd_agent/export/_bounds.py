@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kd_agent.graph import Op, PolicyGraph
-from kd_agent.head import Array
-from kd_agent.int8 import rounded
+from kd_agent.policies.graph import Op, PolicyGraph
+from kd_agent.policies.head import Array
+from kd_agent.policies.int8 import rounded
 
 _SLACK = 1.01
 """For rounding, and for functions that are only nearly bounded by 1."""

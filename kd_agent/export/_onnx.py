@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from kd_agent.export._program import Program
-from kd_agent.graph import OBSERVATION, Op
-from kd_agent.head import Array
+from kd_agent.policies.graph import OBSERVATION, Op
+from kd_agent.policies.head import Array
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""

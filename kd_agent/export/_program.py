@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.graph import PARAMS, Op, PolicyGraph, following
-from kd_agent.head import Array
+from kd_agent.policies.graph import PARAMS, Op, PolicyGraph, following
+from kd_agent.policies.head import Array
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.export._program import Program, transposed
-from kd_agent.graph import PARAMS, Op, following
-from kd_agent.head import Array
+from kd_agent.policies.graph import PARAMS, Op, following
+from kd_agent.policies.head import Array
 
 Lines = list[str]
 

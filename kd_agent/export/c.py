@@ -17,9 +17,9 @@ from kd_agent.export._int8 import quantised
 from kd_agent.export._loops import WRITERS, decode
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._source import Language, Lines, Source, indented
-from kd_agent.files import write_atomically
-from kd_agent.graph import PolicyGraph
-from kd_agent.head import Array
+from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies.head import Array
+from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)
 LANGUAGE = Language(index="int", whole="const int", number="const float", suffix="f")

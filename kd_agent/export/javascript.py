@@ -11,9 +11,9 @@ import numpy as np
 from kd_agent.export._loops import WRITERS, decode
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._source import Language, Lines, Source, indented
-from kd_agent.files import write_atomically
-from kd_agent.graph import PolicyGraph
-from kd_agent.head import Array
+from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies.head import Array
+from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)
 _LANGUAGE = Language(index="let", whole="const", number="const", suffix="", single="Math.fround")

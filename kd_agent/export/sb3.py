@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.files import write_atomically
-from kd_agent.graph import OBSERVATION, PARAMS, Op, PolicyGraph
-from kd_agent.head import Array, HeadSpec
+from kd_agent.policies.graph import OBSERVATION, PARAMS, Op, PolicyGraph
+from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
 _MODULES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "silu": "SiLU", "elu": "ELU",

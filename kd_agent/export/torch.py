@@ -13,8 +13,8 @@ from typing import Any
 
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
-from kd_agent.files import write_atomically
-from kd_agent.graph import OBSERVATION, PolicyGraph
+from kd_agent.policies.graph import OBSERVATION, PolicyGraph
+from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)
 
@@ -33,7 +33,7 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
 
     if graph.states:
         raise KDError("a torch program has no memory; use to_torch() and its step(), or onnx, c, javascript")
-    module = import_module("kd_agent.torch_graph").WithAction(graph).eval()
+    module = import_module("kd_agent.policies.torch_policy").WithAction(graph).eval()
     batch = torch.export.Dim("batch", min=1)
     example: dict[str, Any] = {
         key: torch.zeros((2, *spec.shape), dtype=getattr(torch, "float32" if spec.dtype == "float64" else spec.dtype))

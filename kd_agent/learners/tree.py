@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_agent.actions import ActionHead, Softening
-from kd_agent.config import DistillConfig
 from kd_agent.errors import KDError
-from kd_agent.graph import ObservationSpec
-from kd_agent.head import Array, HeadSpec
-from kd_agent.kernels import MAX_LEAVES
-from kd_agent.objective import Bound, Objective
-from kd_agent.policy import PolicyOutput, Teacher
-from kd_agent.rollouts import Rollout, aggregate
-from kd_agent.sizing import default_loss, sees_images
+from kd_agent.losses import Bound, Objective, default_loss
+from kd_agent.networks.base import PolicyOutput, Teacher
+from kd_agent.networks.distributions import ActionHead, Softening
+from kd_agent.policies.graph import ObservationSpec
+from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies.ops import MAX_LEAVES
+from kd_agent.rollouts.collect import Rollout, aggregate
+from kd_agent.settings.resolve import DistillConfig
+from kd_agent.students import sees_images
 from kd_agent.students.tree import Tree
 
 _CERTAIN = 1e-12

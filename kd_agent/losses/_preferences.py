@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, logsigmoid
 
-from kd_agent.actions import ActionHead
 from kd_agent.errors import KDError
+from kd_agent.networks.distributions import ActionHead
 
 
 def disorder(student: Tensor, teacher: Tensor, head: ActionHead, temperature: float) -> Tensor:

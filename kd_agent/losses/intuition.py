@@ -5,10 +5,10 @@ The article that this package realises names "intuition distillation" and leaves
 
 from torch import Tensor
 
-from kd_agent.actions import ActionHead, Softening
 from kd_agent.losses._preferences import decision_gap, disorder
 from kd_agent.losses._similarity import unlikeness
-from kd_agent.policy import LAYER, PolicyOutput
+from kd_agent.networks.base import LAYER, PolicyOutput
+from kd_agent.networks.distributions import ActionHead, Softening
 
 NEEDS = frozenset({"layer"})
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from kd_agent.actions import ActionHead, Softening
 from kd_agent.losses._preferences import disorder
-from kd_agent.policy import PolicyOutput
+from kd_agent.networks.base import PolicyOutput
+from kd_agent.networks.distributions import ActionHead, Softening
 
 
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:

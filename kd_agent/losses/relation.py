@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from kd_agent.actions import ActionHead, Softening
 from kd_agent.losses._similarity import unlikeness
-from kd_agent.policy import LAYER, PolicyOutput
+from kd_agent.networks.base import LAYER, PolicyOutput
+from kd_agent.networks.distributions import ActionHead, Softening
 
 NEEDS = frozenset({"layer"})
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.actions import ActionHead
-from kd_agent.graph import PARAMS, ObservationSpec, Op
-from kd_agent.head import Array
-from kd_agent.normalizer import Normalizer
-from kd_agent.policy import PolicyOutput, Student
+from kd_agent.networks.base import PolicyOutput, Student
+from kd_agent.networks.distributions import ActionHead
+from kd_agent.policies.graph import PARAMS, ObservationSpec, Op
+from kd_agent.policies.head import Array
+from kd_agent.policies.normalizer import Normalizer
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -1,66 +1,23 @@
-"""Teachers: anything that can label observations. Each plug-in says which sources it accepts."""
+"""Teachers: anything that can label observations, or several as one. Each plug-in says which sources it accepts."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from kd_agent.teachers._ensemble import EnsembleTeacher
+from kd_agent.teachers._graph_teacher import GraphTeacher
+from kd_agent.teachers._keyed_teacher import KeyedTeacher
+from kd_agent.teachers._load import load_teacher, recipe_for
+from kd_agent.teachers._named import load_named, load_one, named_recipe, observations_of_student
+from kd_agent.teachers._statistics import write_statistics
+from kd_agent.teachers._zoo import read_settings
 
-from kd_agent import plugins
-from kd_agent.environments import Recipe, recipe_of
-from kd_agent.errors import KDError
-from kd_agent.policy import Teacher
-from kd_agent.teachers._request import Request, Spaces
-
-
-def load_teacher(
-    source: str | Callable[[Any], Any],
-    *,
-    env: Spaces | None = None,
-    statistics: str | None = None,
-    allow_missing_statistics: bool = False,
-    trust_teacher: bool = False,
-) -> Teacher:
-    """Load a teacher from whatever names it.
-
-    Args:
-        source: Path of a Stable-Baselines3 zip, of an RL Zoo folder, of a saved student or of an ONNX file;
-            or a Python callable or torch module from observations `[B, *O]` to head parameters or actions.
-        env: Observation and action space of the environment that it must fit.
-        statistics: A file of VecNormalize statistics; default: looked for beside the source.
-        allow_missing_statistics: Go on where statistics are needed but lost.
-        trust_teacher: Let Stable-Baselines3 load a zip that is not understood, which runs the code in it.
-
-    Raises:
-        KDError: Nothing reads `source`, or what does finds it damaged or unfit.
-    """
-    request = Request(env, statistics, allow_missing_statistics, trust_teacher)
-    try:
-        teacher: Teacher = _plugin(source).load(source, request)
-    except KDError as error:
-        named = not isinstance(source, str) or source in str(error)
-        raise error if named else KDError(f"{source}: {error}") from None
-    return teacher
-
-
-def recipe_for(source: str | Callable[[Any], Any], env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
-    """The environment that a teacher plays in, before it is loaded.
-
-    Args:
-        source: As for `load_teacher`.
-        env: The id asked for.
-        env_kwargs: Keyword arguments asked for; they win over those found with the teacher.
-
-    Raises:
-        KDError: There is no such environment, or the teacher's wrappers are not known here.
-    """
-    plugin = _plugin(source)
-    found: Recipe = plugin.recipe(source, env, env_kwargs) if hasattr(plugin, "recipe") else recipe_of(env, env_kwargs)
-    return found
-
-
-def _plugin(source: Any) -> Any:
-    """The plug-in that reads a source."""
-    for name in plugins.names("teachers"):
-        plugin = plugins.load("teachers", name)
-        if plugin.accepts(source):
-            return plugin
-    raise KDError(f"{source}: not a teacher; expected a Stable-Baselines3 .zip, an RL Zoo folder, "
-                  "a student's .safetensors or an .onnx file")  # fmt: skip
+__all__ = [
+    "EnsembleTeacher",
+    "GraphTeacher",
+    "KeyedTeacher",
+    "load_named",
+    "load_one",
+    "load_teacher",
+    "named_recipe",
+    "observations_of_student",
+    "read_settings",
+    "recipe_for",
+    "write_statistics",
+]

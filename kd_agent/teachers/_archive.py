@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from kd_agent.errors import KDError
-from kd_agent.files import read_capped
-from kd_agent.head import Array
+from kd_agent.policies.head import Array
+from kd_agent.policies.safe_files import read_capped
 
 MAX_FILE = 64 << 20
 MAX_DATA = 16 << 20

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.actions import ActionHead, head_for
-from kd_agent.graph import OBSERVATION
-from kd_agent.head import Array
-from kd_agent.policy import Observations, Origin, PolicyOutput, State, Teacher
-from kd_agent.spaces import observation_specs
+from kd_agent.environments.spaces import observation_specs
+from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.networks.distributions import ActionHead, head_for
+from kd_agent.policies.graph import OBSERVATION
+from kd_agent.policies.head import Array
 from kd_agent.teachers._density import to_params
 
 

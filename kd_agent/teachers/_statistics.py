@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.files import read_capped
-from kd_agent.graph import OBSERVATION
-from kd_agent.normalizer import Normalizer
+from kd_agent.policies.graph import OBSERVATION
+from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies.safe_files import read_capped
 
 MAX_BYTES = 16 << 20
 _NAMES = ("vecnormalize.npz", "vecnormalize.pkl", "vec_normalize.pkl")

@@ -12,13 +12,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from kd_agent.actions import head_for
+from kd_agent.environments.spaces import observation_specs
 from kd_agent.errors import KDError
-from kd_agent.files import read_capped
-from kd_agent.graph import PARAMS
-from kd_agent.head import Array
-from kd_agent.policy import Observations, Origin, PolicyOutput, State, Teacher
-from kd_agent.spaces import observation_specs
+from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.networks.distributions import head_for
+from kd_agent.policies.graph import PARAMS
+from kd_agent.policies.head import Array
+from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
 from kd_agent.teachers._request import Request
 

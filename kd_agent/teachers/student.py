@@ -3,9 +3,10 @@
 import hashlib
 from typing import Any
 
-from kd_agent import graph_file
-from kd_agent.files import read_capped
-from kd_agent.policy import GraphTeacher, Origin, check_fits
+from kd_agent.networks.base import Origin, check_fits
+from kd_agent.policies import file as graph_file
+from kd_agent.policies.safe_files import read_capped
+from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._request import Request
 
 

@@ -1,0 +1,236 @@
+"""The command line: every setting is a flag, every wrong input is one line and exit code 2."""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kd_agent.errors import KDError, unknown
+from kd_agent.settings.flags import parse
+from kd_agent.settings.resolve import (
+    DistillConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ExportConfig,
+    FollowDriftConfig,
+    KickstartConfig,
+    RunConfig,
+    SearchConfig,
+    SweepConfig,
+    TasksConfig,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `kd-agent COMMAND ...`; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: kd-agent COMMAND [flags]\n\n" + "\n".join(f"  {k:<14} {v[2]}" for k, v in _COMMANDS.items()))
+        return 0
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        return _fail(unknown("command", command, _COMMANDS))
+    return run(command, rest)
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """One command with its flags; returns the exit code."""
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when NumPy and torch are imported, later
+    signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = _show_warning
+    config: Any = None
+    try:
+        cls, action, summary = _COMMANDS[command]
+        config = _with_folder(parse(command, cls, summary, argv))
+        return action(config)
+    except KDError as error:
+        return _fail(error)
+    except KeyboardInterrupt as stop:
+        code = int(stop.args[0]) if stop.args else 130
+        print(f"\nstopped{_way_on(config)}", file=sys.stderr)
+        return code
+    except OSError as error:
+        print(f"kd-agent: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _distill(config: DistillConfig) -> int:
+    _say(config, f"distilling {config.env} into {config.out}")
+    from kd_agent.distillation.distill import STUDENT_FILE, distill
+
+    result = distill(config)
+    if config.render:
+        _render(Path(str(config.out)) / STUDENT_FILE, result["env"], config.env_kwargs, Path(str(config.out)))
+    return 0
+
+
+def _kickstart(config: KickstartConfig) -> int:
+    _say(config, f"kickstarting a student for {config.env}")
+    from kd_agent.ppo.kickstart import kickstart
+
+    kickstart(config)
+    return 0
+
+
+def _train_teacher(config: RunConfig) -> int:
+    _say(config, f"training a teacher for {config.env}")
+    from kd_agent.ppo.teacher import trained_teacher
+    from kd_agent.runs.reporter import Reporter
+
+    print(trained_teacher(config, Reporter(quiet=config.quiet, progress=config.progress)))
+    return 0
+
+
+def _evaluate(config: EvaluateConfig) -> int:
+    _say(config, f"evaluating {config.student}")
+    from kd_agent.evaluation.verdict import evaluate_file
+
+    if config.out and not Path(config.out).absolute().parent.is_dir():
+        raise KDError(f"{config.out}: its folder does not exist")
+    text = json.dumps(evaluate_file(config), indent=1)
+    print(text)
+    if config.out:
+        Path(config.out).write_text(text + "\n")
+    if config.render:
+        policy = Path(config.student)
+        _render(policy, config.env, config.env_kwargs, policy.parent, config.task)
+    return 0
+
+
+def _compress(config: DistillConfig) -> int:
+    _say(config, f"distilling, pruning and quantising a teacher for {config.env} in {config.out}")
+    from kd_agent.studies.compression import compress, table
+
+    print(table(compress(config)))
+    return 0
+
+
+def _explain(config: ExplainConfig) -> int:
+    _say(config, f"explaining {config.student} beside {', '.join(config.teacher)}")
+    from kd_agent.explanations.explain import explain_file, text
+
+    print(text(explain_file(config)))
+    _say(config, f"explanation.html and explanation.json: {config.out or Path(config.student).parent}")
+    return 0
+
+
+def _follow_drift(config: FollowDriftConfig) -> int:
+    _say(config, f"following {config.student} in {config.env}")
+    from kd_agent.continual.follow_drift import follow_drift
+
+    follow_drift(config)
+    return 0
+
+
+def _export(config: ExportConfig) -> int:
+    from kd_agent.export import export
+    from kd_agent.loading import load_policy
+
+    options = {name: getattr(config, name) for name in ("int8", "prefix", "vecnormalize", "env")}
+    policy = load_policy(config.student, task=config.task)
+    written = export(policy, config.out, config.to, **{k: v for k, v in options.items() if v})
+    for path in () if config.quiet else written:
+        print(path)
+    return 0
+
+
+def _distill_tasks(config: TasksConfig) -> int:
+    _say(config, f"distilling {', '.join(config.tasks)} into one student")
+    from kd_agent.distillation.tasks import distill_tasks
+
+    distill_tasks(config)
+    return 0
+
+
+def _search_settings(config: SearchConfig) -> int:
+    _say(config, f"searching settings for {config.env} in {config.out}")
+    from kd_agent.studies.settings_search import search_settings, table
+
+    print(table(search_settings(config)))
+    return 0
+
+
+def _zoo_sweep(config: SweepConfig) -> int:
+    _say(config, f"distilling the teachers below {config.teachers}")
+    from kd_agent.studies.zoo_sweep import summary, sweep
+
+    print(summary(sweep(config)))
+    return 0
+
+
+def _render(
+    student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path, task: str | None = None
+) -> None:  # fmt: skip
+    from kd_agent.rollouts.render import watch
+
+    print(watch(student, env, env_kwargs, folder, task), file=sys.stderr)
+
+
+_COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
+    "distill": (DistillConfig, _distill, "Distil a teacher into a small student; train the teacher if there is none."),
+    "kickstart": (KickstartConfig, _kickstart, "Train a small student by PPO under a teacher that fades."),
+    "distill-tasks": (TasksConfig, _distill_tasks, "Distil the teachers of several tasks into one student."),
+    "train-teacher": (RunConfig, _train_teacher, "Train a PPO teacher and keep it."),
+    "evaluate": (
+        EvaluateConfig,
+        _evaluate,
+        "Play a saved student on seeded episodes, beside a teacher if one is named.",
+    ),
+    "search-settings": (
+        SearchConfig,
+        _search_settings,
+        "Try temperatures, losses and sizes with Optuna; goes on where --out holds a search.",
+    ),
+    "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
+    "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
+    "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
+    "follow-drift": (
+        FollowDriftConfig,
+        _follow_drift,
+        "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
+    ),
+    "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
+}
+
+
+def _with_folder(config: Any) -> Any:
+    """Settings whose run folder is decided."""
+    if not isinstance(config, DistillConfig | TasksConfig) or config.out:
+        return config
+    if config.resume:
+        raise KDError("--resume needs --out, the folder of the run to go on with")
+    from kd_agent.runs.folder import next_folder
+
+    return replace(config, out=str(next_folder(getattr(config, "env", "tasks"))))
+
+
+def _say(config: Any, text: str) -> None:
+    if not config.quiet:
+        print(f"kd_agent: {text}", file=sys.stderr, flush=True)
+
+
+def _fail(error: KDError) -> int:
+    print(f"kd-agent: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def _way_on(config: Any) -> str:
+    """How to go on after a stop: a run folder begun is resumed, anything else starts again."""
+    if isinstance(config, DistillConfig | TasksConfig) and (Path(str(config.out)) / "config.yaml").is_file():
+        return f"; finished rounds are kept; go on with: --resume --out {config.out}"
+    return "; nothing to go on with yet, start it again"
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt(128 + number)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"kd-agent: warning: {message}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Students that learn on while their world drifts."""

@@ -1,0 +1,1 @@
+"""The loop: collect, aggregate, fit, evaluate, save."""

@@ -1,0 +1,1 @@
+"""From an id to a guarded vector environment."""

@@ -1,0 +1,100 @@
+"""Gymnasium spaces: what they say of arrays, and whether two of them fit."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from kd_agent.errors import KDError, unknown
+from kd_agent.policies.graph import OBSERVATION, ObservationSpec
+from kd_agent.policies.head import Array
+
+
+def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
+    """Shape and dtype of each observation array as policies see it (floats as float32).
+
+    Raises:
+        KDError: A space that is not (a Dict of) arrays of fixed shape.
+    """
+    parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
+    for key, part in parts.items():
+        if part.shape is None or part.dtype is None:
+            raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
+    return {
+        key: ObservationSpec(tuple(part.shape or ()), _seen(np.dtype(part.dtype)).name, _categories(part))
+        for key, part in parts.items()
+    }
+
+
+def _categories(space: gym.Space[Any]) -> tuple[int, ...]:
+    """The sizes of a Discrete's or MultiDiscrete's parts."""
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        return tuple(int(n) for n in np.ravel(getattr(space, "nvec", getattr(space, "n", 0))))
+    return ()
+
+
+def select(space: gym.Space[Any], keys: Sequence[str], flag: str) -> gym.Space[Any]:
+    """The part of a Dict space that `keys` name: one key's own space, or a Dict of several; all without keys.
+
+    Raises:
+        KDError: A key is unknown, or the space is not a Dict.
+    """
+    if not keys:
+        return space
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    for key in keys:
+        if key not in parts:
+            raise unknown(f"observation key of {flag}", key, parts or ["none: the observation is not a Dict"])
+    return parts[keys[0]] if len(keys) == 1 else gym.spaces.Dict({key: parts[key] for key in keys})
+
+
+def as_mapping(observations: Any) -> dict[str, Array]:
+    """A batch of observations by key, floats as float32."""
+    parts = observations if isinstance(observations, Mapping) else {OBSERVATION: observations}
+    return {key: _float32(np.asarray(part)) for key, part in parts.items()}
+
+
+def _float32(array: Array) -> Array:
+    return array.astype(_seen(array.dtype), copy=False)
+
+
+def _seen(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
+
+
+def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:
+    """Require two spaces to be of one kind, shape and size (of Dicts: in every part that `own` has).
+
+    Args:
+        own: The space of a policy.
+        other: The environment's.
+        what: What is compared, for the message.
+        bounds: Whether a Box's bounds must agree too (else: a warning).
+
+    Raises:
+        KDError: They differ.
+    """
+    if isinstance(own, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        for key, part in own.items():
+            if key not in other.spaces:
+                raise KDError(f"{what} have the key {key!r}, but the environment has {', '.join(other)}")
+            check_same(part, other[key], f"{what} {key!r}", bounds=bounds)
+        return
+    if type(own) is not type(other) or _size(own) != _size(other):
+        raise KDError(f"{what} are {own}, but the environment has {other}")
+    if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):
+        if np.allclose(own.low, other.low) and np.allclose(own.high, other.high):
+            return
+        if bounds:
+            raise KDError(f"{what} are {own}, but the environment has {other}")
+        warnings.warn(f"{what} have other bounds than the environment's", stacklevel=2)
+
+
+def _size(space: gym.Space[Any]) -> tuple[Any, ...]:
+    if isinstance(space, gym.spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tuple(map(int, np.ravel(space.nvec)))
+    return (space.shape, np.dtype(space.dtype).kind)

@@ -1,0 +1,64 @@
+"""Vector environments, as Stable-Baselines3 has them, of guarded and wrapped ones."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
+
+from kd_agent.environments.guarded import GuardedEnv
+from kd_agent.environments.recipe import Recipe, recipe_of
+from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.wrappers import wrapped
+from kd_agent.errors import KDError
+from kd_agent.policies.head import Array
+
+
+def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:
+    """One environment without wrappers; KDError where it cannot be made."""
+    rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}  # not every one knows the word
+    try:
+        return gym.make(env_id, **rendering, **env_kwargs)
+    except TypeError as error:
+        raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None
+    except (gym.error.Error, ImportError) as error:
+        raise KDError(f"environment {env_id!r} cannot be made: {' '.join(str(error).split())}") from None
+
+
+def make_env(
+    env: str | Recipe, n_envs: int, env_kwargs: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> VecEnv:
+    """A Stable-Baselines3 vector environment, by default without rendering, which would slow every step.
+
+    The guard sits inside the wrappers, so that returns, episodes and seeds are the environment's own.
+
+    Args:
+        env: A registered id (see `resolve_id`), or a recipe.
+        n_envs: Number of environments.
+        env_kwargs: Keyword arguments of each, over those of a recipe.
+        render_mode: As Gymnasium's.
+    """
+    recipe = recipe_of(env, env_kwargs)
+    indices = iter(range(n_envs))
+
+    def make() -> gym.Env[Any, Any]:
+        single = make_single(recipe.env_id, recipe.env_kwargs, render_mode)
+        return wrapped(GuardedEnv(single, next(indices)), recipe)
+
+    venv = DummyVecEnv([make] * n_envs)
+    return VecFrameStack(venv, recipe.frame_stack) if recipe.frame_stack > 1 else venv
+
+
+def start(env: VecEnv, seeds: Iterator[int]) -> dict[str, Array]:
+    """Reset every environment; this and each later episode takes the next of `seeds`."""
+    env.env_method("take_seeds", seeds)
+    return as_mapping(env.reset())
+
+
+def spaces_of(
+    env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None
+) -> tuple[gym.Space[Any], gym.Space[Any]]:  # fmt: skip
+    """Observation and action space of an environment."""
+    venv = make_env(env, 1, env_kwargs)
+    venv.close()
+    return venv.observation_space, venv.action_space

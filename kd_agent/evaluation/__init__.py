@@ -1,0 +1,1 @@
+"""Is the student as good as its teacher?"""

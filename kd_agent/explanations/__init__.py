@@ -1,0 +1,1 @@
+"""Why a policy acts as it does."""

@@ -1,0 +1,1 @@
+"""A policy in machine code, from the generated C."""

@@ -1,0 +1,203 @@
+"""ActionHead: an action distribution is one flat row of numbers, `params [B, P]`.
+
+Teacher labels, rollouts, losses and files all speak this row. The layout itself, and what a
+deployed policy needs of it, is `kd_agent.policies.head.HeadSpec`; here are the densities for training.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributions as td
+
+from kd_agent.errors import KDError
+from kd_agent.policies.head import HeadSpec
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+"""Bounds of log standard deviations in Stable-Baselines3's SAC; a zero std has no KL."""
+_LARGEST_LOG_STD = 10.0
+"""Bound of everybody's: gSDE's standard deviations pass SAC's, they grow with the root of the layer's width."""
+
+
+_ONE = torch.Size()
+
+
+class MultiCategorical(td.Distribution):
+    """Independent categorical parts, their logits side by side in one row `[B, sum(nvec)]`."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, logits: Tensor, nvec: tuple[int, ...]) -> None:
+        self.parts = [td.Categorical(logits=part, validate_args=False) for part in logits.split(list(nvec), dim=-1)]
+        super().__init__(logits.shape[:-1], torch.Size([len(nvec)]), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability `[B]` of `value [B, parts]`."""
+        return torch.stack([p.log_prob(v) for p, v in zip(self.parts, value.unbind(-1), strict=True)]).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Entropy `[B]`, in nats."""
+        return torch.stack([p.entropy() for p in self.parts]).sum(0)
+
+    def sample(self, sample_shape: Any = _ONE) -> Tensor:
+        """A sample `[*sample_shape, B, parts]`."""
+        return torch.stack([p.sample(sample_shape) for p in self.parts], dim=-1)
+
+
+@td.register_kl(MultiCategorical, MultiCategorical)  # type: ignore[untyped-decorator]
+def _kl_multi_categorical(p: MultiCategorical, q: MultiCategorical) -> Tensor:
+    return torch.stack([td.kl_divergence(a, b) for a, b in zip(p.parts, q.parts, strict=True)]).sum(0)
+
+
+@dataclass(frozen=True)
+class ActionHead:
+    """The training side of a head.
+
+    Attributes:
+        spec: Layout and action space.
+    """
+
+    spec: HeadSpec
+
+    @property
+    def kind(self) -> str:
+        """Name of the head, one of `kd_agent.policies.head.KINDS`."""
+        return self.spec.kind
+
+    @property
+    def num_params(self) -> int:
+        """`P`, the length of the row."""
+        return self.spec.num_params
+
+    def distribution(self, params: Tensor) -> td.Distribution:
+        """The distribution of `params [B, P]`, with batch shape `[B]`.
+
+        A diagonal Gaussian is over unclipped actions. A squashed Gaussian ends in tanh and the map to
+        the Box; the KL of two of them is taken before the squash, where it is exact and finite.
+        """
+        if self.kind == "categorical":
+            return td.Categorical(logits=params, validate_args=False)
+        if self.kind == "multi_categorical":
+            return MultiCategorical(params, self.spec.nvec)
+        if self.kind == "bernoulli":
+            return td.Independent(td.Bernoulli(logits=params, validate_args=False), 1)
+        gaussian = self.gaussian(params)
+        if self.kind == "diag_gaussian":
+            return gaussian
+        low, high = (torch.tensor(x, dtype=params.dtype) for x in (self.spec.low, self.spec.high))
+        affine = td.AffineTransform((low + high) / 2, (high - low) / 2, event_dim=1)
+        return td.TransformedDistribution(gaussian, [td.TanhTransform(cache_size=1), affine])
+
+    def gaussian(self, params: Tensor) -> td.Distribution:
+        """The Gaussian of a continuous head, before any squash."""
+        mean, log_std = self.mean_log_std(params)
+        return td.Independent(td.Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def mean_log_std(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and bounded log standard deviations, each `[B, A]`."""
+        mean, log_std = params.chunk(2, dim=-1)
+        return mean, log_std.clamp(LOG_STD_MIN, _LARGEST_LOG_STD)
+
+    def log_probabilities(self, params: Tensor) -> list[Tensor]:
+        """Log-probabilities `[B, n]` of each part of a discrete row, finite however large the logits."""
+        if self.kind == "bernoulli":
+            pairs = torch.stack([params, -params], dim=-1)
+            return list(torch.nn.functional.logsigmoid(pairs).unbind(dim=-2))
+        return [part.log_softmax(-1) for part in params.split(list(self.spec.nvec), dim=-1)]
+
+    def kl(self, p: Tensor, q: Tensor) -> Tensor:
+        """`KL(p || q)` `[B]` of two rows, in nats.
+
+        Discrete heads: from log-probabilities, because torch's own is infinite where a probability
+        underflows.
+        """
+        if self.spec.is_gaussian:
+            return td.kl_divergence(self.distribution(p), self.distribution(q))
+        pairs = zip(self.log_probabilities(p), self.log_probabilities(q), strict=True)
+        return torch.stack([(a.exp() * (a - b)).sum(-1) for a, b in pairs]).sum(0)
+
+    def soften(self, params: Tensor, temperature: float) -> Tensor:
+        """The row of the distribution `p^(1/T)`, normalised; the input is left as it is.
+
+        Discrete heads: logits / T (Hinton et al. 2015). Gaussians: the same mean, variance times T.
+        """
+        if not self.spec.is_gaussian:
+            return params / temperature
+        mean, log_std = params.chunk(2, dim=-1)
+        return torch.cat([mean, log_std + 0.5 * float(np.log(temperature))], dim=-1)
+
+    def mode(self, params: Tensor) -> Tensor:
+        """Greedy actions `[B, *A]` in the environment's units."""
+        return torch.from_numpy(self.spec.greedy(params.detach().cpu().numpy()))
+
+    def uniform(self, batch: int) -> Tensor:
+        """The row `[batch, P]` of the least informed policy, the yardstick for a KL.
+
+        Discrete heads: equal logits. Gaussians: mean at the centre of the Box (0 where unbounded) and
+        the standard deviation of a uniform variable over it (1 where unbounded).
+        """
+        if not self.spec.is_gaussian:
+            return torch.zeros(batch, self.num_params)
+        low, high = np.asarray(self.spec.low), np.asarray(self.spec.high)
+        bounded = np.isfinite(low) & np.isfinite(high) & (self.kind == "diag_gaussian")
+        safe_low, safe_high = np.where(bounded, low, -np.sqrt(3)), np.where(bounded, high, np.sqrt(3))
+        row = np.concatenate([(safe_low + safe_high) / 2, np.log((safe_high - safe_low) / np.sqrt(12))])
+        return torch.tensor(row, dtype=torch.float32).expand(batch, -1)
+
+
+def head_for(space: gym.Space[Any], *, squashed: bool = False) -> ActionHead:
+    """The head of an action space.
+
+    Args:
+        space: Discrete, MultiDiscrete, MultiBinary or Box.
+        squashed: For a Box: a Gaussian through tanh (SAC's family) instead of a clipped one (PPO's).
+
+    Raises:
+        KDError: No head serves the space.
+    """
+    spaces = gym.spaces
+    if isinstance(space, spaces.Discrete):
+        return ActionHead(HeadSpec("categorical", (), "int64", nvec=(int(space.n),), start=(int(space.start),)))
+    if isinstance(space, spaces.MultiDiscrete):
+        nvec, start = (tuple(map(int, np.ravel(x))) for x in (space.nvec, space.start))
+        return ActionHead(HeadSpec("multi_categorical", space.shape, space.dtype.name, nvec=nvec, start=start))
+    if isinstance(space, spaces.MultiBinary):
+        return ActionHead(HeadSpec("bernoulli", space.shape, "int8", nvec=(2,) * int(np.prod(space.shape))))
+    if isinstance(space, spaces.Box):
+        kind = "squashed_gaussian" if squashed else "diag_gaussian"
+        low, high = (tuple(map(float, np.ravel(x))) for x in (space.low, space.high))
+        if squashed and not np.isfinite([low, high]).all():
+            raise KDError("a squashed Gaussian needs a bounded Box")
+        return ActionHead(HeadSpec(kind, space.shape, space.dtype.name, low=low, high=high))
+    raise KDError(f"no action head for {space}; served are Discrete, MultiDiscrete, MultiBinary and Box")
+
+
+@dataclass(frozen=True)
+class Softening:
+    """Temperature and convention of the distributions that a loss compares.
+
+    Attributes:
+        temperature: `T`; above 1 flattens, below 1 sharpens.
+        convention: "hinton" softens both sides and scales the loss by T^2, so that its gradients keep
+            their size (Hinton et al. 2015); "rusu" softens the teacher alone, without a factor, and the
+            student becomes the softened policy (Rusu et al. 2015).
+    """
+
+    temperature: float = 1.0
+    convention: str = "hinton"
+
+    def apply(self, head: ActionHead, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, float]:
+        """The softened rows `[B, P]` of student and teacher, and the loss's factor.
+
+        Softening divides the mean term of a Gaussian's KL by T and leaves the others as they are; the
+        factor T on that term, which hinton asks for, therefore gives the unsoftened KL back.
+        """
+        t = self.temperature
+        if self.convention == "rusu":
+            return student, head.soften(teacher, t), 1.0
+        if head.spec.is_gaussian:
+            return student, teacher, 1.0
+        return head.soften(student, t), head.soften(teacher, t), t * t

@@ -1,0 +1,150 @@
+"""How a flat row of numbers becomes an action: the last step of every policy, in NumPy.
+
+Letters: `B` batch, `P` parameters of the action distribution, `*A` shape of an action.
+The training side of the same heads (densities, softening) is `kd_agent.networks.distributions`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_agent.errors import KDError, unknown
+
+Array = NDArray[Any]
+
+KINDS = ("categorical", "multi_categorical", "bernoulli", "diag_gaussian", "squashed_gaussian")
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Layout of the row `params [B, P]` and the action space it stands for.
+
+    Attributes:
+        kind: One of `KINDS`. Categorical: `n` logits. Multi-categorical: the logits of all parts, one
+            after the other. Bernoulli: a logit a bit. Both Gaussians: means, then log standard
+            deviations (of the action before tanh where squashed).
+        shape: Shape `*A` of one action.
+        dtype: NumPy dtype of an action.
+        nvec: Number of categories of each part (discrete kinds).
+        start: Smallest action of each part (discrete kinds).
+        low, high: Bounds of the Box, flat, in the environment's units (Gaussian kinds).
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    nvec: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("action head", self.kind, KINDS)
+        if np.dtype(self.dtype).kind not in "fiub":
+            raise KDError(f"actions of type {self.dtype} are not numbers")
+        size = int(np.prod(self.shape, dtype=np.int64))
+        parts = len(self.low) if self.is_gaussian else len(self.nvec)
+        if parts != size or len(self.low) != len(self.high) or size < 1:
+            raise KDError(f"action head {self.kind!r} has {parts} parts for actions of shape {self.shape}")
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether actions are continuous."""
+        return self.kind.endswith("gaussian")
+
+    @property
+    def num_params(self) -> int:
+        """`P`, the length of the row."""
+        return 2 * len(self.low) if self.is_gaussian else self.num_acting
+
+    @property
+    def num_acting(self) -> int:
+        """How many leading columns decide the greedy action (the log standard deviations do not)."""
+        if self.is_gaussian:
+            return len(self.low)
+        return len(self.nvec) if self.kind == "bernoulli" else sum(self.nvec)
+
+    def greedy(self, params: Array) -> Array:
+        """The distribution's mode, in the environment's units.
+
+        Args:
+            params: `[B, P]` (the acting columns alone suffice).
+
+        Returns:
+            Actions `[B, *A]` of `dtype`. Ties go to the first category; a diagonal Gaussian is clipped
+            to the Box.
+        """
+        if self.kind == "categorical":
+            flat = params.argmax(axis=-1)[:, None] + self.start
+        elif self.kind == "multi_categorical":
+            flat = np.stack([part.argmax(axis=-1) for part in self.split(params)], axis=-1) + self.start
+        elif self.kind == "bernoulli":
+            flat = np.asarray(params > 0)
+        else:
+            flat = self.to_box(params[:, : len(self.low)])
+        return np.asarray(flat, self.dtype).reshape(len(params), *self.shape)
+
+    def sample(self, params: Array, rng: "np.random.Generator") -> Array:
+        """Actions `[B, *A]` drawn from the distribution of `params [B, P]`."""
+        if self.is_gaussian:
+            mean, log_std = np.split(params, 2, axis=-1)
+            noisy = mean + np.exp(log_std) * rng.standard_normal(mean.shape)
+            return self.to_box(noisy).astype(self.dtype).reshape(len(params), *self.shape)
+        if self.kind == "bernoulli":
+            return self.greedy(params + rng.logistic(size=params.shape))
+        return self.greedy(params + rng.gumbel(size=params.shape))
+
+    def probabilities(self, params: Array) -> Array:
+        """Probabilities laid out as `params [B, P]`: of each category, or of each bit being 1.
+
+        Raises:
+            KDError: The action space is continuous.
+        """
+        if self.is_gaussian:
+            raise KDError(f"a {self.kind} head has a density, not probabilities; use params()")
+        if self.kind == "bernoulli":
+            return np.asarray(1 / (1 + np.exp(-params)))
+        return np.concatenate([_softmax(part) for part in self.split(params)], axis=-1)
+
+    def split(self, params: Array) -> list[Array]:
+        """The logits `[B, n]` of each part of a (multi-)categorical row."""
+        return np.split(params, np.cumsum(self.nvec)[:-1], axis=-1)
+
+    def to_box(self, latent: Array) -> Array:
+        """Gaussian values `[B, A]` in the environment's units: tanh and affine map, or clipped."""
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        if self.kind == "squashed_gaussian":
+            return np.asarray(low + (np.tanh(latent) + 1) * (0.5 * (high - low)))
+        return np.clip(latent, low, high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; an unbounded side is null."""
+        plain = asdict(self)
+        for side in ("low", "high"):
+            plain[side] = [float(x) if np.isfinite(x) else None for x in plain[side]]
+        return plain
+
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> "HeadSpec":
+        """Inverse of `to_json`; raises KDError on anything else."""
+        try:
+            return HeadSpec(
+                kind=str(plain["kind"]),
+                shape=tuple(int(x) for x in plain["shape"]),
+                dtype=np.dtype(str(plain["dtype"])).name,
+                nvec=tuple(int(x) for x in plain["nvec"]),
+                start=tuple(int(x) for x in plain["start"]),
+                low=tuple(-np.inf if x is None else float(x) for x in plain["low"]),
+                high=tuple(np.inf if x is None else float(x) for x in plain["high"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise KDError(f"the action head's description is damaged: {error}") from None
+
+
+def _softmax(logits: Array) -> Array:
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=-1, keepdims=True))

@@ -1,0 +1,53 @@
+"""Normalizer: frozen statistics that become the `normalise` step of a student's graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kd_agent.errors import KDError
+from kd_agent.policies.graph import Op
+from kd_agent.policies.head import Array
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """`clip((x - mean) / sqrt(var + epsilon), -clip, clip)`, as Stable-Baselines3's VecNormalize.
+
+    Attributes:
+        mean, var: Statistics, float64 `[*O]`.
+        clip: Largest absolute value let through.
+        epsilon: Added to the variance.
+    """
+
+    mean: Array
+    var: Array
+    clip: float = 10.0
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if np.shape(self.mean) != np.shape(self.var):
+            raise KDError(f"mean of shape {np.shape(self.mean)} but variance of shape {np.shape(self.var)}")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.var).all() and np.min(self.var, initial=0) >= 0):
+            raise KDError("the normalisation statistics are NaN, infinite or of negative variance")
+
+    @property
+    def scale(self) -> Array:
+        """`1 / sqrt(var + epsilon)`, float32 `[*O]`."""
+        return np.asarray(1 / np.sqrt(np.asarray(self.var, np.float64) + self.epsilon), np.float32)
+
+    def __call__(self, observations: Array) -> Array:
+        """Normalised observations, float32 `[B, *O]`."""
+        scaled = (observations - np.asarray(self.mean, np.float32)) * self.scale
+        return np.asarray(np.clip(scaled, -self.clip, self.clip), np.float32)
+
+    def op(self, register: str, output: str) -> Op:
+        """The graph's step, from one register to another."""
+        tensors = {"mean": np.asarray(self.mean, np.float32), "scale": self.scale}
+        return Op("normalise", (register,), output, {"clip": float(self.clip)}, tensors)
+
+    @staticmethod
+    def of(observations: Array) -> "Normalizer":
+        """Statistics of a sample `[B, *O]`; a feature that hardly varies keeps its own scale."""
+        sample = np.asarray(observations, np.float64)
+        var = sample.var(axis=0)
+        return Normalizer(sample.mean(axis=0), np.where(var < 1e-6, 1.0, var))

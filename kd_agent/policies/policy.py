@@ -1,0 +1,178 @@
+"""A saved student in use: NumPy and safetensors only.
+
+    policy = load_policy("student.safetensors")
+    action, state = policy.predict(observation)
+
+Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of an observation.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from kd_agent.errors import KDError
+from kd_agent.policies import fast_act as single
+from kd_agent.policies.graph import OBSERVATION, PARAMS, ObservationSpec, PolicyGraph
+from kd_agent.policies.head import Array
+
+Observation = Any
+"""An array-like `[*O]` or `[B, *O]`, or a mapping of such for Dict observations."""
+
+
+class Policy:
+    """A PolicyGraph ready to act.
+
+    Attributes:
+        graph: The program it runs.
+        backend: What runs it, "numpy" or "native".
+    """
+
+    backend = "numpy"
+
+    def __init__(self, graph: PolicyGraph, seed: int | None = None) -> None:
+        self.graph = graph
+        self._seed = seed
+        self._run = graph.compile()
+        self._fast = single.compile_act(graph)
+        self._scalar = graph.head.kind == "categorical"
+
+    @cached_property
+    def rng(self) -> "np.random.Generator":
+        """The generator behind `predict(deterministic=False)`, made on first use: numpy.random is not small."""
+        return np.random.default_rng(self._seed)
+
+    @property
+    def env_id(self) -> str:
+        """Gymnasium id of the environment that the policy was made for ("" if unknown)."""
+        return str(self.graph.provenance.get("env", ""))
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters that act."""
+        return self.graph.num_parameters
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has a memory."""
+        return bool(self.graph.states)
+
+    def predict(
+        self,
+        observation: Observation,
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """Actions, with Stable-Baselines3's signature.
+
+        Args:
+            observation: One observation `[*O]` or a batch `[B, *O]`.
+            state: Memory of a recurrent policy (None for the others).
+            episode_start: `[B]`, where the memory begins anew.
+            deterministic: The greedy action instead of a sample.
+
+        Returns:
+            The action `[*A]` or actions `[B, *A]`, in the environment's units, and the next state.
+
+        Raises:
+            KDError: The observation or the state has another shape, or the observation is NaN or infinite.
+        """
+        head = self.graph.head
+        if deterministic and self._fast and type(observation) is np.ndarray:
+            action = self._fast(observation)
+            if action is not None:
+                return (np.dtype(head.dtype).type(action) if self._scalar else action), None
+        batch, alone = self._batch(observation)
+        params, state = self.step_batch(batch, state, episode_start)
+        actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
+        return (actions[0] if alone else actions), state
+
+    def act(self, observation: Observation) -> Any:
+        """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
+        if self.recurrent:
+            raise KDError("this policy has a memory, which act() would forget; use predict() and pass its state on")
+        if self._fast and type(observation) is np.ndarray:
+            action = self._fast(observation)
+            if action is not None:
+                return action
+        batch, alone = self._batch(observation)
+        if not alone:
+            raise KDError("act() takes one observation; use predict() for a batch")
+        action = self.greedy_batch(batch)[0]
+        return int(action) if self._scalar else action
+
+    def params(self, observation: Observation) -> Array:
+        """Head parameters `[B, P]` (`B` = 1 for one observation); of a first step, where there is a memory."""
+        return self.params_batch(self._batch(observation)[0])
+
+    def probabilities(self, observation: Observation) -> Array:
+        """Action probabilities, laid out as `params`; KDError for continuous actions."""
+        return self.graph.head.probabilities(self.params(observation))
+
+    def to_torch(self) -> Any:
+        """The policy as a `torch.nn.Module` with `forward(obs) -> params` and `act(obs)`, to embed or fine-tune."""
+        return import_module("kd_agent.policies.torch_policy").TorchPolicy(self.graph)
+
+    def params_batch(self, observations: Mapping[str, Array]) -> Array:
+        """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source."""
+        return self.step_batch(observations)[0]
+
+    def greedy_batch(self, observations: Mapping[str, Array]) -> Array:
+        """Greedy actions `[B, *A]` of arrays `[B, *O]` by key, unchecked."""
+        return self.graph.head.greedy(self.params_batch(observations))
+
+    def step_batch(
+        self, observations: Mapping[str, Array], state: Sequence[Any] | None = None, episode_start: Any = None
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """`params [B, P]` and the next state of arrays `[B, *O]` by key, the observations unchecked.
+
+        Args:
+            observations: Arrays by key.
+            state: What the last step returned (None: a first step).
+            episode_start: `[B]`, where the memory begins anew.
+        """
+        if not self.recurrent:
+            return self._run(observations)[PARAMS], None
+        batch = len(next(iter(observations.values())))
+        registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
+        return registers[PARAMS], self.graph.next_state(registers)
+
+    def _batch(self, observation: Observation) -> tuple[dict[str, Array], bool]:
+        specs = self.graph.observations
+        if isinstance(observation, Mapping):
+            missing = [key for key in specs if key not in observation]
+            if missing:
+                raise KDError(f"the observation lacks the key {missing[0]!r}")
+            parts = {key: observation[key] for key in specs}
+        elif len(specs) == 1:
+            parts = dict.fromkeys(specs, observation)
+        else:
+            raise KDError(f"the observation must be a mapping with the keys {', '.join(specs)}")
+        checked = {key: check_array(value, specs[key], key) for key, value in parts.items()}
+        ranks = {key: array.ndim == len(specs[key].shape) for key, array in checked.items()}
+        if all(ranks.values()):
+            return {key: array[None] for key, array in checked.items()}, True
+        if any(ranks.values()) or len({len(array) for array in checked.values()}) > 1:
+            raise KDError("the observation's parts have different batch sizes")
+        return checked, False
+
+
+def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> Array:
+    """`value` as an array `[*O]` or `[B, *O]` of the spec's shape; KDError says what is wrong."""
+    try:
+        array = np.asarray(value)
+        numeric = array.astype(np.float32, copy=False) if array.dtype.kind in "fiub" else None
+    except (ValueError, TypeError, OverflowError):
+        numeric = None
+    if numeric is None:
+        raise KDError(f"observation {name!r} is not an array of numbers; expected shape {spec.shape}")
+    if (numeric.shape != spec.shape and numeric.shape[1:] != spec.shape) or numeric.ndim > len(spec.shape) + 1:
+        raise KDError(f"observation {name!r} has shape {numeric.shape}, expected {spec.shape} or (B, *{spec.shape})")
+    flat = numeric.reshape(-1)
+    if not math.isfinite(flat @ flat) and not np.isfinite(numeric).all():
+        raise KDError(f"observation {name!r} is NaN or infinite")
+    return numeric

@@ -1,0 +1,99 @@
+"""Evaluation: whole episodes on given seeds, the same for everybody who is compared."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from kd_agent.environments.recipe import Recipe
+from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.vector import make_env, start
+from kd_agent.errors import KDError
+from kd_agent.policies.graph import OBSERVATION
+from kd_agent.policies.head import Array
+from kd_agent.runs.reporter import Advance
+
+N_ENVS = 16
+
+
+class Predicts(Protocol):
+    """Anything with Stable-Baselines3's `predict`: a student, a teacher, an SB3 model."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        """Actions and the next state."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Episodes played.
+
+    Attributes:
+        returns: Return of each episode, in the order of the seeds.
+        lengths: Steps of each.
+    """
+
+    returns: Array
+    lengths: Array
+
+
+def evaluate(
+    policy: Predicts | None,
+    env: str | Recipe,
+    *,
+    seeds: Iterable[int],
+    env_kwargs: Mapping[str, Any] | None = None,
+    deterministic: bool = True,
+    advance: Advance = lambda done, **figures: None,
+) -> Evaluation:
+    """Play one episode a seed.
+
+    Args:
+        policy: Who plays; None: uniformly random actions.
+        env: Gymnasium id, or a recipe.
+        seeds: Seed of each episode.
+        env_kwargs: The environment's keyword arguments.
+        deterministic: Greedy actions rather than samples.
+        advance: Called with the number of finished episodes.
+
+    Raises:
+        KDError: The environment is unknown or failed, or the policy does not fit it.
+    """
+    wanted = list(seeds)
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise KDError("an evaluation needs at least one seed, and each seed once")
+    venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
+    if policy is None:
+        policy = _Chance(batch_space(venv.action_space, venv.num_envs), wanted[0])
+    found: dict[int, tuple[float, int]] = {}
+    observations = start(venv, iter(wanted))
+    memory, starts = None, np.ones(venv.num_envs, bool)
+    try:
+        while len(found) < len(wanted):
+            given: Any = observations[OBSERVATION] if list(observations) == [OBSERVATION] else observations
+            actions, memory = policy.predict(given, memory, starts, deterministic)
+            following, _, starts, infos = venv.step(actions)
+            observations = as_mapping(following)
+            ended = [info[key] for info in infos for key in ("episode", "last_episode") if key in info]
+            found |= {seed: (score, length) for seed, score, length in ended if seed is not None}
+            advance(len(found))
+    finally:
+        venv.close()
+    returns, lengths = zip(*(found[seed] for seed in wanted), strict=True)
+    return Evaluation(np.array(returns), np.array(lengths))
+
+
+class _Chance:
+    """Uniformly random actions."""
+
+    def __init__(self, space: Any, seed: int) -> None:
+        self._space = space
+        self._space.seed(seed)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        return np.asarray(self._space.sample()), None

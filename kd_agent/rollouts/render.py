@@ -1,0 +1,80 @@
+"""Watching a student: a window where there is a display, else a GIF."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kd_agent.environments.recipe import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.vector import make_env, start
+from kd_agent.errors import KDError
+from kd_agent.loading import load_policy
+from kd_agent.policies.head import Array
+from kd_agent.policies.policy import Policy
+
+SEED = 20_000
+MAX_FRAMES = 500
+MAX_SIDE = 400
+_EPISODES = 3
+
+
+def watch(
+    student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None
+) -> str:  # fmt: skip
+    """Show a saved student; the line to print.
+
+    With a display, three episodes in a window; without one, the first in `replay.gif`. What cannot be
+    rendered here is said, never raised: the run before it is not lost for a picture.
+    """
+    policy = load_policy(student, task=task)
+    recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
+    env_id = recipe.env_id
+    try:
+        if has_display():
+            for episode in range(_EPISODES):
+                play(policy, recipe, "human", SEED + episode)
+            return f"watched {_EPISODES} episodes of {env_id}"
+        frames = play(policy, recipe, "rgb_array", SEED)
+        return f"no display: the first episode is in {write_gif(folder / 'replay.gif', frames)}"
+    except Exception as error:
+        return f"{env_id} cannot be rendered here ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+
+
+def has_display() -> bool:
+    """Whether a window could be seen."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def play(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
+    """One greedy episode; its frames, for the mode "rgb_array"."""
+    env = make_env(recipe, 1, render_mode=mode)
+    frames: list[Array] = []
+    observations, done = start(env, iter([seed])), np.ones(1, bool)
+    state: Any = None
+    while True:
+        if mode == "rgb_array":
+            frames.append(np.asarray(env.render()))
+        params, state = policy.step_batch(observations, state, done)
+        following, _, done, _ = env.step(policy.graph.head.greedy(params))
+        observations = as_mapping(following)
+        if done[0]:
+            break
+    env.close()
+    return frames
+
+
+def write_gif(path: Path, frames: list[Array]) -> Path:
+    """Write frames `[height, width, 3]` as an animation of at most `MAX_FRAMES` small pictures."""
+    if not frames:
+        raise KDError("there are no frames")
+    every = -(-len(frames) // MAX_FRAMES)
+    images = [Image.fromarray(frame) for frame in frames[::every]]
+    for image in images:
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+    images[0].save(path, save_all=True, append_images=images[1:], duration=20 * every, loop=0)
+    return path

@@ -1,0 +1,205 @@
+"""A search over temperature, loss and size with Optuna: as little loss of return from as few parameters as can be.
+
+All trials share the states of one run's rounds; a trial is one last fit with other settings, and an exam. Optuna's
+sampler is seeded anew for each trial and told of the finished ones, so that a search that was stopped goes on as if
+it had not been: only the trial in progress is lost.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from kd_agent import plugins
+from kd_agent.distillation.dagger import gather
+from kd_agent.distillation.distill import check, check_losses, check_student
+from kd_agent.distillation.final_fits import Exam
+from kd_agent.distillation.fitting import build_student, fit
+from kd_agent.distillation.size_search import ladder
+from kd_agent.environments.vector import make_env, spaces_of
+from kd_agent.errors import KDError
+from kd_agent.evaluation.statistics import iqm, iqm_interval
+from kd_agent.evaluation.teacher_selection import weighed
+from kd_agent.losses import needs
+from kd_agent.networks.base import Teacher
+from kd_agent.ppo.teacher import train_named, training_of_teacher
+from kd_agent.rollouts.collect import Rollout
+from kd_agent.runs.folder import RunFolder, next_folder, open_run
+from kd_agent.runs.plan import effort, settled
+from kd_agent.runs.record import Session, remember
+from kd_agent.runs.reporter import Reporter
+from kd_agent.settings.resolve import SearchConfig
+from kd_agent.teachers import load_named, named_recipe, observations_of_student
+
+RESULT, BEST = "search.json", "best.yaml"
+TEMPERATURES = 0.25, 4.0
+_GUESSES = 5
+"""Trials drawn at random before the sampler (TPE, Bergstra et al. 2011) goes by the others."""
+
+
+def search_settings(config: SearchConfig) -> dict[str, Any]:
+    """Try settings until there are as many trials as asked for; go on where the folder holds some already.
+
+    Returns:
+        The content of `search.json`; `best.yaml` beside it holds the settings of `best`.
+
+    Raises:
+        KDError: Optuna is missing, or an input is wrong.
+    """
+    if find_spec("optuna") is None:
+        raise KDError("search-settings needs the package optuna: pip install 'kd-agent[search]'")
+    _check(config)
+    recipe = named_recipe(config)
+    out = Path(config.out) if config.out else next_folder(recipe.env_id)
+    spaces = spaces_of(recipe)
+    reporter = Reporter(quiet=config.quiet, progress=config.progress)
+    seen = observations_of_student(config, spaces[0])
+    given = load_named(config, spaces)
+    check_student(config, seen, given)
+    school = config if given else training_of_teacher(config, spaces)
+    config = replace(config, resume=(out / "config.yaml").is_file())
+    with open_run(out, resume=config.resume) as folder, SummaryWriter(str(out)) as events:
+        teacher = given or train_named(config, school, spaces, reporter)
+        teacher = weighed(teacher, config, recipe, folder, reporter)
+        config = settled(config, teacher, seen)  # type: ignore[assignment]
+        check_losses(config, teacher, seen)
+        remember(folder, config, teacher)
+        run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
+        env = make_env(recipe, run.effort.n_envs)
+        run, rollouts = gather(run, env)
+        env.close()
+        return _searched(run, rollouts, config.trials)
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The trials that no other one equals or beats in both respects, the smallest first."""
+    rows = sorted(front(result["trials"]), key=lambda row: row["parameters"])
+    lines = [f"{'parameters':>10} {'loss of return':>15} {'IQM':>8}  settings"]
+    for row in rows:
+        mark = "  <- best" if row["number"] == result["best"]["number"] else ""
+        lines.append(f"{row['parameters']:>10,} {row['regret']:>13.1f} % {row['iqm']:>8.1f}  {_words(row)}{mark}")
+    return "\n".join(lines)
+
+
+def front(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The trials that none equals or beats in both parameters and loss of return (of equals the first)."""
+
+    def beats(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+        better = a["parameters"] < b["parameters"] or a["regret"] < b["regret"] or a["number"] < b["number"]
+        return bool(better and a["parameters"] <= b["parameters"] and a["regret"] <= b["regret"])
+
+    return [row for row in trials if not any(beats(other, row) for other in trials)]
+
+
+def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The smallest that is shown to hold the teacher's return; where none does, the one that loses the least."""
+    holding = [row for row in trials if row["decision"] == "non-inferior"]
+    if holding:
+        return min(holding, key=lambda row: (row["parameters"], row["regret"]))
+    return min(trials, key=lambda row: row["regret"])
+
+
+def _check(config: SearchConfig) -> None:
+    check(config)
+    for name in ("search_size", "control", "render", "realtime"):
+        if getattr(config, name):
+            raise KDError(f"search-settings only fits students and examines them: leave out --{name.replace('_', '-')}")
+    if config.student == "tree":
+        raise KDError("search-settings searches over hidden layers, and a tree has none; its size is --leaves")
+    if config.temperature == "auto":
+        raise KDError("search-settings looks for a temperature itself: leave out --temperature auto")
+
+
+def _searched(run: Session, rollouts: Sequence[Rollout], count: int) -> dict[str, Any]:
+    sizes, losses, exam = ladder(run, rollouts[0]), _losses(run), Exam(run)
+    trials = _known(run.folder)
+    while len(trials) < count:
+        asked = _ask(run, trials, sizes, losses)
+        row = {"number": len(trials), **asked, **_tried(run, rollouts, exam, asked, len(trials))}
+        trials.append(row)
+        _write(run, trials)
+        run.reporter.say(f"trial {len(trials)} of {count}: {_words(row)}: {row['parameters']:,} parameters, exam "
+                         f"{row['iqm']:.1f}, {row['regret']:.1f} % lost, {row['decision']}")  # fmt: skip
+    return _write(run, trials)
+
+
+def _ask(
+    run: Session, trials: Sequence[Mapping[str, Any]], sizes: list[tuple[int, ...]], losses: list[str]
+) -> dict[str, Any]:
+    """The next settings: first those of the run itself, then what Optuna suggests."""
+    import optuna  # noqa: PLC0415 - an extra
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = {
+        "size": optuna.distributions.IntDistribution(0, len(sizes) - 1),
+        "loss": optuna.distributions.CategoricalDistribution(losses),
+        "temperature": optuna.distributions.FloatDistribution(*TEMPERATURES, log=True),
+    }
+    if not trials:
+        return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": float(run.config.temperature)}
+    sampler = optuna.samplers.TPESampler(seed=run.config.seed * 1_000 + len(trials), n_startup_trials=_GUESSES)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    for row in trials:
+        params = {"size": sizes.index(tuple(row["hidden"])), "loss": row["loss"], "temperature": row["temperature"]}
+        values = [row["regret"], float(row["parameters"])]
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, values=values))
+    found = study.ask(space).params
+    return {"hidden": list(sizes[found["size"]]), "loss": found["loss"], "temperature": found["temperature"]}
+
+
+def _tried(
+    run: Session, rollouts: Sequence[Rollout], exam: Exam, asked: Mapping[str, Any], number: int
+) -> dict[str, Any]:
+    """One last fit under the settings asked for, and its exam."""
+    config = replace(run.config, hidden=tuple(asked["hidden"]), loss={asked["loss"]: 1.0},
+                     temperature=asked["temperature"])  # fmt: skip
+    sized, name = replace(run, config=config), f"trial {number + 1}"
+    student = build_student(sized, rollouts[0], number)
+    fit(sized, student, rollouts, name=name, steps=run.effort.final_steps, seed=config.seed * 1_000 + number)
+    policy = student.policy()
+    returns = exam.arena.play(policy, name, run.effort.exam_episodes)
+    verdict = exam.verdict(returns)
+    scale = verdict.margin / config.margin
+    return {
+        "parameters": policy.num_parameters, "iqm": float(iqm(returns)),
+        "iqm_ci": list(iqm_interval(returns)), "regret": -100 * verdict.difference / scale if scale else 0.0,
+        "decision": verdict.decision,
+    }  # fmt: skip
+
+
+def _losses(run: Session) -> list[str]:
+    """The losses that can stand alone here: the run's own first, then all that compare actions and serve the head."""
+    first, teacher = next(iter(run.config.loss or {})), run.teacher
+    return [first, *(name for name in plugins.names("losses") if name != first and _serves(name, run, teacher))]
+
+
+def _serves(name: str, run: Session, teacher: Teacher) -> bool:
+    if needs([name]):
+        return False
+    try:
+        check_losses(replace(run.config, loss={name: 1.0}), teacher, run.seen)
+    except KDError:
+        return False
+    return True
+
+
+def _known(folder: RunFolder) -> list[dict[str, Any]]:
+    return list(folder.read_json(RESULT)["trials"]) if (folder.path / RESULT).is_file() else []
+
+
+def _write(run: Session, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    best = best_of(trials)
+    settings = {"hidden": best["hidden"] or 0, "loss": {best["loss"]: 1.0}, "temperature": best["temperature"]}
+    run.folder.write_text(BEST, yaml.safe_dump(settings, sort_keys=False))
+    result = {"format": 1, "env": run.recipe.env_id, "seed": run.config.seed,
+              "teacher_sha256": run.teacher.origin.sha256, "best": best, "trials": trials}  # fmt: skip
+    run.folder.write_json(RESULT, result)
+    return result
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    return f"hidden {' '.join(map(str, row['hidden'])) or 0}, loss {row['loss']}, temperature {row['temperature']:.3g}"

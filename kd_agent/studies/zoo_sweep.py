@@ -1,0 +1,200 @@
+"""Distil every teacher below a folder with the defaults, each in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from kd_agent.errors import KDError
+from kd_agent.runs.folder import RunFolder
+from kd_agent.runs.reporter import Reporter
+from kd_agent.settings.resolve import SweepConfig
+from kd_agent.teachers import read_settings
+
+_NOT_AGENTS = ("best_model", "rl_model")
+_COLUMNS = (
+    "name",
+    "algo",
+    "env",
+    "teacher",
+    "student",
+    "non-inferior",
+    "compression",
+    "teacher IQM",
+    "student IQM",
+    "s",
+)
+
+
+def sweep(config: SweepConfig) -> list[dict[str, Any]]:
+    """Distil all teachers and write `sweep.json`, `sweep.md` and `sweep.png`.
+
+    A teacher that fails is a row with its error; one that was finished by an earlier sweep into the
+    same folder is not done again, one that was begun goes on.
+
+    Raises:
+        KDError: There are no teachers, or the folder cannot be written.
+    """
+    root, out = Path(config.teachers), Path(config.out)
+    teachers = find_teachers(root)
+    if not teachers:
+        raise KDError(f"{root}: no teachers (*.zip) below this folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KDError(f"{out}: cannot be written ({error.strerror})") from None
+    reporter = Reporter(quiet=config.quiet)
+    rows: dict[str, dict[str, Any]] = {}
+    writing = Lock()
+
+    def work(item: tuple[str, Path]) -> None:
+        name, path = item
+        row = distil_one(name, path, out / name, config)
+        with writing:
+            rows[name] = row
+            reporter.say(f"{len(rows)}/{len(teachers)} {sentence(row)}")
+            write(out, [rows[key] for key in sorted(rows)])
+
+    with ThreadPoolExecutor(config.jobs) as pool:
+        list(pool.map(work, sorted(teachers.items())))
+    draw(out / "sweep.png", list(rows.values()))
+    return [rows[key] for key in sorted(rows)]
+
+
+def find_teachers(root: Path) -> dict[str, Path]:
+    """Agents' zips below a folder, by a name that is unique among them."""
+    zips = [path for path in sorted(root.rglob("*.zip")) if not path.stem.startswith(_NOT_AGENTS)]
+    names = ["-".join(path.relative_to(root).parent.parts) or path.stem for path in zips]
+    return {
+        name if names.count(name) == 1 else f"{name}-{path.stem}": path for name, path in zip(names, zips, strict=True)
+    }
+
+
+def distil_one(name: str, teacher: Path, out: Path, config: SweepConfig) -> dict[str, Any]:
+    """One row: the result of an earlier sweep, or of `kd-agent distill` run now."""
+    if not (out / "result.json").is_file():
+        started = time.monotonic()
+        error = _run(teacher, out, config)
+        seconds = time.monotonic() - started
+    else:
+        error, seconds = None, None
+    return _row(name, teacher, out, error, seconds)
+
+
+def _run(teacher: Path, out: Path, config: SweepConfig) -> str | None:
+    """Run the command; the error's line, if it fails."""
+    flags = ["--teacher", str(teacher), "--env", environment(teacher), "--out", str(out), "--no-progress"]
+    flags += ["--config", config.settings] if config.settings else []
+    flags += ["--episodes", str(config.episodes), *(["--resume"] if (out / "config.yaml").is_file() else [])]
+    done = subprocess.run(  # noqa: S603 - our own command, no shell
+        [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return None if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
+
+
+def environment(teacher: Path) -> str:
+    """The environment of an agent: what its settings say, or else what its file or folder is called."""
+    try:
+        named = read_settings(teacher).env
+    except KDError:
+        named = ""
+    candidates = (re.search(r"[A-Za-z]\w*-v\d+", text) for text in (teacher.stem, teacher.parent.name))
+    return named or next((match.group() for match in candidates if match), teacher.stem)
+
+
+def _row(name: str, teacher: Path, out: Path, error: str | None, seconds: float | None) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(
+        ("algo", "teacher_parameters", "student_parameters", "compression", "teacher_iqm", "student_iqm", "seconds")
+    )
+    row |= {"name": name, "env": environment(teacher), "loaded": (out / "teacher.json").is_file(),
+            "non_inferior": False, "error": error}  # fmt: skip
+    if not (out / "result.json").is_file():
+        return row
+    result = RunFolder(out).read_json("result.json")
+    cost = result["cost"]
+    return row | {
+        "algo": result["teacher"]["algo"],
+        "env": result["env"],
+        "teacher_parameters": result["teacher"]["parameters"],
+        "student_parameters": result["student"]["parameters"],
+        "compression": result["verdict"]["compression"],
+        "teacher_iqm": result["teacher"]["iqm"],
+        "student_iqm": result["student"]["iqm"],
+        "non_inferior": result["verdict"]["non_inferior"],
+        "decision": result["verdict"]["decision"],
+        "difference": result["verdict"]["difference"],
+        "difference_ci": result["verdict"]["difference_ci"],
+        "random_iqm": result["random"]["iqm"],
+        "seconds": seconds or cost["teacher_s"] + cost["distill_s"] + cost["evaluate_s"],
+    }
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A row in one line."""
+    if row["error"]:
+        return f"{row['name']}: {row['error']}"
+    return (f"{row['name']}: {row['decision']}, IQM {row['student_iqm']:.1f} of {row['teacher_iqm']:.1f}, "
+            f"{row['compression']:.0f} times smaller, {row['seconds']:.0f} s")  # fmt: skip
+
+
+def write(out: Path, rows: list[dict[str, Any]]) -> None:
+    """`sweep.json` and the Markdown table `sweep.md`."""
+    folder = RunFolder(out)
+    folder.write_text("sweep.json", json.dumps(rows, indent=1) + "\n")
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS), *(_table_line(row) for row in rows)]
+    folder.write_text("sweep.md", "\n".join([*lines, "", summary(rows), ""]))
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """How many loaded, and how many are non-inferior at ten times fewer parameters."""
+    small = [row for row in rows if row["non_inferior"] and _small_enough(row)]
+    loaded = sum(row["loaded"] for row in rows)
+    return (f"{loaded} of {len(rows)} loaded; {len(small)} of {len(rows)} non-inferior at 10 times fewer parameters "
+            "(teachers of fewer than 500: no more than they have).")  # fmt: skip
+
+
+def _small_enough(row: dict[str, Any]) -> bool:
+    few = row["teacher_parameters"] < 500
+    return bool(row["student_parameters"] <= row["teacher_parameters"] if few else row["compression"] >= 10)
+
+
+def _table_line(row: dict[str, Any]) -> str:
+    if row["error"] or row["teacher_iqm"] is None:
+        return f"| {row['name']} | | {row['env']} | | | {_cell(row['error'])} | | | | |"
+    cells = [row["name"], row["algo"], row["env"], f"{row['teacher_parameters']:,}", f"{row['student_parameters']:,}",
+             row["decision"], f"{row['compression']:.1f}", f"{row['teacher_iqm']:.1f}", f"{row['student_iqm']:.1f}",
+             f"{row['seconds']:.0f}"]  # fmt: skip
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: Any) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def draw(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Each student's difference from its teacher with its interval, in per cent of the teacher's score above random."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, needed once
+
+    done = [row for row in rows if row["teacher_iqm"] is not None and row["teacher_iqm"] != row["random_iqm"]]
+    figure = Figure(figsize=(8, 1 + 0.32 * max(len(done), 3)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-5, 0, color="#eeeeee", label="margin")
+    axes.axvline(0, color="#999999", linewidth=1)
+    done.sort(key=lambda row: row["compression"], reverse=True)
+    for place, row in enumerate(done):
+        low, middle, high = (100 * x / abs(row["teacher_iqm"] - row["random_iqm"]) for x in
+                             (row["difference_ci"][0], row["difference"], row["difference_ci"][1]))  # fmt: skip
+        colour = "#1a7f37" if row["non_inferior"] else "#cf222e"
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3)
+    names = [f"{row['name']}  ({row['compression']:.0f} times smaller)" for row in done]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set(xlabel="student minus teacher, IQM, % of (teacher minus random)\ngreen: non-inferior, red: not")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)

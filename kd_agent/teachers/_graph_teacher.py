@@ -1,0 +1,54 @@
+"""A teacher that is a program: someone else's network read as data, or a saved student.
+
+Letters: `B` batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.networks.distributions import ActionHead
+from kd_agent.policies.graph import PARAMS, Op, PolicyGraph, compile_ops
+from kd_agent.policies.head import Array
+
+
+class GraphTeacher(Teacher):
+    """A teacher that is a PolicyGraph: someone else's network read as data, or a saved student.
+
+    Args:
+        graph: Its program; every register is offered as a feature.
+        origin: Where it comes from.
+        critic: Operations that go on from the graph's registers and write `value [B, 1]`.
+    """
+
+    def __init__(self, graph: PolicyGraph, origin: Origin, critic: Sequence[Op] = ()) -> None:
+        self.graph, self.origin = graph, origin
+        self.head = ActionHead(graph.head)
+        self.observations, self.recurrent = graph.observations, bool(graph.states)
+        self._run = compile_ops([*graph.ops, *critic])
+
+    @property
+    def widest_layer(self) -> int:
+        """Units of the widest linear layer before the last."""
+        return max([len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"][:-1], default=0)
+
+    @property
+    def last_layer(self) -> str | None:
+        """What the last linear layer that acts reads; None where it reads the observation."""
+        read = [op.inputs[0] for op in self.graph.acting_ops() if op.kind == "linear"]
+        hidden = {op.output for op in self.graph.ops if op.kind in ("activation", "lstm", "gru", "slice")}
+        return read[-1] if read and read[-1] in hidden else None
+
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        batch = len(next(iter(observations.values())))
+        registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
+        memory = self.graph.next_state(registers)
+        features = {k: torch.from_numpy(v) for k, v in registers.items() if v.ndim == 2 and v.dtype == np.float32}
+        value = features.pop("value", None)
+        states = tuple(torch.from_numpy(array) for array in memory) if memory else None
+        return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features, states)

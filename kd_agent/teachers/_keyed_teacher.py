@@ -1,0 +1,40 @@
+"""A teacher that sees a part of a Dict observation."""
+
+from collections.abc import Sequence
+
+from kd_agent.networks.base import Observations, PolicyOutput, State, Teacher
+from kd_agent.policies.graph import OBSERVATION
+from kd_agent.policies.head import Array
+
+
+class KeyedTeacher(Teacher):
+    """A teacher that sees only some keys of a Dict observation (a privileged teacher, say).
+
+    Args:
+        teacher: The teacher; it was loaded for the space of its keys alone.
+        keys: Which; a single one is what the teacher calls its observation.
+    """
+
+    def __init__(self, teacher: Teacher, keys: Sequence[str]) -> None:
+        self._teacher, self._keys = teacher, tuple(keys)
+        self.head, self.origin, self.recurrent = teacher.head, teacher.origin, teacher.recurrent
+        self.observations = {key: teacher.observations[self._name(key)] for key in keys}
+
+    @property
+    def widest_layer(self) -> int:
+        """The teacher's."""
+        return self._teacher.widest_layer
+
+    @property
+    def last_layer(self) -> str | None:
+        """The teacher's."""
+        return self._teacher.last_layer
+
+    def __call__(
+        self, observations: Observations, state: State = None, episode_start: Array | None = None
+    ) -> PolicyOutput:
+        """Label a batch `[B, *O]` by key."""
+        return self._teacher({self._name(key): observations[key] for key in self._keys}, state, episode_start)
+
+    def _name(self, key: str) -> str:
+        return OBSERVATION if len(self._keys) == 1 else key

@@ -1,0 +1,156 @@
+"""Evaluation: one episode a seed, the same for everybody, in the order of the seeds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from kd_envs.probe import ProbeEnv
+from samples import HEADS, PROBES, Agent, labelled, make_student, rows
+from torch.distributions import kl_divergence
+
+from kd_agent import KDError, evaluate, load_teacher
+from kd_agent.evaluation.agreement import agree, along
+from kd_agent.evaluation.verdict import evaluate_file
+from kd_agent.networks.distributions import head_for
+from kd_agent.policies.policy import Policy
+from kd_agent.settings.resolve import EvaluateConfig, resolve
+
+SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
+"""More seeds than parallel environments, in no order."""
+
+
+def cart_pole_policy(seed: int = 0) -> Policy:
+    return make_student(head_for(gym.spaces.Discrete(2)), seed=seed).policy()
+
+
+class Balance:
+    """Falls early on some seeds and late on others."""
+
+    def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False):
+        return (np.asarray(observation)[..., 2] > 0).astype(int), state
+
+
+def plain_return(policy: Any, env_id: str, seed: int) -> tuple[float, int]:
+    """The return of one seed in a plain Gymnasium loop."""
+    env = gym.make(env_id)
+    observation, _ = env.reset(seed=seed)
+    total, steps, done = 0.0, 0, False
+    while not done:
+        action, _ = policy.predict(observation[None], deterministic=True)
+        observation, reward, terminated, truncated, _ = env.step(action[0])
+        total, steps, done = total + float(reward), steps + 1, terminated or truncated
+    return total, steps
+
+
+def test_every_seed_has_the_return_of_a_plain_loop_in_its_place() -> None:
+    policy = cart_pole_policy()
+    played = evaluate(policy, "CartPole-v1", seeds=SEEDS)
+    expected = [plain_return(policy, "CartPole-v1", seed) for seed in SEEDS]
+    assert played.returns.tolist() == [r for r, _ in expected]
+    assert played.lengths.tolist() == [n for _, n in expected]
+    assert len(set(played.returns.tolist())) > 2
+
+
+def test_short_episodes_are_not_over_represented() -> None:
+    expected = [plain_return(Balance(), "CartPole-v1", seed)[0] for seed in range(40)]
+    played = evaluate(Balance(), "CartPole-v1", seeds=range(40))
+    assert played.returns.tolist() == expected
+    assert max(expected) > 1.2 * min(expected)
+
+
+def test_the_same_seeds_give_the_same_returns_whatever_was_played_before() -> None:
+    policy = cart_pole_policy()
+    first = evaluate(policy, "CartPole-v1", seeds=SEEDS)
+    evaluate(policy, "CartPole-v1", seeds=range(3))
+    np.testing.assert_array_equal(evaluate(policy, "CartPole-v1", seeds=SEEDS).returns, first.returns)
+    backwards = evaluate(policy, "CartPole-v1", seeds=SEEDS[::-1])
+    np.testing.assert_array_equal(backwards.returns[::-1], first.returns)
+
+
+def test_the_random_policy_is_reproducible_and_bad() -> None:
+    first, second = (evaluate(None, PROBES["Discrete"], seeds=range(20)).returns for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert 5 < first.mean() < 20
+
+
+def test_sampled_actions_differ_from_greedy_ones() -> None:
+    policy = cart_pole_policy()
+    greedy = evaluate(policy, "CartPole-v1", seeds=range(12)).returns
+    sampled = evaluate(policy, "CartPole-v1", seeds=range(12), deterministic=False).returns
+    assert not np.array_equal(greedy, sampled)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 2, 1]])
+def test_no_seed_and_a_repeated_seed_are_refused(seeds: list[int]) -> None:
+    with pytest.raises(KDError, match="each seed once"):
+        evaluate(cart_pole_policy(), "CartPole-v1", seeds=seeds)
+
+
+def test_an_unknown_environment_is_answered_with_the_nearest() -> None:
+    with pytest.raises(KDError, match="did you mean 'CartPole-v"):
+        evaluate(cart_pole_policy(), "CartPoel-v1", seeds=[1])
+
+
+def test_an_id_that_is_gone_plays_on_the_newest_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="playing on MountainCar-v0"):
+        played = evaluate(None, "MountainCar-v7", seeds=[1])
+    assert played.returns.tolist() == [-200]
+
+
+def test_an_agent_of_stable_baselines3_is_a_player_too(agent: Agent) -> None:
+    teacher = load_teacher(str(agent.path))
+    theirs = evaluate(agent.model, agent.env_id, seeds=range(4)).returns
+    ours = evaluate(teacher, agent.env_id, seeds=range(4)).returns
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_agreement_is_total_with_oneself_and_partial_with_another(kind: str) -> None:
+    spec = HEADS[kind].spec
+    p, q = rows(HEADS[kind], 200).numpy(), rows(HEADS[kind], 200, seed=1).numpy()
+    assert agree(spec, p, p).all()
+    assert 0 < agree(spec, p, q).mean() < 1
+
+
+def test_closeness_is_the_mean_kl_beside_that_of_the_uniform_policy(agents: dict[str, Agent]) -> None:
+    agent = agents["Discrete"]
+    teacher = load_teacher(str(agent.path))
+    student = make_student(teacher.head).policy()
+    states = {"obs": agent.observations(100)}
+    close = along(teacher, student, labelled(teacher, states))
+    p, q = teacher(states).params, torch.from_numpy(student.params_batch(states))
+    of = teacher.head.distribution
+    assert close.kl == pytest.approx(float(kl_divergence(of(p), of(q)).mean()), rel=1e-4)
+    assert close.kl_uniform == pytest.approx(float((np.log(4) - of(p).entropy()).mean()), rel=1e-4)
+    assert close.agreement == pytest.approx(float((p.argmax(-1) == q.argmax(-1)).float().mean()))
+    itself = along(teacher, Policy(teacher.graph), labelled(teacher, states))
+    assert itself.kl < 1e-6
+    assert itself.agreement == 1
+
+
+def test_arguments_asked_for_win_over_those_that_a_students_file_records(
+    tmp_path: Path, register_env: Callable[..., str]
+) -> None:
+    class Paying(ProbeEnv):
+        """Pays a fixed wage instead."""
+
+        def __init__(self, wage: float = 1.0, bonus: float = 0.0, render_mode: str | None = None) -> None:
+            super().__init__("Discrete", render_mode)
+            self.wage = wage + bonus
+
+        def step(self, action: Any) -> Any:
+            observation, _, *rest = super().step(action)
+            return observation, self.wage, *rest
+
+    env_id = register_env("Paying-v0", Paying, max_episode_steps=5)
+    recipe = {"env_id": env_id, "env_kwargs": {"wage": 2.0, "bonus": 0.5}, "wrappers": [], "frame_stack": 1}
+    student = make_student(HEADS["categorical"])
+    path = str(student.save(tmp_path / "s.safetensors", {"env": env_id, "recipe": recipe}))
+    played = {"student": path, "teacher": path, "episodes": 2, "quiet": True}
+    assert evaluate_file(resolve(EvaluateConfig, played))["student"]["returns"] == [12.5, 12.5]
+    result = evaluate_file(resolve(EvaluateConfig, {**played, "env_kwargs": {"wage": 3.0}}))
+    assert result["student"]["returns"] == result[path]["returns"] == [17.5, 17.5]

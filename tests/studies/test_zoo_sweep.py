@@ -1,0 +1,91 @@
+"""The sweep over a folder of teachers: every one is a row, whatever happens to it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from samples import Agent
+
+from kd_agent.commands.cli import run
+from kd_agent.studies.zoo_sweep import environment, find_teachers, summary
+
+
+@pytest.fixture(scope="module")
+def swept(agents: dict[str, Agent], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Agent]:
+    """A folder of one good and two bad teachers, and what the sweep made of it."""
+    root, out = tmp_path_factory.mktemp("teachers"), tmp_path_factory.mktemp("sweep")
+    agent = agents["Discrete"]
+    for name in ("good", "broken", "foreign"):
+        (root / name).mkdir()
+    shutil.copy(agent.path, root / "good" / "ProbeDiscrete-v0.zip")
+    (root / "good" / "ProbeDiscrete-v0").mkdir()
+    (root / "good" / "ProbeDiscrete-v0" / "args.yml").write_text(f"env: {agent.env_id}\n")
+    (root / "good" / "ProbeDiscrete-v0" / "config.yml").write_text("n_envs: 1\n")
+    (root / "broken" / "CartPole-v1.zip").write_bytes(agent.path.read_bytes()[:1000])
+    shutil.copy(agent.path, root / "foreign" / "NoSuchEnvironment-v3.zip")
+    quick = root / "quick.yaml"
+    quick.write_text("{env_steps: 400, rounds: 2, round_steps: 10, final_steps: 20, attempts: 1}")
+    flags = ["--teachers", str(root), "--out", str(out), "--jobs", "3", "--episodes", "2", "--quiet"]
+    assert run("zoo-sweep", [*flags, "--settings", str(quick)]) == 0
+    return root, out, agent
+
+
+def rows(out: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in json.loads((out / "sweep.json").read_text())}
+
+
+def test_a_good_teacher_is_distilled_and_a_bad_one_is_a_row_with_its_error(swept: tuple[Path, Path, Agent]) -> None:
+    _, out, agent = swept
+    found = rows(out)
+    assert set(found) == {"good", "broken", "foreign"}
+    good = found["good"]
+    assert (good["loaded"], good["error"], good["env"], good["algo"]) == (True, None, agent.env_id, "PPO")
+    assert good["teacher_parameters"] > good["student_parameters"] > 0
+    assert isinstance(good["non_inferior"], bool)
+    assert good["seconds"] > 0
+    assert "broken/CartPole-v1.zip" in found["broken"]["error"]
+    assert "NoSuchEnvironment" in found["foreign"]["error"]
+    assert not found["broken"]["loaded"]
+    assert not found["foreign"]["non_inferior"]
+
+
+def test_the_table_and_the_plot_are_written(swept: tuple[Path, Path, Agent]) -> None:
+    _, out, _ = swept
+    table = (out / "sweep.md").read_text()
+    assert "| good | PPO |" in table
+    assert "1 of 3 loaded" in table
+    assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_sweep_does_not_do_finished_runs_again(swept: tuple[Path, Path, Agent]) -> None:
+    root, out, _ = swept
+    student = out / "good" / "student.safetensors"
+    before, seconds = student.stat().st_mtime_ns, rows(out)["good"]["seconds"]
+    flags = ["--teachers", str(root), "--out", str(out), "--jobs", "1", "--episodes", "2", "--quiet"]
+    assert run("zoo-sweep", flags) == 0
+    assert student.stat().st_mtime_ns == before
+    assert rows(out)["good"]["seconds"] == pytest.approx(seconds, rel=0.9)
+    assert set(rows(out)) == {"good", "broken", "foreign"}
+
+
+def test_an_environment_is_told_by_settings_or_by_name(swept: tuple[Path, Path, Agent]) -> None:
+    root, _, agent = swept
+    teachers = find_teachers(root)
+    assert environment(teachers["good"]) == agent.env_id
+    assert environment(teachers["foreign"]) == "NoSuchEnvironment-v3"
+
+
+def test_small_teachers_count_if_the_student_is_no_larger() -> None:
+    row = {"loaded": True, "non_inferior": True, "teacher_parameters": 8, "student_parameters": 8, "compression": 1.0}
+    assert "1 of 1 non-inferior" in summary([row])
+    assert "0 of 1 non-inferior" in summary([{**row, "student_parameters": 10}])
+    assert "0 of 1 non-inferior" in summary(
+        [{**row, "teacher_parameters": 4000, "student_parameters": 800, "compression": 5}]
+    )
+
+
+def test_a_folder_without_teachers_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("zoo-sweep", ["--teachers", str(tmp_path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "no teachers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
