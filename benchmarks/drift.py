@@ -34,7 +34,7 @@ from kd_agent.ppo.teacher import CHECK_SEED, make_ppo, save, trained_teacher, tr
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.reservoir import Reservoir
 from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 
 OLD, DRIFT, WORLDS = "LunarLander-v3", "kd_envs/LunarLanderDrift-v3", "kd_envs/LunarLanderWorlds-v3"
 EPISODES = 300

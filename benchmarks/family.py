@@ -26,7 +26,7 @@ from kd_agent.ppo.kickstart import kickstart
 from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, config_folder, resolve
+from kd_agent.settings import DistillConfig, config_folder, resolve
 from kd_agent.settings.yaml_file import read_mapping
 
 Settings = dict[str, Any]

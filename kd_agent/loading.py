@@ -4,8 +4,8 @@ import os
 from importlib import import_module
 
 from kd_agent.errors import KDError, unknown
+from kd_agent.policies import Policy
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.policy import Policy
 
 BACKENDS = ("numpy", "native", "auto")
 

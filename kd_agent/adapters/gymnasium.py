@@ -11,8 +11,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from kd_agent.errors import KDError
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
+from kd_agent.policies import Array, Policy
 
 
 class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

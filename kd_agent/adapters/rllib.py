@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
-from kd_agent.networks.base import check_fits
+from kd_agent.networks import check_fits
 
 _CRITIC_UNITS = 64
 

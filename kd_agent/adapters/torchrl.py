@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torchrl.modules import IndependentNormal, ProbabilisticActor
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION, PolicyGraph
-from kd_agent.policies.policy import Policy
+from kd_agent.policies import OBSERVATION, Policy, PolicyGraph
 from kd_agent.policies.torch_policy import TorchPolicy
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.settings.flags import parse
-from kd_agent.settings.resolve import (
+from kd_agent.settings import (
     DistillConfig,
     EvaluateConfig,
     ExplainConfig,
@@ -24,6 +23,7 @@ from kd_agent.settings.resolve import (
     SweepConfig,
     TasksConfig,
 )
+from kd_agent.settings.flags import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +81,7 @@ def _kickstart(config: KickstartConfig) -> int:
 def _train_teacher(config: RunConfig) -> int:
     _say(config, f"training a teacher for {config.env}")
     from kd_agent.ppo.teacher import trained_teacher
-    from kd_agent.runs.reporter import Reporter
+    from kd_agent.runs import Reporter
 
     print(trained_teacher(config, Reporter(quiet=config.quiet, progress=config.progress)))
     return 0
@@ -89,7 +89,7 @@ def _train_teacher(config: RunConfig) -> int:
 
 def _evaluate(config: EvaluateConfig) -> int:
     _say(config, f"evaluating {config.student}")
-    from kd_agent.evaluation.verdict import evaluate_file
+    from kd_agent.evaluation import evaluate_file
 
     if config.out and not Path(config.out).absolute().parent.is_dir():
         raise KDError(f"{config.out}: its folder does not exist")
@@ -205,7 +205,7 @@ def _with_folder(config: Any) -> Any:
         return config
     if config.resume:
         raise KDError("--resume needs --out, the folder of the run to go on with")
-    from kd_agent.runs.folder import next_folder
+    from kd_agent.runs import next_folder
 
     return replace(config, out=str(next_folder(getattr(config, "env", "tasks"))))
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import Op, PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, Op, PolicyGraph
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.int8 import rounded
 
 _MARGIN = 2.0

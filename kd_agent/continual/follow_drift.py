@@ -15,21 +15,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent.continual.change_detection import Cusum, Monitor
 from kd_agent.continual.student import ContinualStudent, Episode, play
-from kd_agent.environments.recipe import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import Recipe, recipe_of, recorded_recipe
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.comparison import Arena, Contest, doublings
-from kd_agent.evaluation.verdict import EVALUATION_SEED, scores
-from kd_agent.networks.base import Teacher, check_fits
+from kd_agent.evaluation import EVALUATION_SEED, Arena, Contest, doublings, scores
+from kd_agent.networks import Teacher, check_fits
+from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.rollouts.reservoir import Reservoir, flat
-from kd_agent.runs.folder import RunFolder, next_folder, open_run
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import FollowDriftConfig, to_yaml
+from kd_agent.rollouts import Reservoir, Rollout, flat
+from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
+from kd_agent.settings import FollowDriftConfig, to_yaml
 from kd_agent.teachers import load_teacher, recipe_for
 
 STUDENT_FILE, RESULT_FILE = "student.safetensors", "drift.json"

@@ -10,17 +10,13 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments import as_mapping
 from kd_agent.environments.vector import start
-from kd_agent.evaluation.agreement import agree
+from kd_agent.evaluation import agree
 from kd_agent.losses import Objective, default_loss
-from kd_agent.networks.base import Teacher
-from kd_agent.networks.graph_student import GraphStudent
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import episode_seeds
-from kd_agent.rollouts.reservoir import Reservoir, labelled
+from kd_agent.networks import GraphStudent, Teacher
+from kd_agent.policies import Array, Policy, PolicyGraph
+from kd_agent.rollouts import Reservoir, episode_seeds, labelled
 
 
 @dataclass(frozen=True)

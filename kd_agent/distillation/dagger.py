@@ -6,10 +6,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent.distillation.fitting import build_student, fit_all, load_student
 from kd_agent.distillation.temperature import settle_temperature
 from kd_agent.errors import KDError
-from kd_agent.evaluation.agreement import along
-from kd_agent.networks.base import Student
-from kd_agent.rollouts.collect import Rollout, collect
-from kd_agent.runs.folder import RunFolder
+from kd_agent.evaluation import along
+from kd_agent.networks import Student
+from kd_agent.rollouts import Rollout, collect
+from kd_agent.runs import RunFolder
 from kd_agent.runs.record import Session
 
 EXTRA = 8

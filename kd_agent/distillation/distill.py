@@ -18,20 +18,17 @@ from kd_agent.distillation.size_search import Judged, check_search, search_size
 from kd_agent.distillation.temperature import check_temperature, known_choice, recall_temperature
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.teacher_selection import weighed
-from kd_agent.evaluation.verdict import judge
+from kd_agent.evaluation import judge, weighed
 from kd_agent.losses import Bound
-from kd_agent.networks.base import LAYER, Student, Teacher
-from kd_agent.policies.graph import ObservationSpec
-from kd_agent.policies.head import Array
+from kd_agent.networks import LAYER, Student, Teacher
+from kd_agent.policies import Array, ObservationSpec
 from kd_agent.policies.tree_rules import rules
 from kd_agent.ppo.control import add_control, check_control
 from kd_agent.ppo.teacher import train_named, training_of_teacher
-from kd_agent.runs.folder import next_folder, open_run
+from kd_agent.runs import Reporter, next_folder, open_run
 from kd_agent.runs.plan import effort, settled
 from kd_agent.runs.record import Session, provenance, remember, timed
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 from kd_agent.teachers import load_named, named_recipe, observations_of_student
 
 STUDENT_FILE = "student.safetensors"

@@ -11,11 +11,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.distillation.dagger import collect_round, keep_round, read_round
 from kd_agent.distillation.fitting import build_student, fit_all, load_student
-from kd_agent.evaluation.comparison import Arena, Contest
-from kd_agent.evaluation.statistics import iqm
-from kd_agent.networks.base import Student
-from kd_agent.policies.head import Array
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.evaluation import Arena, Contest, iqm
+from kd_agent.networks import Student
+from kd_agent.policies import Array
+from kd_agent.rollouts import Rollout
 from kd_agent.runs.record import Session
 
 EXAM_SEED = 10_000

@@ -8,14 +8,11 @@ import torch
 from kd_agent import plugins
 from kd_agent.errors import KDError
 from kd_agent.losses import Objective
-from kd_agent.networks.base import Student, Teacher
-from kd_agent.networks.distributions import Softening
-from kd_agent.policies.graph import ObservationSpec
-from kd_agent.policies.head import Array
-from kd_agent.policies.normalizer import Normalizer
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.networks import Softening, Student, Teacher
+from kd_agent.policies import Array, Normalizer, ObservationSpec
+from kd_agent.rollouts import Rollout
 from kd_agent.runs.record import Session
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.settings import DistillConfig
 from kd_agent.students import has_bias
 
 

@@ -15,22 +15,18 @@ from torch.utils.tensorboard import SummaryWriter
 from kd_agent.distillation.dagger import EXTRA, keep_round, steps_of
 from kd_agent.distillation.final_fits import Exam
 from kd_agent.distillation.fitting import build_student, fit, fit_all
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.evaluation.agreement import along
-from kd_agent.evaluation.statistics import iqm
-from kd_agent.networks.base import Student, Teacher
-from kd_agent.policies.graph import ObservationSpec
+from kd_agent.evaluation import along, iqm
+from kd_agent.networks import Student, Teacher
+from kd_agent.policies import ObservationSpec
 from kd_agent.ppo.teacher import CHECK_SEED, save
-from kd_agent.rollouts.collect import Rollout, collect
-from kd_agent.rollouts.evaluate import evaluate
-from kd_agent.rollouts.reservoir import Reservoir, flat, labelled
-from kd_agent.runs.folder import RunFolder
+from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
+from kd_agent.runs import Reporter, RunFolder
 from kd_agent.runs.plan import effort, settled
 from kd_agent.runs.record import Session
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.settings import DistillConfig
 from kd_agent.teachers import load_named
 
 FOLLOWED = "followed"

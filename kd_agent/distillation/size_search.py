@@ -15,12 +15,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent.distillation.final_fits import Attempt, Exam, last_fits
 from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.errors import KDError
-from kd_agent.evaluation.statistics import iqm, iqm_interval
-from kd_agent.networks.base import Student
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.runs.folder import RunFolder
+from kd_agent.evaluation import iqm, iqm_interval
+from kd_agent.networks import Student
+from kd_agent.rollouts import Rollout
+from kd_agent.runs import RunFolder
 from kd_agent.runs.record import Session
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.settings import DistillConfig
 
 Judged = Callable[[Session, Student], dict[str, Any]]
 """Saves a student and judges it: the content of `result.json` without its costs."""

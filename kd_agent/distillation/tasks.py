@@ -16,22 +16,21 @@ from kd_agent.distillation.dagger import collect_round
 from kd_agent.distillation.distill import STUDENT_FILE, check, check_losses
 from kd_agent.distillation.final_fits import Attempt, Exam
 from kd_agent.distillation.fitting import build_student, objective_of
-from kd_agent.environments.spaces import observation_specs
+from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.verdict import judge
+from kd_agent.evaluation import judge
 from kd_agent.learners import fit_together, tie, to_graph
 from kd_agent.losses import needs
-from kd_agent.networks.base import Student
+from kd_agent.networks import Student
+from kd_agent.policies import MAX_TASKS, TaskGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.multitask_graph import MAX_TASKS, TaskGraph
 from kd_agent.ppo.teacher import train_named, training_of_teacher
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.runs.folder import RunFolder, next_folder, open_run
+from kd_agent.rollouts import Rollout
+from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
 from kd_agent.runs.plan import effort, settled
 from kd_agent.runs.record import Session, compare_settings, provenance, timed
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, TasksConfig, plain, resolve, to_yaml
+from kd_agent.settings import DistillConfig, TasksConfig, plain, resolve, to_yaml
 from kd_agent.students import default_kind
 from kd_agent.teachers import load_named, named_recipe
 

@@ -16,14 +16,13 @@ import torch
 
 from kd_agent.distillation.fitting import build_student, fit, objective_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.agreement import along
-from kd_agent.networks.base import LAYER, PolicyOutput
-from kd_agent.networks.distributions import Softening
-from kd_agent.policies.head import Array
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.runs.folder import RunFolder
+from kd_agent.evaluation import along
+from kd_agent.networks import LAYER, PolicyOutput, Softening
+from kd_agent.policies import Array
+from kd_agent.rollouts import Rollout
+from kd_agent.runs import RunFolder
 from kd_agent.runs.record import Session
-from kd_agent.settings.resolve import DistillConfig, to_yaml
+from kd_agent.settings import DistillConfig, to_yaml
 
 CANDIDATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 RECORD = "temperature.json"

@@ -1,1 +1,26 @@
 """From an id to a guarded vector environment."""
+
+from kd_agent.environments.recipe import (
+    TIME_FEATURE,
+    ZERO_FORCES,
+    Recipe,
+    recipe_of,
+    recorded_recipe,
+    resolve_id,
+    versions,
+)
+from kd_agent.environments.spaces import as_mapping, check_same, observation_specs, select
+
+__all__ = [
+    "TIME_FEATURE",
+    "ZERO_FORCES",
+    "Recipe",
+    "as_mapping",
+    "check_same",
+    "observation_specs",
+    "recipe_of",
+    "recorded_recipe",
+    "resolve_id",
+    "select",
+    "versions",
+]

@@ -9,7 +9,7 @@ import numpy as np
 
 from kd_agent.environments.spaces import observation_specs
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION
+from kd_agent.policies import OBSERVATION
 
 
 class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):

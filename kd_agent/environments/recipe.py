@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies import PolicyGraph
 
 _VERSION = re.compile(r"-v(\d+)$")
 

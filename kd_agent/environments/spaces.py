@@ -8,8 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.policies.graph import OBSERVATION, ObservationSpec
-from kd_agent.policies.head import Array
+from kd_agent.policies import OBSERVATION, Array, ObservationSpec
 
 
 def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:

@@ -11,7 +11,7 @@ from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.spaces import as_mapping
 from kd_agent.environments.wrappers import wrapped
 from kd_agent.errors import KDError
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array
 
 
 def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:

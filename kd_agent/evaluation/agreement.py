@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.head import Array, HeadSpec
-from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import Rollout, collect
+from kd_agent.networks import Teacher
+from kd_agent.policies import Array, HeadSpec, Policy
+from kd_agent.rollouts import Rollout, collect
 
 STATES = 10_000
 _N_ENVS = 16

@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.evaluation.statistics import Verdict, compare, iqm
-from kd_agent.rollouts.evaluate import Predicts, evaluate
-from kd_agent.runs.reporter import Reporter
+from kd_agent.rollouts import Predicts, evaluate
+from kd_agent.runs import Reporter
 
 
 class Arena:

@@ -6,13 +6,12 @@ The seeds of its episodes are neither those of the data nor those of an exam or 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.evaluation.comparison import Arena
 from kd_agent.evaluation.statistics import compare, iqm
-from kd_agent.networks.base import Teacher
-from kd_agent.runs.folder import RunFolder
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.networks import Teacher
+from kd_agent.runs import Reporter, RunFolder
+from kd_agent.settings import DistillConfig
 from kd_agent.teachers import EnsembleTeacher
 
 GATE_SEED = 5_000

@@ -6,17 +6,17 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments.recipe import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import Recipe, recipe_of, recorded_recipe
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import Closeness, closeness
 from kd_agent.evaluation.comparison import Arena, Contest, doublings
 from kd_agent.evaluation.statistics import Verdict, iqm, iqm_interval
 from kd_agent.loading import load_policy
-from kd_agent.networks.base import Teacher, check_fits
-from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.evaluate import evaluate
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, EvaluateConfig
+from kd_agent.networks import Teacher, check_fits
+from kd_agent.policies import Policy
+from kd_agent.rollouts import evaluate
+from kd_agent.runs import Reporter
+from kd_agent.settings import DistillConfig, EvaluateConfig
 from kd_agent.teachers import load_teacher
 
 EVALUATION_SEED = 20_000

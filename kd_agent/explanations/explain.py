@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 from kd_agent import plugins
-from kd_agent.environments.recipe import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of, recorded_recipe
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.agreement import agree
+from kd_agent.evaluation import agree
 from kd_agent.explanations.features import Feature, action_names, features_of
 from kd_agent.explanations.saliency import (
     IMAGE_STATES,
@@ -47,16 +47,13 @@ from kd_agent.explanations.saliency import (
 )
 from kd_agent.explanations.visited_states import Reading, Visited, read, visit
 from kd_agent.loading import load_policy
-from kd_agent.networks.base import Teacher, check_fits
-from kd_agent.networks.distributions import ActionHead
+from kd_agent.networks import ActionHead, Teacher, check_fits
+from kd_agent.policies import Array, Policy
 from kd_agent.policies.file import MAX_FILE
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.policies.tree_rules import rules
-from kd_agent.runs.folder import RunFolder
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, ExplainConfig, validate
+from kd_agent.runs import Reporter, RunFolder
+from kd_agent.settings import DistillConfig, ExplainConfig, validate
 from kd_agent.teachers import load_named
 
 _SHOWN = 12

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION, ObservationSpec
-from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies import OBSERVATION, Array, HeadSpec, ObservationSpec
 
 GRID = 8
 """Patches of an image along each side, at most."""

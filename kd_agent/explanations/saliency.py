@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from scipy.stats import rankdata, spearmanr
 
-from kd_agent.evaluation.agreement import agree
+from kd_agent.evaluation import agree
 from kd_agent.explanations.features import Feature
 from kd_agent.explanations.visited_states import Reading, Visited, typical
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.head import Array
-from kd_agent.runs.reporter import Advance
+from kd_agent.networks import ActionHead
+from kd_agent.policies import Array
+from kd_agent.runs import Advance
 
 REPEATS = 5
 """Permutations of each feature."""

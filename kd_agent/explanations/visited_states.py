@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
 from kd_agent.explanations.features import Feature
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import collect
-from kd_agent.runs.reporter import Advance
+from kd_agent.networks import Teacher
+from kd_agent.policies import Array, Policy
+from kd_agent.rollouts import collect
+from kd_agent.runs import Advance
 
 _N_ENVS, _CHUNK = 16, 2048
 

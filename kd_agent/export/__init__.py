@@ -12,9 +12,8 @@ from typing import Any
 
 from kd_agent import plugins
 from kd_agent.errors import KDError, unknown
+from kd_agent.policies import Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.policy import Policy
 
 SUFFIXES = {".onnx": "onnx", ".c": "c", ".mjs": "javascript", ".zip": "sb3", ".pt2": "torch"}
 """The format that a file's suffix stands for."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kd_agent.policies.graph import Op, PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import rounded
 
 _SLACK = 1.01

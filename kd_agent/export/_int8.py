@@ -13,8 +13,7 @@ from kd_agent.errors import KDError
 from kd_agent.export._bounds import bounds
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Source
-from kd_agent.policies.graph import Op, PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST, quantise
 
 _PROBES, _MARGIN, _LARGEST = 1024, 2.0, 32767

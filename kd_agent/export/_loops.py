@@ -11,8 +11,7 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
-from kd_agent.policies.graph import ACTIVATIONS, Op
-from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies import ACTIVATIONS, Array, HeadSpec, Op
 
 
 def _linear(s: Source, op: Op) -> Lines:

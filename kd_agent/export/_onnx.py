@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.export._program import Program
-from kd_agent.policies.graph import OBSERVATION, Op
-from kd_agent.policies.head import Array
+from kd_agent.policies import OBSERVATION, Array, Op
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""

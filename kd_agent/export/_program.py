@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import PARAMS, Op, PolicyGraph, following
-from kd_agent.policies.head import Array
+from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
 
 
 @dataclass(frozen=True)

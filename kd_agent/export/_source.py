@@ -13,8 +13,7 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.export._program import Program, transposed
-from kd_agent.policies.graph import PARAMS, Op, following
-from kd_agent.policies.head import Array
+from kd_agent.policies import PARAMS, Array, Op, following
 
 Lines = list[str]
 

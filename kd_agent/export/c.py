@@ -17,8 +17,7 @@ from kd_agent.export._int8 import quantised
 from kd_agent.export._loops import WRITERS, decode
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._source import Language, Lines, Source, indented
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)

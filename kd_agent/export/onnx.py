@@ -12,8 +12,7 @@ import numpy as np
 
 from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number
 from kd_agent.export._program import analyse
-from kd_agent.policies.graph import PARAMS, PolicyGraph, following
-from kd_agent.policies.head import HeadSpec
+from kd_agent.policies import PARAMS, HeadSpec, PolicyGraph, following
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION, PARAMS, Op, PolicyGraph
-from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})

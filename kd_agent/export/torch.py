@@ -13,7 +13,7 @@ from typing import Any
 
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
-from kd_agent.policies.graph import OBSERVATION, PolicyGraph
+from kd_agent.policies import OBSERVATION, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_agent.networks.base import LAYER, PolicyOutput
-from kd_agent.rollouts.collect import Rollout, aggregate
+from kd_agent.networks import LAYER, PolicyOutput
+from kd_agent.rollouts import Rollout, aggregate
 
 WINDOW = 64
 BURN_IN = 16

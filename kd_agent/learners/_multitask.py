@@ -14,10 +14,9 @@ from torch import nn
 from kd_agent.errors import KDError
 from kd_agent.learners._batches import states
 from kd_agent.losses import Bound, Objective
-from kd_agent.networks.base import PolicyOutput, Student
-from kd_agent.policies.graph import Op
-from kd_agent.policies.multitask_graph import Task, TaskGraph
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.networks import PolicyOutput, Student
+from kd_agent.policies import Op, Task, TaskGraph
+from kd_agent.rollouts import Rollout
 from kd_agent.students import Trunk
 
 _ENTRY = "entry"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from kd_agent.errors import KDError
 from kd_agent.learners._batches import states, windows
 from kd_agent.losses import Bound, Objective
-from kd_agent.networks.base import Student
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.networks import Student
+from kd_agent.rollouts import Rollout
 
 
 def fit(

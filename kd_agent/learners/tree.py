@@ -13,13 +13,10 @@ import torch
 
 from kd_agent.errors import KDError
 from kd_agent.losses import Bound, Objective, default_loss
-from kd_agent.networks.base import PolicyOutput, Teacher
-from kd_agent.networks.distributions import ActionHead, Softening
-from kd_agent.policies.graph import ObservationSpec
-from kd_agent.policies.head import Array, HeadSpec
-from kd_agent.policies.ops import MAX_LEAVES
-from kd_agent.rollouts.collect import Rollout, aggregate
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.networks import ActionHead, PolicyOutput, Softening, Teacher
+from kd_agent.policies import MAX_LEAVES, Array, HeadSpec, ObservationSpec
+from kd_agent.rollouts import Rollout, aggregate
+from kd_agent.settings import DistillConfig
 from kd_agent.students import sees_images
 from kd_agent.students.tree import Tree
 

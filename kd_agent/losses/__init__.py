@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from kd_agent import plugins
 from kd_agent.errors import KDError
-from kd_agent.networks.base import LAYER, PolicyOutput, Teacher
-from kd_agent.networks.distributions import ActionHead, Softening
-from kd_agent.policies.head import Array
+from kd_agent.networks import LAYER, ActionHead, PolicyOutput, Softening, Teacher
+from kd_agent.policies import Array
 
 
 @dataclass(frozen=True)

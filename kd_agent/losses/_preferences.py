@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import huber_loss, logsigmoid
 
 from kd_agent.errors import KDError
-from kd_agent.networks.distributions import ActionHead
+from kd_agent.networks import ActionHead
 
 
 def disorder(student: Tensor, teacher: Tensor, head: ActionHead, temperature: float) -> Tensor:

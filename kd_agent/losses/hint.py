@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from kd_agent.networks.base import LAYER, PolicyOutput
-from kd_agent.networks.distributions import ActionHead, Softening
+from kd_agent.networks import LAYER, ActionHead, PolicyOutput, Softening
 
 NEEDS = frozenset({"layer"})
 PROJECTS = True

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from kd_agent.networks.base import PolicyOutput
-from kd_agent.networks.distributions import ActionHead, Softening
+from kd_agent.networks import ActionHead, PolicyOutput, Softening
 
 
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:

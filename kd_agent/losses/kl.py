@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from kd_agent.networks.base import PolicyOutput
-from kd_agent.networks.distributions import ActionHead, Softening
+from kd_agent.networks import ActionHead, PolicyOutput, Softening
 
 
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:

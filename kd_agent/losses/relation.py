@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from kd_agent.losses._similarity import unlikeness
-from kd_agent.networks.base import LAYER, PolicyOutput
-from kd_agent.networks.distributions import ActionHead, Softening
+from kd_agent.networks import LAYER, ActionHead, PolicyOutput, Softening
 
 NEEDS = frozenset({"layer"})
 

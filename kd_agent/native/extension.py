@@ -11,7 +11,7 @@ The module offers
 Numbers and shapes are the only things inserted, never text.
 """
 
-from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies import PolicyGraph
 
 _TYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t",
           "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}  # fmt: skip

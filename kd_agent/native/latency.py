@@ -10,8 +10,7 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.native import compiler
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array, PolicyGraph
 
 SAMPLES = 1000
 _LOOP = """

@@ -17,9 +17,7 @@ import numpy as np
 from kd_agent import plugins
 from kd_agent.errors import KDError
 from kd_agent.native import compiler, extension
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Observation, Policy
+from kd_agent.policies import Array, Observation, Policy, PolicyGraph
 
 _MAX_STACK = 1 << 20
 """Bytes of working memory that the C may take from the stack."""

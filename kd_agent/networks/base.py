@@ -13,13 +13,11 @@ import gymnasium as gym
 import numpy as np
 from torch import Tensor, nn
 
-from kd_agent.environments.spaces import as_mapping, observation_specs
+from kd_agent.environments import as_mapping, observation_specs
 from kd_agent.errors import KDError, unknown
 from kd_agent.networks.distributions import ActionHead, head_for
+from kd_agent.policies import Array, ObservationSpec, Op, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
 
 Observations = Mapping[str, Array]
 """Observation arrays `[B, *O]` by key ("obs" where the space is not a Dict)."""

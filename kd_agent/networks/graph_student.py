@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from kd_agent.errors import KDError
 from kd_agent.networks.base import PolicyOutput, Student
 from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import Op, PolicyGraph
+from kd_agent.policies import Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST
 from kd_agent.policies.torch_policy import TorchOp, TorchPolicy
 

@@ -13,17 +13,13 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3.common.callbacks import BaseCallback
 
-from kd_agent.environments.recipe import Recipe
-from kd_agent.environments.spaces import observation_specs
+from kd_agent.environments import Recipe, observation_specs
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.comparison import Arena
-from kd_agent.evaluation.statistics import compare
-from kd_agent.evaluation.verdict import EVALUATION_SEED, scores
+from kd_agent.evaluation import EVALUATION_SEED, Arena, compare, scores
 from kd_agent.ppo.teacher import fitted_to, make_ppo, save, training_env
-from kd_agent.runs.folder import RunFolder
-from kd_agent.runs.reporter import Advance, Reporter
-from kd_agent.settings.resolve import DistillConfig, TrainingConfig
+from kd_agent.runs import Advance, Reporter, RunFolder
+from kd_agent.settings import DistillConfig, TrainingConfig
 from kd_agent.students import sees_images
 from kd_agent.teachers import load_teacher
 

@@ -25,10 +25,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor, nn
 
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import OBSERVATION, PolicyGraph
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.networks import ActionHead, Teacher
+from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
 from kd_agent.policies.torch_policy import TorchOp, TorchPolicy
 
 

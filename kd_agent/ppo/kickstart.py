@@ -11,26 +11,19 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
-from kd_agent.environments.recipe import Recipe
-from kd_agent.environments.spaces import observation_specs
+from kd_agent.environments import Recipe, observation_specs
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.statistics import iqm
-from kd_agent.evaluation.verdict import judge
-from kd_agent.networks.base import Teacher, check_fits
-from kd_agent.networks.distributions import head_for
+from kd_agent.evaluation import iqm, judge
+from kd_agent.networks import Teacher, check_fits, head_for
+from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import OBSERVATION, PolicyGraph
-from kd_agent.policies.normalizer import Normalizer
-from kd_agent.policies.policy import Policy
 from kd_agent.ppo.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.ppo.teacher import Keeper, fitted_to, make_ppo, trained_teacher, training_env
-from kd_agent.rollouts.collect import collect
-from kd_agent.rollouts.evaluate import evaluate
-from kd_agent.runs.folder import RunFolder, next_folder, open_run
+from kd_agent.rollouts import collect, evaluate
+from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
 from kd_agent.runs.record import provenance, timed
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, KickstartConfig, resolve, to_yaml
+from kd_agent.settings import DistillConfig, KickstartConfig, resolve, to_yaml
 from kd_agent.students import default_hidden
 from kd_agent.teachers import load_named, load_teacher, named_recipe
 

@@ -14,18 +14,15 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from kd_agent.environments.recipe import Recipe, recipe_of, resolve_id
-from kd_agent.environments.spaces import select
+from kd_agent.environments import Recipe, recipe_of, resolve_id, select
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.statistics import iqm
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.head import Array
-from kd_agent.policies.normalizer import Normalizer
-from kd_agent.rollouts.collect import episode_seeds
-from kd_agent.rollouts.evaluate import Predicts, evaluate
-from kd_agent.runs.reporter import Advance, Reporter
-from kd_agent.settings.resolve import DistillConfig, RunConfig, TrainingConfig, plain
+from kd_agent.evaluation import iqm
+from kd_agent.networks import Teacher
+from kd_agent.policies import Array, Normalizer
+from kd_agent.rollouts import Predicts, episode_seeds, evaluate
+from kd_agent.runs import Advance, Reporter
+from kd_agent.settings import DistillConfig, RunConfig, TrainingConfig, plain
 from kd_agent.teachers import load_one, write_statistics
 
 CHECK_SEED = 1_000_000

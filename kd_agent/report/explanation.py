@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from kd_agent.runs.folder import RunFolder
+from kd_agent.runs import RunFolder
 
 _BARS = 30
 """Features in the chart; the JSON file has all."""

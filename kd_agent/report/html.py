@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from kd_agent.runs.folder import RunFolder
+from kd_agent.runs import RunFolder
 
 _STYLE: Any = {"svg.hashsalt": "kd_agent", "font.size": 9}
 _COLOURS = {"teacher": "#8b949e", "student": "#1f6feb", "control": "#bf8700"}

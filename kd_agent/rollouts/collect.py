@@ -11,13 +11,12 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments import as_mapping
 from kd_agent.environments.vector import start
 from kd_agent.errors import KDError
-from kd_agent.networks.base import PolicyOutput, State, Teacher
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
-from kd_agent.runs.reporter import Advance
+from kd_agent.networks import PolicyOutput, State, Teacher
+from kd_agent.policies import Array, Policy
+from kd_agent.runs import Advance
 
 TEACHER, STUDENT, CHANCE = 0, 1, 2
 """Who chose an action, in `Rollout.driver`."""

@@ -7,13 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from kd_agent.environments.recipe import Recipe
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments import Recipe, as_mapping
 from kd_agent.environments.vector import make_env, start
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION
-from kd_agent.policies.head import Array
-from kd_agent.runs.reporter import Advance
+from kd_agent.policies import OBSERVATION, Array
+from kd_agent.runs import Advance
 
 N_ENVS = 16
 

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments.recipe import Recipe, recipe_of, recorded_recipe
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments import Recipe, as_mapping, recipe_of, recorded_recipe
 from kd_agent.environments.vector import make_env, start
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
+from kd_agent.policies import Array, Policy
 
 SEED = 20_000
 MAX_FRAMES = 500

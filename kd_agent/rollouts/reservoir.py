@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kd_agent.networks.base import LAYER, Teacher
-from kd_agent.policies.graph import PARAMS
-from kd_agent.policies.head import Array
+from kd_agent.networks import LAYER, Teacher
+from kd_agent.policies import PARAMS, Array
 from kd_agent.rollouts.collect import STUDENT, Rollout
 
 _CHUNK = 4096

@@ -15,8 +15,8 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies.safe_files import read_capped, write_atomically
-from kd_agent.policies.head import Array
-from kd_agent.settings.yaml_file import read_mapping
+from kd_agent.policies import Array
+from kd_agent.settings import read_mapping
 
 MAX_STATE = 8 << 30
 MAX_TEXT = 64 << 20

@@ -10,11 +10,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 import kd_agent
 from kd_agent.runs.folder import RunFolder
-from kd_agent.settings.resolve import DistillConfig, plain, to_yaml
-from kd_agent.environments.recipe import Recipe
+from kd_agent.settings import DistillConfig, plain, to_yaml
+from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import ObservationSpec
-from kd_agent.networks.base import Teacher
+from kd_agent.policies import ObservationSpec
+from kd_agent.networks import Teacher
 from kd_agent.runs.reporter import Reporter
 from kd_agent.runs.plan import Effort
 

@@ -1,1 +1,37 @@
 """What a command can be told: one set of names for YAML, flags and keyword arguments, and one validator."""
+
+from kd_agent.settings.commands import (
+    EvaluateConfig,
+    ExplainConfig,
+    ExportConfig,
+    FollowDriftConfig,
+    KickstartConfig,
+    SweepConfig,
+    TasksConfig,
+)
+from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
+from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, to_yaml, validate
+from kd_agent.settings.types import Activation
+from kd_agent.settings.yaml_file import read_mapping
+
+__all__ = [
+    "Activation",
+    "DistillConfig",
+    "EvaluateConfig",
+    "ExplainConfig",
+    "ExportConfig",
+    "FollowDriftConfig",
+    "KickstartConfig",
+    "RunConfig",
+    "SearchConfig",
+    "SweepConfig",
+    "TasksConfig",
+    "TrainingConfig",
+    "config_folder",
+    "env_defaults",
+    "plain",
+    "read_mapping",
+    "resolve",
+    "to_yaml",
+    "validate",
+]

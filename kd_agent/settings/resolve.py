@@ -17,40 +17,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.settings.commands import (
-    EvaluateConfig,
-    ExplainConfig,
-    ExportConfig,
-    FollowDriftConfig,
-    KickstartConfig,
-    SweepConfig,
-    TasksConfig,
-)
-from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
-from kd_agent.settings.types import Activation
+from kd_agent.settings.distill import DistillConfig
 from kd_agent.settings.yaml_file import read_mapping
-
-__all__ = [
-    "Activation",
-    "DistillConfig",
-    "EvaluateConfig",
-    "ExplainConfig",
-    "ExportConfig",
-    "FollowDriftConfig",
-    "KickstartConfig",
-    "RunConfig",
-    "SearchConfig",
-    "SweepConfig",
-    "TasksConfig",
-    "TrainingConfig",
-    "config_folder",
-    "env_defaults",
-    "nested",
-    "plain",
-    "resolve",
-    "to_yaml",
-    "validate",
-]
 
 T = TypeVar("T")
 _UNION_BRANCH = re.compile(r"constrained-|literal\[|function-")

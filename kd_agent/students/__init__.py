@@ -6,8 +6,8 @@ Here is which kind of student, and of what size, a distillation gets where nobod
 from collections.abc import Mapping
 from itertools import pairwise
 
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.graph import ObservationSpec
+from kd_agent.networks import Teacher
+from kd_agent.policies import ObservationSpec
 from kd_agent.students._trunk import Trunk
 
 __all__ = ["Trunk", "budget", "count", "default_hidden", "default_kind", "features", "has_bias", "sees_images"]

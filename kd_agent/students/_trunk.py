@@ -7,11 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.networks.base import PolicyOutput, Student
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import PARAMS, ObservationSpec, Op
-from kd_agent.policies.head import Array
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.networks import ActionHead, PolicyOutput, Student
+from kd_agent.policies import PARAMS, Array, Normalizer, ObservationSpec, Op
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

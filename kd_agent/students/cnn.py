@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.policies.graph import ObservationSpec, Op
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies import Normalizer, ObservationSpec, Op
 from kd_agent.students._trunk import Trunk, as_array
 
 _LAYERS = ((16, 8, 4), (32, 4, 2))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kd_agent.policies.graph import Op, following
+from kd_agent.policies import Op, following
 from kd_agent.students._trunk import Trunk, as_array
 
 _MEMORY = "memory"

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Observations, PolicyOutput, Student
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import PARAMS, ObservationSpec, Op, compile_ops
-from kd_agent.policies.head import Array
-from kd_agent.policies.normalizer import Normalizer
-from kd_agent.policies.ops import MAX_LEAVES
+from kd_agent.networks import ActionHead, Observations, PolicyOutput, Student
+from kd_agent.policies import MAX_LEAVES, PARAMS, Array, Normalizer, ObservationSpec, Op, compile_ops
 from kd_agent.policies.torch_policy import TorchPolicy
 
 _FEATURES = "features"

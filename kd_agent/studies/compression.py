@@ -14,26 +14,20 @@ from kd_agent import plugins
 from kd_agent.compress import prune, quantize
 from kd_agent.distillation.distill import STUDENT_FILE, check, distill
 from kd_agent.distillation.fitting import fit_all
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.agreement import along
-from kd_agent.evaluation.comparison import Arena, Contest
-from kd_agent.evaluation.statistics import iqm, iqm_interval
-from kd_agent.evaluation.verdict import EVALUATION_SEED
+from kd_agent.evaluation import EVALUATION_SEED, Arena, Contest, along, iqm, iqm_interval
 from kd_agent.native.latency import c_loop
-from kd_agent.networks.graph_student import GraphStudent
+from kd_agent.networks import GraphStudent
+from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.policy import Policy
 from kd_agent.ppo.teacher import trained_teacher, training_of_teacher
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.runs.folder import RunFolder, next_folder
+from kd_agent.rollouts import Rollout
+from kd_agent.runs import Reporter, RunFolder, next_folder
 from kd_agent.runs.plan import effort, settled
 from kd_agent.runs.record import Session
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.settings import DistillConfig
 from kd_agent.teachers import GraphTeacher, load_named, named_recipe
 
 _STATES = 10_000

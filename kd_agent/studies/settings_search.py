@@ -22,17 +22,15 @@ from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.size_search import ladder
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation.statistics import iqm, iqm_interval
-from kd_agent.evaluation.teacher_selection import weighed
+from kd_agent.evaluation import iqm, iqm_interval, weighed
 from kd_agent.losses import needs
-from kd_agent.networks.base import Teacher
+from kd_agent.networks import Teacher
 from kd_agent.ppo.teacher import train_named, training_of_teacher
-from kd_agent.rollouts.collect import Rollout
-from kd_agent.runs.folder import RunFolder, next_folder, open_run
+from kd_agent.rollouts import Rollout
+from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
 from kd_agent.runs.plan import effort, settled
 from kd_agent.runs.record import Session, remember
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import SearchConfig
+from kd_agent.settings import SearchConfig
 from kd_agent.teachers import load_named, named_recipe, observations_of_student
 
 RESULT, BEST = "search.json", "best.yaml"

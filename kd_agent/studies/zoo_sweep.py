@@ -11,9 +11,8 @@ from threading import Lock
 from typing import Any
 
 from kd_agent.errors import KDError
-from kd_agent.runs.folder import RunFolder
-from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import SweepConfig
+from kd_agent.runs import Reporter, RunFolder
+from kd_agent.settings import SweepConfig
 from kd_agent.teachers import read_settings
 
 _NOT_AGENTS = ("best_model", "rl_model")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from kd_agent.errors import KDError
-from kd_agent.policies.head import Array
+from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 
 MAX_FILE = 64 << 20

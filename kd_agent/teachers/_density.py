@@ -3,7 +3,7 @@
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies import Array, HeadSpec
 
 STATED_STD = 0.1
 """Standard deviation of a continuous action, as a share of half its range (of 1 where unbounded)."""

@@ -13,8 +13,8 @@ import torch
 
 from kd_agent import plugins
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
-from kd_agent.policies.head import Array
+from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.policies import Array
 
 
 class EnsembleTeacher(Teacher):

@@ -9,8 +9,7 @@ import numpy as np
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION, Op
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies import OBSERVATION, Normalizer, Op
 from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._layers import Program
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments.recipe import TIME_FEATURE, ZERO_FORCES, Recipe, versions
+from kd_agent.environments import TIME_FEATURE, ZERO_FORCES, Recipe, versions
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.teachers._features import as_seen

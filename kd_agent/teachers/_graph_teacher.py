@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import PARAMS, Op, PolicyGraph, compile_ops
-from kd_agent.policies.head import Array
+from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, compile_ops
 
 
 class GraphTeacher(Teacher):

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from kd_agent.networks.base import Observations, PolicyOutput, State, Teacher
-from kd_agent.policies.graph import OBSERVATION
-from kd_agent.policies.head import Array
+from kd_agent.networks import Observations, PolicyOutput, State, Teacher
+from kd_agent.policies import OBSERVATION, Array
 
 
 class KeyedTeacher(Teacher):

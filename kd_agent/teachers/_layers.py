@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import PARAMS, Op, following
-from kd_agent.policies.head import Array
+from kd_agent.policies import PARAMS, Array, Op, following
 from kd_agent.teachers._archive import Archive, NotUnderstoodError
 
 DETERMINISTIC_LOG_STD = float(np.log(0.1))

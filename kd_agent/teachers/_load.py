@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kd_agent import plugins
-from kd_agent.environments.recipe import Recipe, recipe_of
+from kd_agent.environments import Recipe, recipe_of
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
+from kd_agent.networks import Teacher
 from kd_agent.teachers._request import Request, Spaces
 
 

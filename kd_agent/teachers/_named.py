@@ -6,12 +6,11 @@ from typing import Any
 import gymnasium as gym
 
 from kd_agent import plugins
-from kd_agent.environments.recipe import Recipe, recipe_of
-from kd_agent.environments.spaces import observation_specs, select
+from kd_agent.environments import Recipe, observation_specs, recipe_of, select
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.graph import OBSERVATION, ObservationSpec
-from kd_agent.settings.resolve import DistillConfig
+from kd_agent.networks import Teacher
+from kd_agent.policies import OBSERVATION, ObservationSpec
+from kd_agent.settings import DistillConfig
 from kd_agent.teachers._ensemble import EnsembleTeacher
 from kd_agent.teachers._keyed_teacher import KeyedTeacher
 from kd_agent.teachers._load import load_teacher, recipe_for

@@ -5,8 +5,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, head_for
-from kd_agent.policies.graph import PARAMS, Op
+from kd_agent.networks import LOG_STD_MAX, LOG_STD_MIN, head_for
+from kd_agent.policies import PARAMS, Op
 from kd_agent.teachers._features import extract
 from kd_agent.teachers._layers import (
     DETERMINISTIC_LOG_STD,

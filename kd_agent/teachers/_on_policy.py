@@ -5,8 +5,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.networks.distributions import head_for
-from kd_agent.policies.graph import PARAMS, Op
+from kd_agent.networks import head_for
+from kd_agent.policies import PARAMS, Op
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._features import extract
 from kd_agent.teachers._layers import Program, activation, gsde_latent, gsde_log_std, is_true

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import OBSERVATION
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies import OBSERVATION, Normalizer
 from kd_agent.policies.safe_files import read_capped
 
 MAX_BYTES = 16 << 20

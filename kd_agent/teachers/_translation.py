@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies.graph import Op
+from kd_agent.networks import ActionHead
+from kd_agent.policies import Op
 from kd_agent.teachers._layers import Program
 
 

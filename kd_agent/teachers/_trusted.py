@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
-from kd_agent.policies.graph import OBSERVATION
-from kd_agent.policies.head import Array
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.networks import Teacher
+from kd_agent.policies import OBSERVATION, Array, Normalizer
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._function import FunctionTeacher
 

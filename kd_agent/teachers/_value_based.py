@@ -7,9 +7,8 @@ import gymnasium as gym
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.networks.distributions import head_for
-from kd_agent.policies.graph import PARAMS
-from kd_agent.policies.head import Array
+from kd_agent.networks import head_for
+from kd_agent.policies import PARAMS, Array
 from kd_agent.teachers._features import extract
 from kd_agent.teachers._layers import Program, activation
 from kd_agent.teachers._translation import Translation

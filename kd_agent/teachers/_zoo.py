@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kd_agent.environments.recipe import Recipe, recipe_of
+from kd_agent.environments import Recipe, recipe_of
 from kd_agent.errors import KDError
-from kd_agent.settings.yaml_file import read_mapping
+from kd_agent.settings import read_mapping
 
 _MAX_TEXT = 4_000
 _FRAME_STACK = "VecFrameStack"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
+from kd_agent.networks import Teacher
 from kd_agent.teachers._function import FunctionTeacher
 from kd_agent.teachers._request import Request
 

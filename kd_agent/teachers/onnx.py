@@ -12,12 +12,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from kd_agent.environments.spaces import observation_specs
+from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Observations, Origin, PolicyOutput, State, Teacher
-from kd_agent.networks.distributions import head_for
-from kd_agent.policies.graph import PARAMS
-from kd_agent.policies.head import Array
+from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
+from kd_agent.policies import PARAMS, Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
 from kd_agent.teachers._request import Request

@@ -7,12 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments.recipe import Recipe
-from kd_agent.environments.spaces import check_same, observation_specs
+from kd_agent.environments import Recipe, check_same, observation_specs
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Origin, Teacher
-from kd_agent.policies.graph import OBSERVATION, PolicyGraph
-from kd_agent.policies.normalizer import Normalizer
+from kd_agent.networks import Origin, Teacher
+from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
 from kd_agent.teachers import _fitting, _off_policy, _on_policy, _trusted, _value_based, _zoo
 from kd_agent.teachers._archive import Archive, NotUnderstoodError, read
 from kd_agent.teachers._features import as_seen, in_own_order, prepare

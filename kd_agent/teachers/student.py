@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from kd_agent.networks.base import Origin, check_fits
+from kd_agent.networks import Origin, check_fits
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._graph_teacher import GraphTeacher

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent import plugins
-from kd_agent.environments.recipe import Recipe
+from kd_agent.environments import Recipe
 from kd_agent.errors import KDError
-from kd_agent.networks.base import Teacher
+from kd_agent.networks import Teacher
 from kd_agent.teachers._request import Request
 
 _NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")

@@ -9,7 +9,7 @@ import pytest
 from samples import HEADS, PROBES, ROOT, Agent, make_student
 
 from kd_agent.commands import cli
-from kd_agent.settings.resolve import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
+from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
 
 ERROR, ANNOUNCEMENT, WARNING = "kd-agent: error: ", "kd_agent: ", "kd-agent: warning: "
 COMMANDS = ("distill", "train-teacher", "evaluate", "explain")

@@ -22,7 +22,7 @@ from kd_agent.networks.base import Teacher
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
 from kd_agent.rollouts.reservoir import Reservoir
-from kd_agent.settings.resolve import FollowDriftConfig, resolve
+from kd_agent.settings import FollowDriftConfig, resolve
 
 ENV = "test/DriftingProbe-v0"
 SHIFT = 4.0

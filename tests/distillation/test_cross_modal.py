@@ -12,7 +12,7 @@ from kd_agent import distill, load_policy, plugins
 from kd_agent.errors import KDError
 from kd_agent.policies.graph import ObservationSpec
 from kd_agent.policies.normalizer import Normalizer
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 
 OURS = ("kd_envs/LunarLanderPixels-v3", "kd_envs/CartPolePixels-v1", "kd_envs/LunarLanderBlind-v3",
         "kd_envs/CartPoleBlind-v1")  # fmt: skip

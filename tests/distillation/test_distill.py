@@ -22,7 +22,7 @@ from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.render import watch
 from kd_agent.runs.folder import RunFolder
 from kd_agent.runs.plan import default_rounds
-from kd_agent.settings.resolve import DistillConfig, plain, resolve
+from kd_agent.settings import DistillConfig, plain, resolve
 
 FILES = ("student.safetensors", "result.json", "config.yaml", "report.html", "teacher.json")
 

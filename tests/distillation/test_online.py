@@ -17,7 +17,7 @@ from kd_agent.rollouts.collect import Rollout
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.reservoir import flat
 from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import RunConfig, resolve
+from kd_agent.settings import RunConfig, resolve
 
 TRAINING = {"total_steps": 192, "n_envs": 2, "n_steps": 32, "batch_size": 32, "n_epochs": 2, "hidden": [8],
             "eval_episodes": 2, "eval_every": 64, "learning_rate": 0.01}  # fmt: skip

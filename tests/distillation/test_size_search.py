@@ -11,7 +11,7 @@ from kd_agent import KDError, distill, load_policy
 from kd_agent.distillation import size_search
 from kd_agent.distillation.distill import check
 from kd_agent.distillation.size_search import Score, survivors
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 
 SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 8, "rounds": 2, "margin": 1e6}
 """Everything holds the teacher's return by such a margin, so that the smallest size that the rungs leave is taken."""

@@ -373,7 +373,7 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
 def test_policies_whose_distributions_cannot_be_compared_are_refused(agents: dict[str, Agent], inputs: Path) -> None:
     path = make_student(HEADS["squashed_gaussian"]).save(inputs / "s.safetensors", {"env": PROBES["Box"]})
     from kd_agent.explanations.explain import explain_file
-    from kd_agent.settings.resolve import ExplainConfig, resolve
+    from kd_agent.settings import ExplainConfig, resolve
 
     settings = {"student": str(path), "teacher": str(agents["Box"].path), "quiet": True}
     with pytest.raises(KDError, match="there is no KL between them"):

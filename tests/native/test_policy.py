@@ -18,7 +18,7 @@ from kd_agent.native.policy import NativePolicy
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
-from kd_agent.settings.resolve import Activation
+from kd_agent.settings import Activation
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 WRONG: dict[str, Any] = {

@@ -14,7 +14,7 @@ from kd_agent.plugins import load
 from kd_agent.ppo.control import control_training
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.folder import RunFolder
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 
 PPO_SETTINGS = {"normalize": True, "n_envs": 4, "n_steps": 64, "batch_size": 64, "n_epochs": 1, "hidden": [8]}
 

@@ -23,7 +23,7 @@ from kd_agent.ppo import teacher as train
 from kd_agent.ppo.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.ppo.kickstart import check, kickstart
 from kd_agent.rollouts.evaluate import Evaluation
-from kd_agent.settings.resolve import KickstartConfig, resolve
+from kd_agent.settings import KickstartConfig, resolve
 
 PPO_SETTINGS = {"n_envs": 4, "n_steps": 32, "batch_size": 64, "n_epochs": 2, "hidden": [8]}
 TINY = {"total_steps": 1024, "hidden": [8], "episodes": 6, "max_episodes": 6, "quiet": True, "training": PPO_SETTINGS}

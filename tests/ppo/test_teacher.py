@@ -13,7 +13,7 @@ from kd_agent import KDError, evaluate, load_teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import RunConfig, resolve
+from kd_agent.settings import RunConfig, resolve
 from kd_agent.teachers._statistics import read_statistics
 
 QUIET = Reporter(quiet=True)

@@ -17,7 +17,7 @@ from kd_agent.evaluation.agreement import agree, along
 from kd_agent.evaluation.verdict import evaluate_file
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.policy import Policy
-from kd_agent.settings.resolve import EvaluateConfig, resolve
+from kd_agent.settings import EvaluateConfig, resolve
 
 SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
 """More seeds than parallel environments, in no order."""

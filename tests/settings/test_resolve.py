@@ -11,7 +11,7 @@ from samples import ROOT
 import kd_agent.environments.recipe  # noqa: F401 - registers every environment
 from kd_agent import KDError
 from kd_agent.policies.safe_files import read_capped
-from kd_agent.settings.resolve import (
+from kd_agent.settings import (
     DistillConfig,
     EvaluateConfig,
     FollowDriftConfig,

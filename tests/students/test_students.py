@@ -12,7 +12,7 @@ from kd_agent import load_policy, plugins
 from kd_agent.networks.distributions import ActionHead, head_for
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.graph import PARAMS, ObservationSpec
-from kd_agent.settings.resolve import Activation
+from kd_agent.settings import Activation
 from kd_agent.students.mlp import MLP
 
 import gymnasium as gym  # isort: skip

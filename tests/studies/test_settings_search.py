@@ -9,7 +9,7 @@ from samples import Agent, flags, settings
 
 from kd_agent import KDError
 from kd_agent.commands.cli import run
-from kd_agent.settings.resolve import DistillConfig, SearchConfig, resolve
+from kd_agent.settings import DistillConfig, SearchConfig, resolve
 from kd_agent.studies import settings_search
 from kd_agent.studies.settings_search import best_of, front, search_settings
 

@@ -21,7 +21,7 @@ from kd_agent.networks.base import Origin, PolicyOutput, Teacher
 from kd_agent.networks.distributions import ActionHead
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.reporter import Reporter
-from kd_agent.settings.resolve import DistillConfig, resolve
+from kd_agent.settings import DistillConfig, resolve
 from kd_agent.teachers import GraphTeacher, load_named, named_recipe
 from kd_agent.teachers._ensemble import EnsembleTeacher
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd_agent.networks.distributions import ActionHead
+from kd_agent.networks import ActionHead
 
 
 def linear_pool(rows: Sequence[Tensor], weights: Tensor, head: ActionHead) -> Tensor:

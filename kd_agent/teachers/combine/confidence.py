@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kd_agent.networks.base import PolicyOutput
-from kd_agent.networks.distributions import ActionHead
+from kd_agent.networks import ActionHead, PolicyOutput
 from kd_agent.teachers.combine._pool import entropy, linear_pool
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from kd_agent.networks.base import PolicyOutput
-from kd_agent.networks.distributions import ActionHead
+from kd_agent.networks import ActionHead, PolicyOutput
 from kd_agent.teachers.combine._pool import linear_pool
 
 
