@@ -22,7 +22,7 @@ from kd_agent.distillation.distill import distill
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.verdict import EVALUATION_SEED
-from kd_agent.ppo.kickstart import kickstart
+from kd_agent.kickstarting.kickstart import kickstart
 from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.reporter import Reporter

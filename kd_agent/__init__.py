@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kd_agent.export import export
     from kd_agent.loading import load_policy
     from kd_agent.policies import Policy
-    from kd_agent.rollouts import evaluate
+    from kd_agent.rollouts.evaluate import evaluate
     from kd_agent.teachers import load_teacher
 
 __version__ = "0.1.0"

@@ -62,17 +62,19 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 def _distill(config: DistillConfig) -> int:
     _say(config, f"distilling {config.env} into {config.out}")
-    from kd_agent.distillation.distill import STUDENT_FILE, distill
+    from kd_agent.distillation.distill import distill
+    from kd_agent.runs import STUDENT_FILE
 
     result = distill(config)
     if config.render:
-        _render(Path(str(config.out)) / STUDENT_FILE, result["env"], config.env_kwargs, Path(str(config.out)))
+        folder = Path(str(config.out))
+        _render(folder / STUDENT_FILE, result["env"], config.env_kwargs, folder)
     return 0
 
 
 def _kickstart(config: KickstartConfig) -> int:
     _say(config, f"kickstarting a student for {config.env}")
-    from kd_agent.ppo.kickstart import kickstart
+    from kd_agent.kickstarting.kickstart import kickstart
 
     kickstart(config)
     return 0

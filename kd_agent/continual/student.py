@@ -10,13 +10,12 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
-from kd_agent.environments import as_mapping
-from kd_agent.environments.vector import start
 from kd_agent.evaluation import agree
 from kd_agent.losses import Objective, default_loss
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
-from kd_agent.rollouts import Reservoir, episode_seeds, labelled
+from kd_agent.rollouts import Reservoir, episode_seeds, labelled, play
+from kd_agent.runs.seeds import seed_of
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,27 @@ class ContinualStudent:
     """
 
     def __init__(
-        self, graph: PolicyGraph, teacher: Teacher, reservoir: Reservoir, *,
-        steps: int, batch_size: int, learning_rate: float, seed: int,
-    ) -> None:  # fmt: skip
-        self.policy, self.teacher, self.reservoir, self.lessons = Policy(graph), teacher, reservoir, 0
-        self._student, self._new = GraphStudent(graph), list[Mapping[str, Array]]()
+        self,
+        graph: PolicyGraph,
+        teacher: Teacher,
+        reservoir: Reservoir,
+        *,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        seed: int,
+    ) -> None:
+        self.policy = Policy(graph)
+        self.teacher = teacher
+        self.reservoir = reservoir
+        self.lessons = 0
+        self._student = GraphStudent(graph)
+        self._new: list[Mapping[str, Array]] = []
         self._objective = Objective(default_loss(teacher))
-        self._steps, self._batch_size, self._learning_rate, self._seed = steps, batch_size, learning_rate, seed
+        self._steps = steps
+        self._batch_size = batch_size
+        self._learning_rate = learning_rate
+        self._seed = seed
 
     @property
     def graph(self) -> PolicyGraph:
@@ -76,13 +89,19 @@ class ContinualStudent:
         new = labelled(_joined(self._new), self.teacher)
         rollouts = [new]
         if len(self.reservoir):
-            rollouts = [self.reservoir.labelled(self.teacher)]
-            rollouts += [new] * max(1, round(len(self.reservoir) / new.driver.size))
+            # The learner draws states alike: repeated, the new ones weigh as much as those from before.
+            repeats = max(1, round(len(self.reservoir) / new.driver.size))
+            rollouts = [self.reservoir.labelled(self.teacher)] + [new] * repeats
         self.lessons += 1
         plugins.load("learners", "gradient").fit(
-            self._student, rollouts, self._objective, steps=self._steps, batch_size=self._batch_size,
-            learning_rate=self._learning_rate, seed=self._seed * 1_000 + self.lessons,
-        )  # fmt: skip
+            self._student,
+            rollouts,
+            self._objective,
+            steps=self._steps,
+            batch_size=self._batch_size,
+            learning_rate=self._learning_rate,
+            seed=seed_of(self._seed, "fit", self.lessons),
+        )
         self.policy = Policy(self._student.graph(self.graph.provenance))
 
     def remember(self, observations: Sequence[Mapping[str, Array]] = ()) -> None:
@@ -92,7 +111,7 @@ class ContinualStudent:
         self._new = []
 
 
-def play(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], seed: int) -> Iterator[Episode]:
+def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], seed: int) -> Iterator[Episode]:
     """Episodes without end, in one environment that is never made anew.
 
     Args:
@@ -101,17 +120,26 @@ def play(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], seed: int
         student: Asked at the beginning of each episode for the policy that plays it.
         seed: Of the episodes' seeds.
     """
-    observations = start(env, episode_seeds(seed))
-    while True:
-        policy, seen, agreed, score, done = student(), [], [], 0.0, False
-        while not done:
-            params = policy.params_batch(observations)
-            agreed.append(agree(policy.graph.head, teacher(observations).params.numpy(), params)[0])
-            seen.append(observations)
-            following, _, dones, infos = env.step(policy.graph.head.greedy(params))
-            observations, done = as_mapping(following), bool(dones[0])
-        score = infos[0]["episode"][1]
-        yield Episode(_joined(seen), float(np.mean(agreed)), score)
+    policy = student()
+    params = np.empty((1, 0), np.float32)
+
+    def act(observations: Mapping[str, Array], starts: Array) -> Array:
+        nonlocal policy, params
+        if starts[0]:
+            policy = student()
+        params = policy.params_batch(observations)
+        return policy.graph.head.greedy(params)
+
+    states: list[Mapping[str, Array]] = []
+    agreed: list[bool] = []
+    for step in play(env, episode_seeds(seed), act):
+        states.append(step.observations)
+        label = teacher(step.observations).params.numpy()
+        agreed.append(bool(agree(policy.graph.head, label, params)[0]))
+        if step.ended[0]:
+            score = step.infos[0]["episode"][1]
+            yield Episode(_joined(states), float(np.mean(agreed)), score)
+            states, agreed = [], []
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -1,74 +1,244 @@
-"""Rounds of collecting and fitting: DAgger's data set (Ross et al. 2011), kept round by round."""
+"""Rounds of collecting and fitting: DAgger's data set (Ross et al. 2011), kept round by round.
+
+A run is of one task; several runs whose students share layers go through their rounds together.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.distillation.fitting import build_student, fit_all, load_student
+from kd_agent.distillation.fitting import build_student, fit, load_student, objective_of
 from kd_agent.distillation.temperature import settle_temperature
+from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.evaluation import along
+from kd_agent.evaluation import agreement_on
+from kd_agent.learners.gradient import fit_jointly
 from kd_agent.networks import Student
+from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout, collect
-from kd_agent.runs import RunFolder
-from kd_agent.runs.record import Session
+from kd_agent.runs import Run
+from kd_agent.runs.seeds import collecting_seed
+from kd_agent.students import tie
 
 EXTRA = 8
 """The part of the budget, one in so many, that each round has which is collected beyond it."""
 _FINISHED = "finished rounds"
 
 
-def gather(run: Session, env: VecEnv) -> tuple[Session, list[Rollout]]:
-    """All rounds: collect, label, fit the student that drives the next, if any; those finished before are read.
+class Rounds:
+    """The rounds of one task, or of several that share a student's hidden layers.
 
-    Returns:
-        The run, its temperature settled after the first round, and the rounds.
+    Args:
+        runs: One for each task.
+
+    Attributes:
+        runs: The same; a temperature that is chosen on the first round changes the run.
+        data: The labelled states of each, round by round.
     """
-    arrays = run.folder.load_arrays("driver")
-    finished = int(arrays.pop(_FINISHED)) if arrays else 0
-    rollouts = [read_round(run.folder, number) for number in range(finished)]
-    driver = load_student(run, rollouts[0], 0, arrays) if arrays else None
-    for number in range(finished, run.effort.rounds):
-        rollouts.append(collect_round(run, env, driver, number))
-        run = settle_temperature(run, rollouts[0])
-        if number + 1 < run.effort.rounds:
-            driver = driver or build_student(run, rollouts[0], 0)
-            fit_all(run, driver, rollouts, name=f"fit {number + 1}", steps=run.effort.round_steps, number=number)
-        keep_round(run.folder, number, rollouts[-1])
-        weights = driver.arrays() if driver else {}
-        run.folder.save_arrays("driver", weights | {_FINISHED: np.array(number + 1)})
-    return run, rollouts
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self.data: list[list[Rollout]] = [[] for _ in runs]
+        self._envs = [make_env(run.recipe, run.plan.n_envs) for run in runs]
+
+    @property
+    def run(self) -> Run:
+        """The run, or the first of several: what all share is said by each."""
+        return self.runs[0]
+
+    def __len__(self) -> int:
+        return len(self.data[0])
+
+    def collect(self, drivers: Sequence[Student]) -> None:
+        """One more round of each task, driven by its student; without students the teachers drive."""
+        number = len(self)
+        for index, run in enumerate(self.runs):
+            driver = drivers[index] if drivers else None
+            rollout = collect_round(run, self._envs[index], driver, number)
+            self.data[index].append(rollout)
+        if number == 0 and len(self.runs) == 1:
+            self.runs = [settle_temperature(self.run, self.data[0][0])]
+
+    def keep(self) -> None:
+        """Write the last round into the run folders."""
+        for run, rollouts in zip(self.runs, self.data, strict=True):
+            keep_round(run, len(rollouts) - 1, rollouts[-1])
+
+    def read(self) -> None:
+        """Read the next round from the run folders."""
+        for run, rollouts in zip(self.runs, self.data, strict=True):
+            rollouts.append(read_round(run, len(rollouts)))
+
+    def new_students(self, attempt: int) -> list[Student]:
+        """New students, which share their layers where there are several; each attempt has other initial weights."""
+        students = []
+        for run, rollouts in zip(self.runs, self.data, strict=True):
+            students.append(build_student(run, rollouts[0], attempt))
+        if len(students) > 1:
+            tie(students)
+        return students
+
+    def fit(self, students: Sequence[Student], *, name: str, steps: int, number: int) -> None:
+        """Fit to the states of all rounds so far.
+
+        Args:
+            students: One of each task; changed in place.
+            name: What the stage is called.
+            steps: Gradient steps.
+            number: Which fit of the run it is.
+        """
+        run, seed = self.run, self.run.seed("fit", number)
+        if len(students) == 1:
+            loss = fit(run, students[0], self.data[0], name=name, steps=steps, seed=seed)
+        else:
+            with run.reporter.stage(name, steps, "gradient steps") as advance:
+                loss = fit_jointly(
+                    students,
+                    self.data,
+                    [objective_of(each.plan) for each in self.runs],
+                    steps=steps,
+                    batch_size=run.plan.batch_size,
+                    learning_rate=run.plan.learning_rate,
+                    seed=seed,
+                    on_step=lambda step, loss: advance(step, loss=loss),
+                )
+            run.costs.add("gradient_steps", steps)
+        run.events.add_scalar("distill/loss", loss, number)
+
+    def save(self, name: str, students: Sequence[Student], figures: dict[str, Array]) -> None:
+        """Write a checkpoint: students, and figures beside them."""
+        arrays = {**figures, **self.run.costs.arrays()}
+        for index, student in enumerate(students):
+            for key, array in student.arrays().items():
+                arrays[f"{index}.{key}"] = array
+        self.run.folder.save_arrays(name, arrays)
+
+    def load(self, name: str) -> dict[str, Array] | None:
+        """The arrays of a checkpoint, the costs taken out; None where there is none."""
+        arrays = self.run.folder.load_arrays(name)
+        if arrays is not None:
+            self.run.costs.restore(arrays)
+        return arrays
+
+    def load_students(self, arrays: dict[str, Array], attempt: int) -> list[Student]:
+        """The students of a checkpoint."""
+        students = []
+        for index, run in enumerate(self.runs):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            students.append(load_student(run, self.data[index][0], attempt, own))
+        if len(students) > 1:
+            tie(students)
+        return students
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.close()
 
 
-def collect_round(run: Session, env: VecEnv, student: Student | None, number: int) -> Rollout:
-    """One round of labelled states; beta falls from 1 over the first rounds, and is 0 in those beyond the budget."""
-    config = run.config
-    rounds = run.effort.rounds
-    steps = steps_of(run, rounds if number < rounds else EXTRA)
-    beta = max(0.0, 1 - number / max(rounds * config.beta_fraction, 1e-9)) if number else 1.0
+def collect_rounds(runs: Sequence[Run]) -> Rounds:
+    """All rounds: collect, label, fit the students that drive the next; those finished before are read.
+
+    Args:
+        runs: One for each task.
+    """
+    rounds = Rounds(runs)
+    drivers: list[Student] = []
+    arrays = rounds.load("driver")
+    if arrays:
+        for _ in range(int(arrays.pop(_FINISHED))):
+            rounds.read()
+        drivers = rounds.load_students(arrays, 0) if arrays else []
+    total = rounds.run.plan.rounds
+    for number in range(len(rounds), total):
+        rounds.collect(drivers)
+        # Nobody would be driven by a fit after the last round: the final fits follow.
+        if number + 1 < total:
+            drivers = drivers or rounds.new_students(0)
+            rounds.fit(drivers, name=f"fit {number + 1}", steps=rounds.run.plan.round_steps, number=number)
+        rounds.keep()
+        rounds.save("driver", drivers, {_FINISHED: np.array(number + 1)})
+    return rounds
+
+
+def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -> Rollout:
+    """One round of labelled states.
+
+    Args:
+        run: The run.
+        env: Where it is collected.
+        student: Who drives where beta leaves it to a student; None: the teacher drives.
+        number: Which round it is; those from `plan.rounds` on are beyond the budget, and shorter.
+    """
+    plan = run.plan
+    steps = steps_of_round(plan.env_steps, plan.rounds if number < plan.rounds else EXTRA, plan.n_envs)
     policy = student.policy() if student else None
-    with run.reporter.stage(f"round {number + 1}", steps * run.effort.n_envs, "steps") as advance:
-        rollout = collect(env, run.teacher, policy, steps=steps, beta=beta,
-                          exploration=config.exploration, seed=(config.seed, number), layer=config.teacher_layer,
-                          advance=advance)  # fmt: skip
+    with run.reporter.stage(f"round {number + 1}", steps * plan.n_envs, "steps") as advance:
+        rollout = collect(
+            env,
+            run.teacher,
+            policy,
+            steps=steps,
+            beta=beta_of(number, plan.rounds * plan.beta_fraction),
+            exploration=plan.exploration,
+            seed=collecting_seed(run.config.seed, "round", number),
+            layer=plan.teacher_layer,
+            advance=advance,
+        )
+    run.costs.add("env_steps", rollout.driver.size)
     if policy:
-        close = along(run.teacher, policy, rollout)
-        run.events.add_scalar("distill/agreement_before_fit", close.agreement, number)
+        before = agreement_on(rollout, policy, run.teacher).agreement
+        run.events.add_scalar("distill/agreement_before_fit", before, number)
     return rollout
 
 
-def steps_of(run: Session, parts: int) -> int:
-    """Steps of each environment in one of so many equal parts of the budget."""
-    return -(-run.effort.env_steps // (parts * run.effort.n_envs))
+def beta_of(number: int, fading_rounds: float) -> float:
+    """Probability that the teacher acts: 1 in round 0, falling in a line to 0 after so many rounds.
+
+    Args:
+        number: The round.
+        fading_rounds: How many rounds the fall takes.
+    """
+    if number == 0:
+        return 1.0
+    return max(0.0, 1 - number / max(fading_rounds, 1e-9))
 
 
-def keep_round(folder: RunFolder, number: int, rollout: Rollout) -> None:
-    """Write a round's data into the run folder."""
-    folder.save_arrays(f"round-{number}", rollout.arrays())
+def steps_of_round(env_steps: int, parts: int, n_envs: int) -> int:
+    """Steps of each environment in one of several equal parts of a budget, rounded up.
+
+    Args:
+        env_steps: The budget, over all environments.
+        parts: How many parts.
+        n_envs: How many environments.
+    """
+    return -(-env_steps // (parts * n_envs))
 
 
-def read_round(folder: RunFolder, number: int) -> Rollout:
-    """Inverse of `keep_round`; KDError where the round is missing or damaged."""
-    arrays = folder.load_arrays(f"round-{number}")
+def keep_round(run: Run, number: int, rollout: Rollout) -> None:
+    """Write a round's data into the run folder.
+
+    Args:
+        run: The run.
+        number: The round's.
+        rollout: Its data.
+    """
+    run.folder.save_arrays(f"round-{number}", rollout.arrays())
+
+
+def read_round(run: Run, number: int) -> Rollout:
+    """Inverse of `keep_round`.
+
+    Args:
+        run: The run.
+        number: The round's.
+
+    Raises:
+        KDError: The round is missing or damaged.
+    """
+    arrays = run.folder.load_arrays(f"round-{number}")
     if arrays is None:
-        raise KDError(f"{folder.path}: its checkpoint lacks round-{number}.npz")
+        raise KDError(f"{run.folder.path}: its checkpoint lacks round-{number}.npz")
     return Rollout.from_arrays(arrays)

@@ -1,44 +1,83 @@
-"""Attempts at the last fit: each is examined on episodes of its own, and the best is kept.
+"""Final fits: each is validated on episodes of its own, and the best is kept.
 
-The seeds of an exam are neither those of the data nor those of the verdict.
+The seeds of a validation are neither those of the data nor those of the verdict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.distillation.dagger import collect_round, keep_round, read_round
-from kd_agent.distillation.fitting import build_student, fit_all, load_student
-from kd_agent.evaluation import Arena, Contest, iqm
-from kd_agent.networks import Student
+from kd_agent.distillation.dagger import Rounds, collect_rounds
+from kd_agent.distillation.outcome import Fitted
+from kd_agent.evaluation import Episodes, PairedComparison, iqm
+from kd_agent.networks import Student, Teacher
 from kd_agent.policies import Array
-from kd_agent.rollouts import Rollout
-from kd_agent.runs.record import Session
+from kd_agent.ppo.teacher import Watch
+from kd_agent.runs import Run, RunFolder
+from kd_agent.settings import DistillConfig
 
-EXAM_SEED = 10_000
+VALIDATION_SEED = 10_000
+BEST = "best"
+"""Checkpoint of the best attempt."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a validation says of a student.
+
+    Attributes:
+        score: Its IQM.
+        holds: Whether it is shown to hold the teacher's return, up to the margin.
+        returns: Of its episodes.
+    """
+
+    score: float
+    holds: bool
+    returns: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A fitted student and how it did.
+    """What one final fit made, and how it did.
 
     Attributes:
-        student: The student.
-        number: Which attempt made it, from 0.
-        score: Its IQM in the exam.
-        holds: Whether it is shown to hold the teacher's return, up to the margin.
+        students: One of each task.
+        number: Which attempt made them, from 0.
+        grades: Of each student.
         tried: How many attempts have been made.
-        returns: Of its episodes in the exam.
     """
 
-    student: Student
+    students: Sequence[Student]
     number: int
-    score: float
-    holds: bool
+    grades: Sequence[Grade]
     tried: int
-    returns: Sequence[float] = ()
+
+    @property
+    def student(self) -> Student:
+        """The student, where there is one task."""
+        return self.students[0]
+
+    @property
+    def score(self) -> float:
+        """Its IQM."""
+        return self.grades[0].score
+
+    @property
+    def returns(self) -> Sequence[float]:
+        """Its returns."""
+        return self.grades[0].returns
+
+    @property
+    def holding(self) -> int:
+        """In how many tasks the teacher's return is held."""
+        return sum(grade.holds for grade in self.grades)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is held in all of them."""
+        return self.holding == len(self.grades)
 
     @property
     def stale(self) -> int:
@@ -46,83 +85,168 @@ class Attempt:
         return self.tried - 1 - self.number
 
     def or_better(self, other: "Attempt | None") -> "Attempt":
-        """The better of two, knowing how many attempts there were."""
-        winner = self if other is None or self.score > other.score else other
+        """The better of two, knowing how many attempts there were.
+
+        Of one task, the higher score wins. Scores of several tasks have different units: there the one that holds
+        in more tasks wins, of two alike the later one, which was fitted to more states.
+        """
+        if other is None:
+            return self
+        one_task = len(self.grades) == 1
+        wins = self.score > other.score if one_task else self.holding >= other.holding
+        winner = self if wins else other
         return replace(winner, tried=self.tried)
 
-    def arrays(self) -> dict[str, Array]:
-        """Weights and figures, for a checkpoint."""
-        figures = np.array([self.number, self.score, self.holds, self.tried], np.float64)
-        return {**self.student.arrays(), "attempt": figures, "returns": np.array(self.returns, np.float64)}
 
-
-def last_fits(
-    run: Session, env: VecEnv, rollouts: list[Rollout], exam: "Exam", *, name: str = "best", patience: int | None = None
-) -> Attempt:
-    """Last fits until one holds the teacher's return; before each but the first, the best so far drives a round.
+class Validation(PairedComparison):
+    """Episodes that teacher and students play, a quarter first, then half, then all.
 
     Args:
         run: The run.
-        env: Where the rounds are collected.
-        rollouts: The rounds so far; those that are added are appended.
-        exam: What each attempt has to pass.
+    """
+
+    def __init__(self, run: Run) -> None:
+        total = run.plan.exam_episodes
+        self._run = run
+        self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
+        episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="exam_steps")
+        super().__init__(episodes, run.teacher, margin=run.config.margin, random_episodes=self._looks[0])
+
+    def grade(self, student: Student, number: int, rival: float | None = None) -> Grade:
+        """Let a student play until it is shown to hold the teacher's return, or falls behind the best so far.
+
+        Where only one attempt of one size is allowed there is nothing to choose, and no validation.
+
+        Args:
+            student: The student.
+            number: Which attempt made it.
+            rival: Score of the best so far.
+        """
+        if self._run.plan.attempts == 1 and not self._run.config.search_size:
+            return Grade(0.0, holds=True)
+        policy = student.policy()
+        returns: list[float] = []
+        for look in self._looks:
+            returns += self.episodes.play(policy, f"attempt {number + 1}", look - len(returns), len(returns))
+            verdict = self.verdict(returns, looks=len(self._looks))
+            score = float(iqm(returns))
+            if verdict.non_inferior or (rival is not None and score < rival - verdict.margin):
+                break
+        self._run.events.add_scalar("exam/iqm", score, number)
+        return Grade(score, verdict.non_inferior, returns)
+
+    def decision(self, attempt: Attempt) -> str:
+        """What the validation said of an attempt: "non-inferior", "inferior" or "undecided"."""
+        return self.verdict(attempt.returns, looks=len(self._looks)).decision
+
+
+class FinalFits:
+    """The default strategy: rounds of DAgger, then final fits until one holds the teacher's return."""
+
+    def check(self, config: DistillConfig) -> None:
+        """Refuse settings that do not go with the strategy: none."""
+
+    def watch(
+        self, folder: RunFolder, run_with: Callable[[Teacher], Run], load: Callable[[Path], Teacher]
+    ) -> Watch | None:
+        """Who is shown the teacher after each evaluation of its training; None: nobody.
+
+        Args:
+            folder: The run folder.
+            run_with: Makes the run for the teacher of the moment.
+            load: Reads the teacher of the moment from its zip.
+        """
+        return None
+
+    def collect(self, run: Run) -> Rounds:
+        """The rounds of labelled states."""
+        return collect_rounds([run])
+
+    def final_fit(self, rounds: Rounds) -> Fitted:
+        """The student that is kept."""
+        best = final_fits(rounds, [Validation(rounds.run)])
+        return Fitted(rounds.run, best.student)
+
+
+def final_fits(
+    rounds: Rounds, validations: Sequence[Validation], *, name: str = BEST, patience: int | None = None
+) -> Attempt:
+    """Fit until the teachers' returns are held; before each fit but the first, the best so far drives a round.
+
+    Args:
+        rounds: The rounds so far; one is added before each further attempt.
+        validations: What each attempt has to pass, one of each task.
         name: Checkpoint of the best attempt; one that is there is where this goes on.
         patience: After how many attempts in a row without a better one to give up; None: never.
 
     Returns:
         The best attempt.
     """
-    best = _read_best(run, rollouts[0], name)
-    for _ in range(best.tried - 1 if best else 0):
-        rollouts.append(read_round(run.folder, len(rollouts)))
-    while not best or not (best.holds or best.tried == run.effort.attempts or best.stale == patience):
-        tried = best.tried if best else 0
+    plan = rounds.run.plan
+    best = _read_best(rounds, validations, name)
+    while best is None or not (best.holds or best.tried == plan.attempts or best.stale == patience):
+        number = best.tried if best else 0
         if best:
-            rollouts.append(collect_round(run, env, best.student, len(rollouts)))
-            keep_round(run.folder, len(rollouts) - 1, rollouts[-1])
-        student = build_student(run, rollouts[0], tried)
-        fit_all(run, student, rollouts, name=f"last fit, attempt {tried + 1}", steps=run.effort.final_steps,
-                number=run.effort.rounds + tried)  # fmt: skip
-        best = exam.grade(student, tried, best).or_better(best)
-        run.folder.save_arrays(name, best.arrays())
+            rounds.collect(best.students)
+            rounds.keep()
+        students = rounds.new_students(number)
+        stage = f"final fit, attempt {number + 1}"
+        rounds.fit(students, name=stage, steps=plan.final_steps, number=plan.rounds + number)
+        best = grade(validations, students, number, best).or_better(best)
+        keep_best(rounds, validations, name, best)
     return best
 
 
-def _read_best(run: Session, first: Rollout, name: str) -> Attempt | None:
-    arrays = run.folder.load_arrays(name)
+def grade(
+    validations: Sequence[Validation], students: Sequence[Student], number: int, best: Attempt | None = None
+) -> Attempt:
+    """An attempt with the grades of its students.
+
+    Args:
+        validations: One of each task.
+        students: One of each task.
+        number: Which attempt it is.
+        best: The best so far.
+    """
+    # Falling behind in one of several tasks decides nothing yet.
+    rival = best.score if best and len(students) == 1 else None
+    grades = []
+    for validation, student in zip(validations, students, strict=True):
+        grades.append(validation.grade(student, number, rival))
+    return Attempt(students, number, grades, number + 1)
+
+
+def keep_best(rounds: Rounds, validations: Sequence[Validation], name: str, best: Attempt) -> None:
+    """Write the best attempt into the run folder, and what was played for it.
+
+    Args:
+        rounds: The rounds that it was fitted to.
+        validations: One of each task.
+        name: The checkpoint's.
+        best: The attempt.
+    """
+    figures: dict[str, Array] = {"attempt": np.array([best.number, best.tried])}
+    for index, one in enumerate(best.grades):
+        teacher, random = validations[index].played()
+        figures[f"grade.{index}"] = np.array([one.score, one.holds], np.float64)
+        figures[f"returns.{index}"] = np.array(one.returns, np.float64)
+        figures[f"teacher.{index}"] = np.array(teacher, np.float64)
+        figures[f"random.{index}"] = np.array(random, np.float64)
+    rounds.save(name, best.students, figures)
+
+
+def _read_best(rounds: Rounds, validations: Sequence[Validation], name: str) -> Attempt | None:
+    """The best attempt of a run that goes on; the rounds collected beyond the budget are read too."""
+    arrays = rounds.load(name)
     if arrays is None:
         return None
-    number, score, holds, tried = arrays.pop("attempt")
-    returns = arrays.pop("returns").tolist()
-    student = load_student(run, first, int(number), arrays)
-    return Attempt(student, int(number), float(score), bool(holds), int(tried), returns)
-
-
-class Exam(Contest):
-    """Episodes that teacher and students play, a quarter first, then half, then all."""
-
-    def __init__(self, run: Session) -> None:
-        self._run, total = run, run.effort.exam_episodes
-        self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
-        arena = Arena(run.recipe, first_seed=EXAM_SEED, reporter=run.reporter, stage="exam of")
-        super().__init__(arena, run.teacher, margin=run.config.margin, episodes=self._looks[0])
-
-    def grade(self, student: Student, number: int, best: Attempt | None) -> Attempt:
-        """Let a student sit the exam until it is shown to hold the teacher's return, or falls behind the best.
-
-        Where only one attempt of one size is allowed there is no exam.
-        """
-        if self._run.effort.attempts == 1 and not self._run.config.search_size:
-            return Attempt(student, number, 0.0, True, 1)
-        policy, returns = student.policy(), list[float]()
-        for look in self._looks:
-            returns += self.arena.play(policy, f"attempt {number + 1}", look - len(returns), len(returns))
-            verdict, score = self.verdict(returns, looks=len(self._looks)), float(iqm(returns))
-            if verdict.non_inferior or (best and score < best.score - verdict.margin):
-                break
-        self._run.events.add_scalar("exam/iqm", score, number)
-        return Attempt(student, number, score, verdict.non_inferior, number + 1, returns)
-
-    def decision(self, attempt: Attempt) -> str:
-        """What the exam said of an attempt: "non-inferior", "inferior" or "undecided"."""
-        return self.verdict(attempt.returns, looks=len(self._looks)).decision
+    number, tried = (int(figure) for figure in arrays.pop("attempt"))
+    grades = []
+    for index, validation in enumerate(validations):
+        score, holds = arrays.pop(f"grade.{index}")
+        returns = arrays.pop(f"returns.{index}").tolist()
+        validation.restore(arrays.pop(f"teacher.{index}").tolist(), arrays.pop(f"random.{index}").tolist())
+        grades.append(Grade(float(score), bool(holds), returns))
+    for _ in range(tried - 1):
+        rounds.read()
+    return Attempt(rounds.load_students(arrays, number), number, grades, tried)

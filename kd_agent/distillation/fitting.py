@@ -1,4 +1,4 @@
-"""One fit: a new student, and its fit to the states of all rounds so far."""
+"""One fit: a new student, and its fit to labelled states."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -11,70 +11,106 @@ from kd_agent.losses import Objective
 from kd_agent.networks import Softening, Student, Teacher
 from kd_agent.policies import Array, Normalizer, ObservationSpec
 from kd_agent.rollouts import Rollout
-from kd_agent.runs.record import Session
-from kd_agent.settings import DistillConfig
+from kd_agent.runs import Plan, Run
 from kd_agent.students import has_bias
 
 
-def fit_all(run: Session, student: Student, rollouts: Sequence[Rollout], *, name: str, steps: int, number: int) -> None:
-    """Fit to the states of all rounds so far, and record the loss."""
-    loss = fit(run, student, rollouts, name=name, steps=steps, seed=run.config.seed * 1_000 + number)
-    run.events.add_scalar("distill/loss", loss, number)
+def fit(run: Run, student: Student, rollouts: Sequence[Rollout], *, name: str, steps: int, seed: int) -> float:
+    """Fit a student to labelled states, shown as a stage.
 
+    Args:
+        run: The run.
+        student: The student; changed in place.
+        rollouts: The states.
+        name: What the stage is called.
+        steps: Gradient steps.
+        seed: Of the order of the states, and of dropout.
 
-def fit(run: Session, student: Student, rollouts: Sequence[Rollout], *, name: str, steps: int, seed: int) -> float:
-    """Fit to labelled states, shown as a stage; the mean loss at its end."""
-    config = run.config
+    Returns:
+        The mean loss at its end.
+    """
+    plan = run.plan
     learner = plugins.load("learners", student.learner)
     with run.reporter.stage(name, steps, "gradient steps") as advance:
         loss: float = learner.fit(
-            student, rollouts, objective_of(config), steps=steps, batch_size=run.effort.batch_size,
-            learning_rate=run.effort.learning_rate, l2=config.l2, seed=seed,
+            student,
+            rollouts,
+            objective_of(plan),
+            steps=steps,
+            batch_size=plan.batch_size,
+            learning_rate=plan.learning_rate,
+            l2=plan.l2,
+            seed=seed,
             on_step=lambda step, loss: advance(step, loss=loss),
-        )  # fmt: skip
+        )
+    run.costs.add("gradient_steps", steps)
     return loss
 
 
-def objective_of(config: DistillConfig) -> Objective:
+def objective_of(plan: Plan) -> Objective:
     """What a fit minimises."""
-    assert config.loss is not None, "a session's settings are settled"
-    assert config.temperature != "auto", "a session's settings are settled"
-    return Objective(config.loss, Softening(config.temperature, config.convention), config.student_layer)
+    return Objective(plan.loss, Softening(plan.temperature, plan.convention), plan.student_layer)
 
 
-def build_student(run: Session, rollout: Rollout, attempt: int) -> Student:
-    """A new student, normalised by the first round's states; each attempt has other initial weights."""
-    states = {key: rollout.obs[key].reshape(-1, *spec.shape) for key, spec in run.seen.items()}
-    student = new_student(run.config, run.teacher, run.seen, states, seed=run.config.seed * 1_000 + attempt)
-    return student.to(run.config.device)
+def build_student(run: Run, rollout: Rollout, attempt: int) -> Student:
+    """A new student on the run's device.
+
+    Args:
+        run: The run.
+        rollout: The first round, whose states it is normalised by.
+        attempt: Each has other initial weights.
+    """
+    states = {key: rollout.obs[key].reshape(-1, *spec.shape) for key, spec in run.observed.items()}
+    seed = run.seed("weights", attempt)
+    return new_student(run.plan, run.teacher, run.observed, states, seed=seed).to(run.config.device)
 
 
 def new_student(
-    config: DistillConfig, teacher: Teacher, seen: Mapping[str, ObservationSpec], states: Mapping[str, Array],
-    *, seed: int,
-) -> Student:  # fmt: skip
-    """A student as the settings describe it, on the CPU.
+    plan: Plan,
+    teacher: Teacher,
+    observed: Mapping[str, ObservationSpec],
+    states: Mapping[str, Array],
+    *,
+    seed: int,
+) -> Student:
+    """A student as the plan describes it, on the CPU.
 
     Args:
-        config: Settings, every default decided.
+        plan: The plan.
         teacher: Whose head it has.
-        seen: What it sees of an observation, by key.
+        observed: What it sees of an observation, by key.
         states: States `[S, *O]` by key that it is normalised by.
         seed: Of its initial weights.
     """
-    normalizers = {key: Normalizer.of(states[key]) for key, spec in seen.items() if not spec.categories}
-    assert config.student is not None, "a session's settings are settled"
-    assert config.hidden is not None, "a session's settings are settled"
-    build = plugins.load("students", config.student).build
-    settings = {"hidden": config.hidden, "activation": config.activation, "dropout": config.dropout,
-                "bias": has_bias(teacher, seen, config.hidden), "leaves": config.leaves, "seed": seed}  # fmt: skip
+    normalizers = {key: Normalizer.of(states[key]) for key, spec in observed.items() if not spec.categories}
+    settings = {
+        "hidden": plan.hidden,
+        "activation": plan.activation,
+        "dropout": plan.dropout,
+        "bias": has_bias(teacher, observed, plan.hidden),
+        "leaves": plan.leaves,
+        "seed": seed,
+    }
+    build = plugins.load("students", plan.student).build
+    # A tree has no hidden layers, a network no leaves: each kind takes what it knows.
     known = inspect.signature(build).parameters
-    student: Student = build(seen, teacher.head, normalizers, **{k: v for k, v in settings.items() if k in known})
+    own = {name: value for name, value in settings.items() if name in known}
+    student: Student = build(observed, teacher.head, normalizers, **own)
     return student
 
 
-def load_student(run: Session, rollout: Rollout, attempt: int, arrays: Mapping[str, Array]) -> Student:
-    """A student with the weights of a checkpoint."""
+def load_student(run: Run, rollout: Rollout, attempt: int, arrays: Mapping[str, Array]) -> Student:
+    """A student with the weights of a checkpoint.
+
+    Args:
+        run: The run.
+        rollout: The first round.
+        attempt: Which attempt it was.
+        arrays: Its weights and buffers by name.
+
+    Raises:
+        KDError: They are another student's.
+    """
     student = build_student(run, rollout, attempt)
     try:
         student.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -4,156 +4,194 @@ At each of the teacher's evaluations the student plays, the policy of that momen
 states out of a reservoir anew; so the labels follow the teacher. When its training ends, one more fit is left to do.
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
-from torch.utils.tensorboard import SummaryWriter
 
-from kd_agent.distillation.dagger import EXTRA, keep_round, steps_of
-from kd_agent.distillation.final_fits import Exam
-from kd_agent.distillation.fitting import build_student, fit, fit_all
-from kd_agent.environments import Recipe
+from kd_agent.distillation.dagger import EXTRA, Rounds, collect_rounds, steps_of_round
+from kd_agent.distillation.final_fits import BEST, FinalFits, Validation, final_fits, grade, keep_best
+from kd_agent.distillation.fitting import build_student, fit
+from kd_agent.distillation.outcome import Fitted
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.evaluation import along, iqm
+from kd_agent.evaluation import agreement_on, iqm
 from kd_agent.networks import Student, Teacher
-from kd_agent.policies import ObservationSpec
 from kd_agent.ppo.teacher import CHECK_SEED, save
 from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
-from kd_agent.runs import Reporter, RunFolder
-from kd_agent.runs.plan import effort, settled
-from kd_agent.runs.record import Session
+from kd_agent.runs import Reporter, Run, RunFolder
+from kd_agent.runs.seeds import collecting_seed
 from kd_agent.settings import DistillConfig
-from kd_agent.teachers import load_named
 
 FOLLOWED = "followed"
 """Name of the follower's attempt in the run folder."""
-_TIMELINE = "realtime.json"
+TIMELINE_FILE = "realtime.json"
 
 
-def check_realtime(config: DistillConfig, given: Teacher | None) -> None:
-    """Refuse what cannot be distilled while its teacher is being trained."""
-    if not config.realtime:
-        return
-    if given:
-        raise KDError("--realtime follows a teacher in training, and this one is finished: leave --teacher out")
-    if config.student in ("gru", "tree"):
-        raise KDError(f"--realtime fits one student on and on to single states, which a {config.student} is not "
-                      "fitted by; take --student mlp or cnn")  # fmt: skip
-    if config.search_size or config.temperature == "auto":
-        name = "--search-size" if config.search_size else "--temperature auto"
-        raise KDError(f"--realtime and {name} do not go together: the teacher to measure by is not there yet")
+class Online(FinalFits):
+    """The strategy of `--realtime`: there are no rounds of its own, the student has followed the teacher's training.
+
+    Where the teacher was trained earlier there was nothing to follow, and it is taught from as any other.
+    """
+
+    def __init__(self) -> None:
+        self._follower: Follower | None = None
+
+    def check(self, config: DistillConfig) -> None:
+        """Refuse what cannot be distilled while its teacher is being trained."""
+        if config.teacher:
+            raise KDError("--realtime follows a teacher in training, and this one is finished: leave --teacher out")
+        if config.student in ("gru", "tree"):
+            raise KDError(
+                f"--realtime fits one student on and on to single states, which a {config.student} is not "
+                "fitted by; take --student mlp or cnn"
+            )
+        if config.search_size or config.temperature == "auto":
+            name = "--search-size" if config.search_size else "--temperature auto"
+            raise KDError(f"--realtime and {name} do not go together: the teacher to measure by is not there yet")
+
+    def watch(
+        self, folder: RunFolder, run_with: Callable[[Teacher], Run], load: Callable[[Path], Teacher]
+    ) -> "Follower":
+        """Who is shown the teacher after each of its evaluations.
+
+        Args:
+            folder: The run folder.
+            run_with: Makes the run for the teacher of the moment.
+            load: Reads the teacher of the moment from its zip.
+        """
+        self._follower = Follower(folder, run_with, load)
+        return self._follower
+
+    def collect(self, run: Run) -> Rounds:
+        """The states that were followed along, under the finished teacher's labels."""
+        if self._follower and self._follower.student:
+            rounds = Rounds([run])
+            rounds.data = [self._follower.states(run)]
+            for number, rollout in enumerate(rounds.data[0]):
+                run.folder.save_arrays(f"round-{number}", rollout.arrays())
+            return rounds
+        if run.folder.holds_checkpoint(FOLLOWED):
+            rounds = Rounds([run])
+            for _ in range(2):
+                rounds.read()
+            return rounds
+        return collect_rounds([run])
+
+    def final_fit(self, rounds: Rounds) -> Fitted:
+        """One more fit of the follower, then as ever: further attempts until one holds the teacher's return.
+
+        Args:
+            rounds: What `collect` gave.
+        """
+        run, follower = rounds.run, self._follower
+        validations = [Validation(run)]
+        if follower and follower.student:
+            students = [follower.student]
+            rounds.fit(students, name="final fit", steps=run.plan.final_steps, number=run.plan.rounds)
+            keep_best(rounds, validations, FOLLOWED, grade(validations, students, 0))
+        name = FOLLOWED if run.folder.holds_checkpoint(FOLLOWED) else BEST
+        best = final_fits(rounds, validations, name=name)
+        timeline = follower.timeline if follower else []
+        return Fitted(rounds.run, best.student, figures={"realtime": timeline})
 
 
 class Follower:
-    """A student that follows a teacher in training; `kd_agent.ppo.teacher` calls it after each evaluation.
+    """A student that follows a teacher in training; `ppo.teacher` calls it after each evaluation.
 
     Args:
-        config: The settings of the distillation.
-        recipe: The student's environment.
-        seen: What the student sees of an observation, by key.
-        spaces: Observation and action space of that environment.
         folder: The run folder.
-        reporter: Says how far it is.
+        run_with: Makes the run for the teacher of the moment.
+        load: Reads it from its zip.
 
     Attributes:
         student: The student; None before the first checkpoint.
         timeline: A row for each checkpoint.
-        env_steps: Labelled environment steps.
-        gradient_steps: Of all fits.
-        seconds: Wall-clock time that following took, of the teacher's training.
     """
 
-    def __init__(
-        self, config: DistillConfig, recipe: Recipe, seen: Mapping[str, ObservationSpec], spaces: Any,
-        *, folder: RunFolder, reporter: Reporter,
-    ) -> None:  # fmt: skip
-        self._config, self._recipe, self._seen, self._spaces = config, recipe, seen, spaces
-        self._folder, self._reporter = folder, reporter
+    def __init__(self, folder: RunFolder, run_with: Callable[[Teacher], Run], load: Callable[[Path], Teacher]) -> None:
+        self._folder = folder
+        self._run_with = run_with
+        self._load = load
         self._reservoir: Reservoir | None = None
         self._first: Rollout | None = None
         self.student: Student | None = None
         self.timeline: list[dict[str, float]] = []
-        if config.resume and (folder.path / _TIMELINE).is_file():
-            self.timeline = folder.read_json(_TIMELINE)["realtime"]
-        self.env_steps, self.gradient_steps, self.seconds = 0, 0, 0.0
+        if folder.holds_file(TIMELINE_FILE):
+            # The training of a run that was stopped begins anew, and its rows go on where they ended.
+            self.timeline = folder.read_json(TIMELINE_FILE)["realtime"]
 
     def __call__(self, model: Any, env: VecEnv, score: float) -> None:
-        """Follow the model as it is now, which has just been evaluated at `score`."""
-        started = time.monotonic()
-        with SummaryWriter(str(self._folder.path)) as events:
-            run = self._session(self._present(model, env), events)
+        """Follow the model as it is now.
+
+        Args:
+            model: SB3's, in training.
+            env: Where it is trained.
+            score: IQM of the evaluation that it has just had.
+        """
+        present = self._folder.path / "checkpoint" / "present.zip"
+        present.parent.mkdir(exist_ok=True)
+        save(model, env, present)
+        run = self._run_with(self._load(present))
+        with run.costs.timed("follow_s"):
             row = {"env_steps": model.num_timesteps, "teacher_iqm": score, **self._lesson(run)}
             for name, value in row.items():
-                events.add_scalar(f"realtime/{name}", value, model.num_timesteps)
+                run.events.add_scalar(f"realtime/{name}", value, model.num_timesteps)
         self.timeline.append(row)
-        self._folder.write_json(_TIMELINE, {"realtime": self.timeline})
-        self._reporter.say(f"realtime: {row['env_steps']:,} steps, teacher {score:.1f}, student "
-                           f"{row['student_iqm']:.1f}, agreement {row['agreement']:.1%}")  # fmt: skip
-        self.seconds += time.monotonic() - started
+        run.folder.write_json(TIMELINE_FILE, {"realtime": self.timeline})
+        run.reporter.say(
+            f"realtime: {row['env_steps']:,} steps, teacher {score:.1f}, student "
+            f"{row['student_iqm']:.1f}, agreement {row['agreement']:.1%}"
+        )
 
-    def hand_over(self, run: Session, exam: Exam) -> list[Rollout]:
-        """The last fit, to the finished teacher, and its exam: the first attempt, kept as `FOLLOWED`.
-
-        Returns:
-            The states followed along, with the finished teacher's labels: the first round, then the reservoir.
-        """
-        assert self.student, "there was a checkpoint"
+    def states(self, run: Run) -> list[Rollout]:
+        """The states followed along, with the finished teacher's labels: the first round, then the reservoir."""
         assert self._first, "there was a checkpoint"
         assert self._reservoir, "there was a checkpoint"
-        layer = run.config.teacher_layer
-        rollouts = [labelled(flat(self._first), run.teacher, layer), self._reservoir.labelled(run.teacher, layer)]
-        for number, rollout in enumerate(rollouts):
-            keep_round(run.folder, number, rollout)
-        fit_all(run, self.student, rollouts, name="last fit", steps=run.effort.final_steps, number=run.effort.rounds)
-        run.folder.save_arrays(FOLLOWED, exam.grade(self.student, 0, None).arrays())
-        return rollouts
+        layer = run.plan.teacher_layer
+        first = labelled(flat(self._first), run.teacher, layer)
+        return [first, self._reservoir.labelled(run.teacher, layer)]
 
-    def _present(self, model: Any, env: VecEnv) -> Teacher:
-        """The model as a teacher: its zip, read as any other."""
-        path = self._folder.path / "checkpoint" / "present.zip"
-        path.parent.mkdir(exist_ok=True)
-        save(model, env, path)
-        teacher = load_named(replace(self._config, teacher=(str(path),)), self._spaces)
-        assert teacher
-        return teacher
-
-    def _session(self, teacher: Teacher, events: SummaryWriter) -> Session:
-        config = settled(self._config, teacher, self._seen)
-        cost, silent = effort(config, teacher, self._seen), Reporter(quiet=True)
-        return Session(config, cost, self._recipe, self._seen, teacher, self._folder, silent, events)
-
-    def _lesson(self, run: Session) -> dict[str, float]:
+    def _lesson(self, run: Run) -> dict[str, float]:
         """Collect, label anew, fit, and play the teacher's evaluation; the figures of the timeline."""
-        config, number = run.config, len(self.timeline)
-        rollout = self._collect(run, number)
-        before = along(run.teacher, self.student.policy(), rollout).agreement if self.student else 0.0
+        # What a lesson does is not shown: the bar on the screen is the teacher's training.
+        silent = replace(run, reporter=Reporter(quiet=True))
+        number = len(self.timeline)
+        before = 0.0
+        rollout = self._collect(silent, number)
+        if self.student:
+            before = agreement_on(rollout, self.student.policy(), run.teacher).agreement
+        else:
+            self.student = build_student(silent, rollout, 0)
         self._first = self._first or rollout
-        self._reservoir = self._reservoir or Reservoir(run.effort.env_steps, config.seed)
+        self._reservoir = self._reservoir or Reservoir(run.plan.env_steps, run.seed("reservoir"))
         self._reservoir.add(flat(rollout))
-        self.student = self.student or build_student(run, rollout, 0)
-        states = self._reservoir.labelled(run.teacher, config.teacher_layer)
-        fit(run, self.student, [states], name="", steps=run.effort.round_steps, seed=config.seed * 1_000 + number)
-        self.env_steps += rollout.driver.size
-        self.gradient_steps += run.effort.round_steps
+        states = self._reservoir.labelled(run.teacher, run.plan.teacher_layer)
+        fit(silent, self.student, [states], name="", steps=run.plan.round_steps, seed=run.seed("fit", number))
         policy = self.student.policy()
-        seeds = range(CHECK_SEED, CHECK_SEED + config.training.eval_episodes)
+        seeds = range(CHECK_SEED, CHECK_SEED + run.config.training.eval_episodes)
         return {
-            "student_iqm": float(iqm(evaluate(policy, self._recipe, seeds=seeds).returns)),
-            "agreement": along(run.teacher, policy, rollout).agreement,
+            "student_iqm": float(iqm(evaluate(policy, run.recipe, seeds=seeds).returns)),
+            "agreement": agreement_on(rollout, policy, run.teacher).agreement,
             "agreement_before": before,
         }
 
-    def _collect(self, run: Session, number: int) -> Rollout:
+    def _collect(self, run: Run, number: int) -> Rollout:
         """A round of states: the student's own, the teacher's before there is a student."""
-        env = make_env(self._recipe, run.effort.n_envs)
+        plan = run.plan
+        env = make_env(run.recipe, plan.n_envs)
         rollout = collect(
-            env, run.teacher, self.student.policy() if self.student else None, beta=0.0,
-            steps=steps_of(run, EXTRA),
-            exploration=run.config.exploration, seed=(run.config.seed, number), layer=run.config.teacher_layer,
-        )  # fmt: skip
+            env,
+            run.teacher,
+            self.student.policy() if self.student else None,
+            steps=steps_of_round(plan.env_steps, EXTRA, plan.n_envs),
+            beta=0.0,
+            exploration=plan.exploration,
+            seed=collecting_seed(run.config.seed, "round", number),
+            layer=plan.teacher_layer,
+        )
         env.close()
+        run.costs.add("env_steps", rollout.driver.size)
         return rollout

@@ -16,12 +16,11 @@ import torch
 
 from kd_agent.distillation.fitting import build_student, fit, objective_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation import along
-from kd_agent.networks import LAYER, PolicyOutput, Softening
+from kd_agent.evaluation import agreement_on
+from kd_agent.networks import LAYER, ActionHead, PolicyOutput
 from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout
-from kd_agent.runs import RunFolder
-from kd_agent.runs.record import Session
+from kd_agent.runs import CONFIG_FILE, Plan, Run, RunFolder
 from kd_agent.settings import DistillConfig, to_yaml
 
 CANDIDATES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -29,6 +28,8 @@ RECORD = "temperature.json"
 _FOLDS = 5
 _SHARE = 10
 """A fit that measures is this much shorter than a last fit."""
+_TRIED, _FEATURES = 16, 4
+"""States, and features of a layer, on which it is tried whether a temperature matters."""
 _NONE = "temperature 1: this loss and action head leave it without effect"
 
 
@@ -38,7 +39,7 @@ def check_temperature(config: DistillConfig) -> None:
         raise KDError("temperature auto holds out whole environments: it needs n_envs of 2 or more (got 1)")
 
 
-def settle_temperature(run: Session, rollout: Rollout) -> Session:
+def settle_temperature(run: Run, rollout: Rollout) -> Run:
     """The run with its temperature decided; the settings in its folder say so too.
 
     Args:
@@ -52,9 +53,10 @@ def settle_temperature(run: Session, rollout: Rollout) -> Session:
         record = measured(run, rollout)
         run.folder.write_json(RECORD, record)
         run.reporter.say(record["reason"])
-    config = replace(run.config, temperature=record["chosen"])
-    run.folder.write_text("config.yaml", to_yaml(config))
-    return replace(run, config=config)
+    chosen = float(record["chosen"])
+    decided = replace(run.planned(temperature=chosen), config=replace(run.config, temperature=chosen))
+    run.folder.write_text(CONFIG_FILE, to_yaml(decided.settings()))
+    return decided
 
 
 def known_choice(folder: RunFolder) -> dict[str, Any] | None:
@@ -63,53 +65,94 @@ def known_choice(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def recall_temperature(folder: RunFolder, config: DistillConfig) -> DistillConfig:
-    """A resumed run's settings, in which `auto` is what it came to be."""
+    """A resumed run's settings, in which `auto` is what it came to be.
+
+    Args:
+        folder: Its folder.
+        config: The settings asked for.
+    """
     if not config.resume or config.temperature != "auto" or known_choice(folder) is None:
         return config
-    return replace(config, temperature=folder.read_yaml("config.yaml")["temperature"])
+    return replace(config, temperature=folder.read_yaml(CONFIG_FILE)["temperature"])
 
 
-def measured(run: Session, rollout: Rollout) -> dict[str, Any]:
-    """Fit and score a student for each candidate."""
+def measured(run: Run, rollout: Rollout) -> dict[str, Any]:
+    """Fit and score a student for each candidate.
+
+    Args:
+        run: The run.
+        rollout: Its first round.
+    """
     by = run.config.choose_by
-    if not matters(run, rollout):
+    if not temperature_matters(run.plan, run.teacher.head):
         return {"chosen": 1.0, "by": by, "reason": _NONE, "candidates": []}
-    scores = {t: held_out(run, rollout, t) for t in CANDIDATES}
-    chosen, reason = choose({t: score[by] for t, score in scores.items()}, by)
-    rows = [{"temperature": t, **{name: float(x.mean()) for name, x in score.items()}} for t, score in scores.items()]
-    return {"chosen": chosen, "by": by, "reason": reason, "folds": len(scores[1.0][by]), "candidates": rows}
+    scores = {temperature: held_out(run, rollout, temperature) for temperature in CANDIDATES}
+    chosen, reason = choose({temperature: score[by] for temperature, score in scores.items()}, by)
+    rows = []
+    for temperature, score in scores.items():
+        means = {name: float(folds.mean()) for name, folds in score.items()}
+        rows.append({"temperature": temperature, **means})
+    folds = len(scores[1.0][by])
+    return {"chosen": chosen, "by": by, "reason": reason, "folds": folds, "candidates": rows}
 
 
-def matters(run: Session, rollout: Rollout) -> bool:
-    """Whether the loss changes with the temperature, tried on answers of the teacher to other states."""
-    head, size = run.teacher.head, min(rollout.driver.size, 256)
-    flat = {name: torch.from_numpy(x.reshape(-1, *x.shape[2:])[:size]) for name, x in rollout.arrays().items()}
-    target = PolicyOutput(flat["params"], flat.get("value"), {LAYER: flat["layer"]} if "layer" in flat else {})
-    other = replace(target, params=target.params.flip(0), features={k: x.flip(0) for k, x in target.features.items()})
+def temperature_matters(plan: Plan, head: ActionHead) -> bool:
+    """Whether the plan's loss changes with the temperature, tried on random answers.
 
-    def losses(temperature: float) -> torch.Tensor:
-        softening = Softening(temperature, run.config.convention)
-        plugins = objective_of(replace(run.config, temperature=temperature)).plugins().values()
-        return torch.stack([plugin.loss(other, target, head, softening) for plugin in plugins])
+    Args:
+        plan: The plan.
+        head: Head of teacher and student.
+    """
+    generator = torch.Generator().manual_seed(0)
 
-    return not torch.allclose(losses(CANDIDATES[0]), losses(CANDIDATES[-1]), rtol=1e-4)
+    def _random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    teacher, student = (
+        PolicyOutput(_random(_TRIED, head.num_params), _random(_TRIED), {LAYER: _random(_TRIED, _FEATURES)})
+        for _ in range(2)
+    )
+
+    def _losses(temperature: float) -> torch.Tensor:
+        objective = objective_of(replace(plan, temperature=temperature))
+        found = []
+        for plugin in objective.plugins().values():
+            found.append(plugin.loss(student, teacher, head, objective.softening))
+        return torch.stack(found)
+
+    return not torch.allclose(_losses(CANDIDATES[0]), _losses(CANDIDATES[-1]), rtol=1e-4)
 
 
-def held_out(run: Session, rollout: Rollout, temperature: float) -> dict[str, Array]:
-    """KL at T = 1 and agreement on each fold `[F]`, by a student that was fitted to the other folds."""
-    run = replace(run, config=replace(run.config, temperature=temperature))
-    columns = [Rollout.from_arrays({k: x[:, [n]] for k, x in rollout.arrays().items()})
-               for n in range(rollout.driver.shape[1])]  # fmt: skip
+def held_out(run: Run, rollout: Rollout, temperature: float) -> dict[str, Array]:
+    """KL at T = 1 and agreement on each fold `[F]`, by a student that was fitted to the other folds.
+
+    Args:
+        run: The run.
+        rollout: Its first round.
+        temperature: The candidate.
+    """
+    run = run.planned(temperature=temperature)
+    columns = _by_environment(rollout)
     folds = min(_FOLDS, len(columns))
-    scores = []
+    kl, agreement = np.zeros(folds), np.zeros(folds)
     for fold in range(folds):
         student = build_student(run, rollout, 0)
-        fit(run, student, [x for n, x in enumerate(columns) if n % folds != fold], seed=run.config.seed * 1_000,
-            name=f"temperature {temperature:g}, fold {fold + 1}", steps=run.effort.final_steps // _SHARE)  # fmt: skip
-        close = [along(run.teacher, student.policy(), column) for column in columns[fold::folds]]
-        scores.append([np.mean([c.kl for c in close]), np.mean([c.agreement for c in close])])
-    kl, agreement = np.array(scores).T
+        rest = [column for n, column in enumerate(columns) if n % folds != fold]
+        name = f"temperature {temperature:g}, fold {fold + 1}"
+        fit(run, student, rest, name=name, steps=run.plan.final_steps // _SHARE, seed=run.seed("fit"))
+        policy = student.policy()
+        close = [agreement_on(column, policy, run.teacher) for column in columns[fold::folds]]
+        kl[fold] = np.mean([one.kl for one in close])
+        agreement[fold] = np.mean([one.agreement for one in close])
     return {"kl": kl, "agreement": agreement}
+
+
+def _by_environment(rollout: Rollout) -> list[Rollout]:
+    """A rollout of each environment."""
+    columns = []
+    for n in range(rollout.driver.shape[1]):
+        columns.append(Rollout.from_arrays({name: array[:, [n]] for name, array in rollout.arrays().items()}))
+    return columns
 
 
 def choose(scores: Mapping[float, Array], by: str) -> tuple[float, str]:
@@ -119,14 +162,16 @@ def choose(scores: Mapping[float, Array], by: str) -> tuple[float, str]:
         scores: Score of each fold, `[F]`, by temperature.
         by: "kl", where less is better, or "agreement".
     """
-    loss = {t: (x if by == "kl" else -x) for t, x in scores.items()}
-    best = min(loss, key=lambda t: float(loss[t].mean()))
+    sign = 1 if by == "kl" else -1
+    loss = {temperature: sign * folds for temperature, folds in scores.items()}
+    best = min(loss, key=lambda temperature: float(loss[temperature].mean()))
     gain = loss[1.0] - loss[best]
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     found = f"held-out {by} {scores[best].mean():.4g} at {best:g}, {scores[1.0].mean():.4g} at 1"
-    tied = best != 1.0 and float(gain.mean()) <= error
-    chosen = 1.0 if tied else best
-    why = (
-        ", within a standard error" if tied else "" if best == 1.0 else f" ({gain.mean() / error:.1f} standard errors)"
-    )
+    if best == 1.0:
+        chosen, why = 1.0, ""
+    elif float(gain.mean()) <= error:
+        chosen, why = 1.0, ", within a standard error"
+    else:
+        chosen, why = best, f" ({gain.mean() / error:.1f} standard errors)"
     return chosen, f"temperature {chosen:g}: {found}{why}, {len(gain)} folds"

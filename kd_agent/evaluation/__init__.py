@@ -1,23 +1,26 @@
 """Is the student as good as its teacher?"""
 
-from kd_agent.evaluation.agreement import agree, along
-from kd_agent.evaluation.comparison import Arena, Contest, doublings
+from kd_agent.evaluation.agreement import Agreement, agree, agreement_on, measure_agreement
+from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
 from kd_agent.evaluation.statistics import compare, iqm, iqm_interval
-from kd_agent.evaluation.teacher_selection import weighed
-from kd_agent.evaluation.verdict import EVALUATION_SEED, evaluate_file, judge, scores
+from kd_agent.evaluation.teacher_selection import select_teachers
+from kd_agent.evaluation.verdict import EVALUATION_SEED, evaluate_file, judge, scores, verdict_episodes
 
 __all__ = [
     "EVALUATION_SEED",
-    "Arena",
-    "Contest",
+    "Agreement",
+    "Episodes",
+    "PairedComparison",
     "agree",
-    "along",
+    "agreement_on",
     "compare",
     "doublings",
     "evaluate_file",
     "iqm",
     "iqm_interval",
     "judge",
+    "measure_agreement",
     "scores",
-    "weighed",
+    "select_teachers",
+    "verdict_episodes",
 ]

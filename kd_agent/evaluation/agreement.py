@@ -1,4 +1,7 @@
-"""How close a student is to its teacher on the states that it visits."""
+"""How closely a student agrees with its teacher on the states that it visits.
+
+Letters: `T` steps, `N` environments, `B` batch, `P` head parameters.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +17,12 @@ from kd_agent.rollouts import Rollout, collect
 
 STATES = 10_000
 _N_ENVS = 16
+_TOLERANCE = 0.05
+"""Share of a Box's range within which two actions are alike."""
 
 
 @dataclass(frozen=True)
-class Closeness:
+class Agreement:
     """How close two policies are on the same states.
 
     Attributes:
@@ -31,41 +36,67 @@ class Closeness:
     agreement: float
 
 
-def closeness(teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0) -> Closeness:
-    """KL and agreement on about `STATES` states of episodes that the student plays."""
+def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0) -> Agreement:
+    """KL and agreement on about `STATES` states of episodes that the student plays.
+
+    Args:
+        teacher: Who labels them.
+        student: Who plays.
+        recipe: Where.
+        seed: Of the episodes.
+    """
     env = make_env(recipe, _N_ENVS)
     rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=(seed,))
     env.close()
-    return along(teacher, student, rollout)
+    return agreement_on(rollout, student, teacher)
 
 
-def along(teacher: Teacher, student: Policy, rollout: Rollout) -> Closeness:
-    """KL and agreement on the states of a rollout."""
+def agreement_on(rollout: Rollout, student: Policy, teacher: Teacher) -> Agreement:
+    """KL and agreement on the states of a rollout.
+
+    Args:
+        rollout: States with the teacher's rows.
+        student: Who is asked about them.
+        teacher: Whose head the rows have.
+    """
     head = teacher.head
     p = torch.from_numpy(rollout.params.reshape(-1, head.num_params))
-    q = torch.from_numpy(follow(student, rollout).reshape(-1, head.num_params))
-    return Closeness(
+    q = torch.from_numpy(answers(student, rollout).reshape(-1, head.num_params))
+    return Agreement(
         kl=float(head.kl(p, q).mean()),
         kl_uniform=float(head.kl(p, head.uniform(len(p))).mean()),
         agreement=float(np.mean(agree(head.spec, p.numpy(), q.numpy()))),
     )
 
 
-def follow(student: Policy, rollout: Rollout) -> Array:
-    """What a student says, `[T, N, P]`, along the states of a rollout."""
+def answers(student: Policy, rollout: Rollout) -> Array:
+    """What a student says, `[T, N, P]`, along the states of a rollout, its memory carried from step to step.
+
+    Args:
+        student: Who is asked.
+        rollout: The states.
+    """
     memory: Any = None
     rows = []
     for step, starts in enumerate(rollout.episode_start):
-        row, memory = student.step_batch({key: x[step] for key, x in rollout.obs.items()}, memory, starts)
+        observations = {key: array[step] for key, array in rollout.obs.items()}
+        row, memory = student.step_batch(observations, memory, starts)
         rows.append(row)
     return np.stack(rows)
 
 
 def agree(spec: HeadSpec, p: Array, q: Array) -> Array:
-    """`[B]`, where the greedy actions of two rows agree (Box: every part within 5 % of its range)."""
+    """Where the greedy actions of two policies agree, `[B]` (Box: every part within 5 % of its range).
+
+    Args:
+        spec: Head of both.
+        p: Rows `[B, P]` of the one.
+        q: Rows `[B, P]` of the other.
+    """
     first, second = (spec.greedy(row).reshape(len(row), -1) for row in (p, q))
     if not spec.is_gaussian:
         return np.asarray((first == second).all(-1))
     width = np.asarray(spec.high) - np.asarray(spec.low)
-    tolerance = 0.05 * np.where(np.isfinite(width), width, 2.0)
+    # An unbounded part has no range: a unit Box's serves.
+    tolerance = _TOLERANCE * np.where(np.isfinite(width), width, 2.0)
     return np.asarray((np.abs(first - second) <= tolerance).all(-1))

@@ -1,75 +1,140 @@
-"""Episodes that everybody plays on the same seeds: what each is worth, and how it compares with a teacher."""
+"""Paired comparisons: everybody plays the same numbered episodes, and is held against a teacher."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
 from kd_agent.environments import Recipe
 from kd_agent.evaluation.statistics import Verdict, compare, iqm
 from kd_agent.rollouts import Predicts, evaluate
-from kd_agent.runs import Reporter
+from kd_agent.runs import Costs, Reporter, Run
 
 
-class Arena:
-    """A world whose episodes have numbers, each with a seed of its own.
+class Episodes:
+    """The episodes of an environment by number, each with a seed of its own.
 
     Args:
-        recipe: The world.
+        recipe: The environment.
         first_seed: Seed of episode 0; the others count up.
         reporter: Shows who plays.
         stage: What the reporter calls it, before the player's name.
-
-    Attributes:
-        steps: Environment steps spent so far.
+        costs: Where the steps are booked; None: nowhere.
+        purpose: As what.
     """
 
-    def __init__(self, recipe: Recipe, *, first_seed: int, reporter: Reporter, stage: str = "evaluating") -> None:
-        self.recipe, self.reporter, self.steps = recipe, reporter, 0
-        self._first_seed, self._stage = first_seed, stage
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        first_seed: int,
+        reporter: Reporter,
+        stage: str = "evaluating",
+        costs: Costs | None = None,
+        purpose: str = "verdict_steps",
+    ) -> None:
+        self._recipe = recipe
+        self._first_seed = first_seed
+        self._reporter = reporter
+        self._stage = stage
+        self._costs = costs
+        self._purpose = purpose
+
+    @staticmethod
+    def of(run: Run, *, first_seed: int, stage: str = "evaluating", purpose: str = "verdict_steps") -> "Episodes":
+        """Those of a run's environment, booked among its costs.
+
+        Args:
+            run: The run.
+            first_seed: Seed of episode 0.
+            stage: What the reporter calls it.
+            purpose: As what the steps are booked.
+        """
+        return Episodes(
+            run.recipe,
+            first_seed=first_seed,
+            reporter=run.reporter,
+            stage=stage,
+            costs=run.costs,
+            purpose=purpose,
+        )
 
     def play(self, player: Predicts | None, name: str, episodes: int, after: int = 0) -> list[float]:
-        """Returns of a player (None: the random policy) in `episodes` episodes, from number `after`."""
-        seeds = range(self._first_seed + after, self._first_seed + after + episodes)
+        """Returns of a player in consecutive episodes.
+
+        Args:
+            player: Who plays; None: the random policy.
+            name: What it is called.
+            episodes: How many episodes.
+            after: Number of the first of them.
+        """
+        first = self._first_seed + after
+        seeds = range(first, first + episodes)
         if not seeds:
             return []
-        with self.reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, self.recipe, seeds=seeds, advance=advance)
-        self.steps += int(played.lengths.sum())
+        with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
+            played = evaluate(player, self._recipe, seeds=seeds, advance=advance)
+        if self._costs:
+            self._costs.add(self._purpose, int(played.lengths.sum()))
         return [float(score) for score in played.returns]
 
 
-class Contest:
+class PairedComparison:
     """A teacher, and those who are held against it; what the teacher has played it need not play again.
 
     Args:
-        arena: Where they play.
+        episodes: What they play.
         teacher: Who is to be equalled.
         margin: Loss that counts as none, as a share of |teacher - random|.
-        episodes: How many the random policy plays, for scale.
+        random_episodes: How many the random policy plays, for scale.
     """
 
-    def __init__(self, arena: Arena, teacher: Predicts, *, margin: float, episodes: int) -> None:
-        self.arena, self._teacher, self._margin, self._episodes = arena, teacher, margin, episodes
-        self._returns: list[float] = []
+    def __init__(self, episodes: Episodes, teacher: Predicts, *, margin: float, random_episodes: int) -> None:
+        self.episodes = episodes
+        self._teacher = teacher
+        self._margin = margin
+        self._random_episodes = random_episodes
+        self._teacher_returns: list[float] = []
+        self._random_returns: list[float] = []
 
-    @cached_property
-    def chance(self) -> list[float]:
+    @property
+    def random_returns(self) -> list[float]:
         """Returns of the random policy."""
-        return self.arena.play(None, "the random policy", self._episodes)
+        if not self._random_returns:
+            self._random_returns = self.episodes.play(None, "the random policy", self._random_episodes)
+        return self._random_returns
 
-    def teacher(self, episodes: int) -> list[float]:
+    def teacher_returns(self, episodes: int) -> list[float]:
         """Returns of the teacher in the first `episodes` episodes."""
-        missing = max(0, episodes - len(self._returns))
-        self._returns += self.arena.play(self._teacher, "the teacher", missing, len(self._returns))
-        return self._returns[:episodes]
+        played = len(self._teacher_returns)
+        missing = max(0, episodes - played)
+        self._teacher_returns += self.episodes.play(self._teacher, "the teacher", missing, played)
+        return self._teacher_returns[:episodes]
+
+    def played(self) -> tuple[list[float], list[float]]:
+        """Returns of teacher and random policy so far, for a checkpoint."""
+        return self._teacher_returns, self._random_returns
+
+    def restore(self, teacher: Sequence[float], random: Sequence[float]) -> None:
+        """Go on from what was played before.
+
+        Args:
+            teacher: Returns of the teacher, from `played`.
+            random: Returns of the random policy.
+        """
+        self._teacher_returns = list(teacher)
+        self._random_returns = list(random)
 
     def verdict(self, returns: Sequence[float], *, looks: int = 1) -> Verdict:
-        """How the returns of a player in the first episodes compare with the teacher's in the same ones."""
-        teacher = self.teacher(len(returns))
-        return compare(teacher, returns, float(iqm(self.chance)), margin=self._margin, looks=looks)
+        """How a player's returns in the first episodes compare with the teacher's in the same ones.
 
-    def settle(self, player: Predicts, name: str, looks: Sequence[int]) -> tuple[list[float], Verdict]:
+        Args:
+            returns: The player's, in the order of the episodes.
+            looks: How often the comparison may be made; the error is shared among them.
+        """
+        teacher = self.teacher_returns(len(returns))
+        return compare(teacher, returns, float(iqm(self.random_returns)), margin=self._margin, looks=looks)
+
+    def play_until_decided(self, player: Predicts, name: str, looks: Sequence[int]) -> tuple[list[float], Verdict]:
         """Let a player play on while its verdict is open: its returns, and the verdict on them.
 
         Args:
@@ -79,7 +144,7 @@ class Contest:
         """
         returns: list[float] = []
         for episodes in looks:
-            returns += self.arena.play(player, name, episodes - len(returns), len(returns))
+            returns += self.episodes.play(player, name, episodes - len(returns), len(returns))
             verdict = self.verdict(returns, looks=len(looks))
             if verdict.decision != "undecided":
                 break
@@ -87,7 +152,12 @@ class Contest:
 
 
 def doublings(episodes: int, max_episodes: int) -> list[int]:
-    """Numbers of episodes after which a comparison is made: `episodes`, each doubling of them, and the maximum."""
+    """After how many episodes a comparison is made: `episodes`, each doubling of them, and the maximum.
+
+    Args:
+        episodes: At the first look.
+        max_episodes: At the last.
+    """
     if max_episodes <= episodes:
         return [episodes]
     count = 1 + int(np.ceil(np.log2(max_episodes / episodes)))

@@ -4,6 +4,7 @@ IQM after Agarwal et al. 2021 (Deep RL at the Edge of the Statistical Precipice)
 percentile bootstraps over episodes (scipy.stats.bootstrap).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,18 +42,51 @@ class Verdict:
 
 
 def iqm(returns: ArrayLike, axis: int = -1) -> Floats:
-    """Interquartile mean: the mean of the middle half of `returns [..., n]`."""
+    """Interquartile mean: the mean of the middle half.
+
+    Args:
+        returns: `[..., n]`.
+        axis: That of the `n`.
+    """
     return np.asarray(trim_mean(np.asarray(returns, np.float64), 0.25, axis=axis))
 
 
 def iqm_interval(returns: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval of the IQM of `returns [n]` (the point itself where n is 1)."""
+    """Bootstrap interval of an interquartile mean (the point itself where there is one value).
+
+    Args:
+        returns: `[n]`.
+        level: Coverage.
+        seed: Seed of the bootstrap.
+    """
     values = np.asarray(returns, np.float64)
     if len(values) < 2:
         return float(iqm(values)), float(iqm(values))
-    ci = bootstrap((values,), iqm, n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
-                   rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
-    return float(ci.low), float(ci.high)
+    return bootstrap_interval((values,), iqm, level=level, seed=seed)
+
+
+def bootstrap_interval(
+    samples: Sequence[Floats], statistic: Callable[..., Floats], *, level: float, seed: int
+) -> tuple[float, float]:
+    """Percentile interval of a statistic, a bootstrap over episodes; several samples are drawn in pairs.
+
+    Args:
+        samples: Arrays `[n]` of the same episodes.
+        statistic: Of such samples, along the keyword `axis`.
+        level: Coverage.
+        seed: Seed of the bootstrap.
+    """
+    found = bootstrap(
+        tuple(samples),
+        statistic,
+        paired=len(samples) > 1,
+        n_resamples=_RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    interval = found.confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def compare(
@@ -70,15 +104,22 @@ def compare(
 
     One episode has no interval: it decides nothing.
     """
-    t, s = np.asarray(teacher, np.float64), np.asarray(student, np.float64)
+    t = np.asarray(teacher, np.float64)
+    s = np.asarray(student, np.float64)
+    # Bonferroni: each look may err with its part of 5 %.
     level = 1 - 0.05 / looks
     allowed = margin * abs(float(iqm(t)) - random_iqm)
+    difference = float(iqm(s) - iqm(t))
     if len(t) < 2:
-        point = float(iqm(s) - iqm(t))
-        return Verdict("undecided", len(t), allowed, point, (point, point), level)
-    ci = bootstrap((t, s), lambda a, b, axis=-1: iqm(b, axis) - iqm(a, axis), paired=True,
-                   n_resamples=_RESAMPLES, confidence_level=level, method="percentile",
-                   rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
-    low, high = float(ci.low), float(ci.high)
-    decision = "non-inferior" if low >= -allowed else "inferior" if high < -allowed else "undecided"
-    return Verdict(decision, len(t), allowed, float(iqm(s) - iqm(t)), (low, high), level)
+        return Verdict("undecided", len(t), allowed, difference, (difference, difference), level)
+    low, high = bootstrap_interval((t, s), _iqm_difference, level=level, seed=seed)
+    decision = "undecided"
+    if low >= -allowed:
+        decision = "non-inferior"
+    elif high < -allowed:
+        decision = "inferior"
+    return Verdict(decision, len(t), allowed, difference, (low, high), level)
+
+
+def _iqm_difference(teacher: Floats, student: Floats, axis: int = -1) -> Floats:
+    return iqm(student, axis) - iqm(teacher, axis)

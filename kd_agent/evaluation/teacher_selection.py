@@ -1,91 +1,107 @@
-"""The gate before the first round: what each of several teachers is worth, and who is heard.
+"""Teacher selection: what each of several teachers is worth, examined before the first round.
 
-The seeds of its episodes are neither those of the data nor those of an exam or the verdict.
+The seeds of its episodes are neither those of the data nor those of the validation or the verdict.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_agent.environments import Recipe
-from kd_agent.evaluation.comparison import Arena
+from kd_agent.evaluation.comparison import Episodes
 from kd_agent.evaluation.statistics import compare, iqm
 from kd_agent.networks import Teacher
-from kd_agent.runs import Reporter, RunFolder
-from kd_agent.settings import DistillConfig
+from kd_agent.runs import TEACHER_FILE, Run
 from kd_agent.teachers import EnsembleTeacher
 
-GATE_SEED = 5_000
+SELECTION_SEED = 5_000
 EPISODES = 48
 
 
-def weighed(
-    teacher: Teacher, config: DistillConfig, recipe: Recipe, folder: RunFolder, reporter: Reporter
-) -> Teacher:  # fmt: skip
-    """A teacher with the weights that it deserves: several that are one are examined, others stay as they are.
+def select_teachers(run: Run) -> Teacher:
+    """A run's teacher, under the weights that it deserves where it is several: others stay as they are.
 
     A teacher that is inferior to the best by the rule of the verdict (`statistics.compare`, its level shared
     among all that are held against the best) gets weight 0, the others weigh alike. A resumed run goes on
     with the weights that it was begun with.
     """
+    teacher = run.teacher
     if not isinstance(teacher, EnsembleTeacher):
         return teacher
-    if config.resume:
-        known = folder.read_json("teacher.json")
-        same = known.get("sha256") == teacher.origin.sha256
-        return teacher.weighed(known["teachers"], known["gate_steps"]) if same else teacher
-    return Gate(config, recipe, reporter).weigh(teacher) if config.teacher_gate else teacher
+    if run.config.resume:
+        known = run.folder.read_json(TEACHER_FILE)
+        if known.get("sha256") != teacher.origin.sha256:
+            return teacher
+        run.costs.add("gate_steps", known["gate_steps"])
+        return teacher.weighed(known["teachers"], known["gate_steps"])
+    return TeacherSelection(run).weigh(teacher) if run.config.teacher_gate else teacher
 
 
-class Gate:
-    """Episodes that all teachers play on the same seeds."""
+class TeacherSelection:
+    """Episodes that all teachers play on the same seeds.
 
-    def __init__(self, config: DistillConfig, recipe: Recipe, reporter: Reporter) -> None:
-        self._arena = Arena(recipe, first_seed=GATE_SEED, reporter=reporter, stage="gate:")
-        self._margin, self._reporter = config.margin, reporter
+    Args:
+        run: The run that is to have them.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="teacher selection:", purpose="gate_steps")
 
     def weigh(self, ensemble: EnsembleTeacher) -> EnsembleTeacher:
         """The teachers under weights by what they earned."""
-        origins = [teacher.origin for teacher in ensemble.teachers]
-        returns = [
-            self._arena.play(teacher, origin.source, EPISODES)
-            for teacher, origin in zip(ensemble.teachers, origins, strict=True)
-        ]
-        chance = self._arena.play(None, "the random policy", EPISODES)
-        verdicts = judged(returns, float(iqm(chance)), self._margin)
-        heard = sum(verdict != "inferior" for verdict in verdicts)
-        records = [
-            {**record, "iqm": float(iqm(scores)), "verdict": verdict, "episodes": EPISODES,
-             "weight": 0.0 if verdict == "inferior" else 1 / heard}
-            for record, scores, verdict in zip(ensemble.origin.teachers, returns, verdicts, strict=True)
-        ]  # fmt: skip
+        returns = []
+        for teacher in ensemble.teachers:
+            returns.append(self._episodes.play(teacher, teacher.origin.source, EPISODES))
+        chance = float(iqm(self._episodes.play(None, "the random policy", EPISODES)))
+        verdicts = decisions(returns, chance, self._run.config.margin)
+        selected = len(verdicts) - verdicts.count("inferior")
+        records = []
+        for record, scores, verdict in zip(ensemble.origin.teachers, returns, verdicts, strict=True):
+            weight = 0.0 if verdict == "inferior" else 1 / selected
+            figures = {"iqm": float(iqm(scores)), "verdict": verdict, "episodes": EPISODES, "weight": weight}
+            records.append({**record, **figures})
         self._report(records)
-        self._check_together(ensemble.weighed(records), returns, float(iqm(chance)))
-        return ensemble.weighed(records, self._arena.steps)
+        self._compare_together(ensemble.weighed(records), returns, chance)
+        return ensemble.weighed(records, self._run.costs.of("gate_steps"))
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:
-            why = ", inferior to the best: it is not heard" if record["verdict"] == "inferior" else ""
-            self._reporter.say(f"teacher {record['source']}: IQM {record['iqm']:.1f} in {EPISODES} episodes, "
-                               f"weight {record['weight']:.2g}{why}")  # fmt: skip
+            inferior = record["verdict"] == "inferior"
+            why = ", inferior to the best: it is left out" if inferior else ""
+            self._run.reporter.say(
+                f"teacher {record['source']}: IQM {record['iqm']:.1f} in {EPISODES} episodes, "
+                f"weight {record['weight']:.2g}{why}"
+            )
 
-    def _check_together(self, ensemble: EnsembleTeacher, returns: Sequence[list[float]], chance: float) -> None:
-        """Say so where those who are heard do worse together than the best of them alone."""
+    def _compare_together(self, ensemble: EnsembleTeacher, returns: Sequence[list[float]], chance: float) -> None:
+        """Say so where those who are selected do worse together than the best of them alone."""
         if len(ensemble.members) < 2:
             return
-        together = self._arena.play(ensemble, f"{ensemble.combine} of {len(ensemble.members)} teachers", EPISODES)
+        name = f"{ensemble.combine} of {len(ensemble.members)} teachers"
+        together = self._episodes.play(ensemble, name, EPISODES)
         best = max(returns, key=iqm)
-        verdict = compare(best, together, chance, margin=self._margin)
-        self._reporter.say(f"{ensemble.combine} of {len(ensemble.members)} teachers: IQM {iqm(together):.1f}")
+        verdict = compare(best, together, chance, margin=self._run.config.margin)
+        self._run.reporter.say(f"{name}: IQM {iqm(together):.1f}")
         if verdict.decision == "inferior":
-            self._reporter.say(f"WARNING: together the teachers are worse than the best alone (IQM {iqm(best):.1f}): "
-                               "try another --combine, or that teacher by itself")  # fmt: skip
+            self._run.reporter.say(
+                f"WARNING: together the teachers are worse than the best alone (IQM {iqm(best):.1f}): "
+                "try another --combine, or that teacher by itself"
+            )
 
 
-def judged(returns: Sequence[list[float]], chance: float, margin: float) -> list[str]:
-    """Each teacher's verdict against the best: "best", "non-inferior", "inferior" or "undecided"."""
+def decisions(returns: Sequence[list[float]], random_iqm: float, margin: float) -> list[str]:
+    """Each teacher's verdict against the best: "best", "non-inferior", "inferior" or "undecided".
+
+    Args:
+        returns: Of each teacher, on the same seeds.
+        random_iqm: IQM of the random policy.
+        margin: Loss that counts as none, as a share of |best - random|.
+    """
     best = max(range(len(returns)), key=lambda index: float(iqm(returns[index])))
     looks = max(1, len(returns) - 1)
-    return [
-        "best" if index == best else compare(returns[best], scores, chance, margin=margin, looks=looks).decision
-        for index, scores in enumerate(returns)
-    ]
+    found = []
+    for index, scores in enumerate(returns):
+        if index == best:
+            found.append("best")
+        else:
+            found.append(compare(returns[best], scores, random_iqm, margin=margin, looks=looks).decision)
+    return found

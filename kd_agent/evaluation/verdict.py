@@ -1,51 +1,67 @@
 """The verdict on a student: the same seeds as the teacher, more of them while it is open."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of, recorded_recipe
 from kd_agent.environments.vector import spaces_of
-from kd_agent.evaluation.agreement import Closeness, closeness
-from kd_agent.evaluation.comparison import Arena, Contest, doublings
+from kd_agent.evaluation.agreement import Agreement, measure_agreement
+from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
 from kd_agent.evaluation.statistics import Verdict, iqm, iqm_interval
 from kd_agent.loading import load_policy
-from kd_agent.networks import Teacher, check_fits
+from kd_agent.networks import Origin, check_fits
 from kd_agent.policies import Policy
 from kd_agent.rollouts import evaluate
-from kd_agent.runs import Reporter
-from kd_agent.settings import DistillConfig, EvaluateConfig
+from kd_agent.runs import Reporter, Run
+from kd_agent.settings import EvaluateConfig
 from kd_agent.teachers import load_teacher
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
 
 
-def judge(
-    config: DistillConfig, recipe: Recipe, teacher: Teacher, student_file: Path, reporter: Reporter,
-    *, task: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str, Any]:
     """Play teacher, student and the random policy on the same seeds and compare them.
 
-    A file that holds several tasks is judged in one of them.
+    Args:
+        run: The run: its teacher, its environment, the margin and how many episodes are played.
+        student_file: The saved student.
+        task: Which of its policies, where the file holds several.
 
     Returns:
         `result.json` without its costs.
     """
     student = load_policy(student_file, task=task)
-    arena = Arena(recipe, first_seed=EVALUATION_SEED, reporter=reporter)
-    contest = Contest(arena, teacher, margin=config.margin, episodes=config.episodes)
-    warn_if_weak(recipe.env_id, contest.teacher(config.episodes), reporter)
-    own, verdict = contest.settle(student, "the student", doublings(config.episodes, config.max_episodes))
-    returns = {"teacher": contest.teacher(len(own)), "student": own, "random": contest.chance}
-    close = closeness(teacher, student, recipe)
-    result = summary(
-        config, recipe.env_id, teacher, student_file, student, returns=returns, verdict=verdict, close=close
-    )
-    reporter.say(sentence(result))
+    config = run.config
+    comparison = verdict_episodes(run)
+    _warn_if_weak(run, comparison.teacher_returns(config.episodes))
+    looks = doublings(config.episodes, config.max_episodes)
+    own, verdict = comparison.play_until_decided(student, "the student", looks)
+    close = measure_agreement(run.teacher, student, run.recipe)
+    threshold = gym.spec(run.recipe.env_id).reward_threshold
+    result: dict[str, Any] = {
+        "format": 1,
+        "env": run.recipe.env_id,
+        "seed": config.seed,
+        "teacher": _teacher_figures(run.teacher.origin, comparison.teacher_returns(len(own)), threshold),
+        "student": _student_figures(student_file, student, own, close),
+        "random": {"iqm": float(iqm(comparison.random_returns))},
+        "verdict": _verdict_figures(verdict, run.teacher.origin.num_parameters / student.num_parameters),
+    }
+    if run.teacher.origin.teachers:
+        result["teachers"] = [dict(one) for one in run.teacher.origin.teachers]
+    run.reporter.say(sentence(result))
     return result
+
+
+def verdict_episodes(run: Run) -> PairedComparison:
+    """The episodes on which a verdict falls: the same for every student of a teacher."""
+    episodes = Episodes.of(run, first_seed=EVALUATION_SEED)
+    return PairedComparison(episodes, run.teacher, margin=run.config.margin, random_episodes=run.config.episodes)
 
 
 def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
@@ -77,44 +93,51 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def warn_if_weak(env_id: str, returns: list[float], reporter: Reporter) -> None:
+def _warn_if_weak(run: Run, returns: list[float]) -> None:
     """Say so where the teacher's returns stay below the environment's reward threshold."""
+    env_id = run.recipe.env_id
     threshold = gym.spec(env_id).reward_threshold
     score = float(iqm(returns))
     if threshold is not None and score < threshold:
-        reporter.say(f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}")
+        run.reporter.say(f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}")
 
 
-def summary(
-    config: DistillConfig, env_id: str, teacher: Teacher, file: Path, student: Policy, *,
-    returns: dict[str, list[float]], verdict: Verdict, close: Closeness,
-) -> dict[str, Any]:  # fmt: skip
-    """The figures in the layout of `result.json`."""
-    raw = file.read_bytes()
-    threshold = gym.spec(env_id).reward_threshold
-    teacher_scores = scores(returns["teacher"])
+def _teacher_figures(origin: Origin, returns: list[float], threshold: float | None) -> dict[str, Any]:
+    figures = scores(returns)
     return {
-        "format": 1,
-        "env": env_id,
-        "seed": config.seed,
-        "teacher": {
-            "source": teacher.origin.source, "sha256": teacher.origin.sha256, "algo": teacher.origin.algo,
-            "parameters": teacher.origin.num_parameters, **teacher_scores,
-            "reward_threshold": threshold, "weak": threshold is not None and teacher_scores["iqm"] < threshold,
-        },
-        "student": {
-            "file": file.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw),
-            "parameters": student.num_parameters, **scores(returns["student"]), **vars(close),
-        },
-        **({"teachers": [dict(one) for one in teacher.origin.teachers]} if teacher.origin.teachers else {}),
-        "random": {"iqm": float(iqm(returns["random"]))},
-        "verdict": {
-            "non_inferior": verdict.non_inferior, "decision": verdict.decision, "episodes": verdict.episodes,
-            "margin": verdict.margin, "difference": verdict.difference,
-            "difference_ci": list(verdict.difference_ci), "level": verdict.level,
-            "compression": teacher.origin.num_parameters / student.num_parameters,
-        },
-    }  # fmt: skip
+        "source": origin.source,
+        "sha256": origin.sha256,
+        "algo": origin.algo,
+        "parameters": origin.num_parameters,
+        **figures,
+        "reward_threshold": threshold,
+        "weak": threshold is not None and figures["iqm"] < threshold,
+    }
+
+
+def _student_figures(file: Path, student: Policy, returns: list[float], close: Agreement) -> dict[str, Any]:
+    raw = file.read_bytes()
+    return {
+        "file": file.name,
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "bytes": len(raw),
+        "parameters": student.num_parameters,
+        **scores(returns),
+        **vars(close),
+    }
+
+
+def _verdict_figures(verdict: Verdict, compression: float) -> dict[str, Any]:
+    return {
+        "non_inferior": verdict.non_inferior,
+        "decision": verdict.decision,
+        "episodes": verdict.episodes,
+        "margin": verdict.margin,
+        "difference": verdict.difference,
+        "difference_ci": list(verdict.difference_ci),
+        "level": verdict.level,
+        "compression": compression,
+    }
 
 
 def scores(returns: list[float]) -> dict[str, Any]:
@@ -122,7 +145,7 @@ def scores(returns: list[float]) -> dict[str, Any]:
     return {"returns": returns, "iqm": float(iqm(returns)), "iqm_ci": list(iqm_interval(returns))}
 
 
-def sentence(result: dict[str, Any]) -> str:
+def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in one line."""
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]

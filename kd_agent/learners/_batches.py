@@ -37,7 +37,14 @@ class Batch:
 
 
 def states(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.device) -> Iterator[Batch]:
-    """`steps` minibatches of `size` states, in shuffled passes; torch's global generator decides the order."""
+    """Minibatches of single states, in shuffled passes; torch's global generator decides the order.
+
+    Args:
+        rollouts: Labelled states.
+        size: States of a minibatch (all of them where there are fewer).
+        steps: How many minibatches.
+        device: Where they go.
+    """
     tensors = {name: torch.from_numpy(array).to(device) for name, array in aggregate(rollouts).items()}
     count = len(tensors["weight"])
     for index in _passes(count, min(size, count), steps):
@@ -46,15 +53,22 @@ def states(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.dev
 
 
 def windows(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.device) -> Iterator[Batch]:
-    """`steps` minibatches of windows, together about `size` states, drawn uniformly."""
+    """Minibatches of windows, drawn uniformly.
+
+    Args:
+        rollouts: Labelled states.
+        size: About how many states the windows of a minibatch have together.
+        steps: How many minibatches.
+        device: Where they go.
+    """
     length = min(WINDOW, *(rollout.driver.shape[0] for rollout in rollouts))
     count = max(1, size // length)
     sizes = np.array([rollout.driver.size for rollout in rollouts])
     rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
     for _ in range(steps):
-        drawn = [
-            _window(rollouts[which], length, rng) for which in rng.choice(len(sizes), count, p=sizes / sizes.sum())
-        ]
+        # Longer rollouts are drawn from more often, so that every window is as likely.
+        chosen = rng.choice(len(sizes), count, p=sizes / sizes.sum())
+        drawn = [_window(rollouts[which], length, rng) for which in chosen]
         yield _joined(drawn, device)
 
 
@@ -62,6 +76,7 @@ def _window(rollout: Rollout, length: int, rng: np.random.Generator) -> dict[str
     step = int(rng.integers(rollout.driver.shape[0] - length + 1))
     env = int(rng.integers(rollout.driver.shape[1]))
     window = {name: array[step : step + length, env] for name, array in rollout.arrays().items()}
+    # At the head of an episode's data the memory is rightly empty; elsewhere it must first warm up.
     if step and length > BURN_IN:
         window["weight"] = window["weight"].copy()
         window["weight"][:BURN_IN] = 0
@@ -69,8 +84,13 @@ def _window(rollout: Rollout, length: int, rng: np.random.Generator) -> dict[str
 
 
 def _joined(drawn: Sequence[Mapping[str, np.ndarray]], device: torch.device) -> Batch:
-    joined = {name: torch.from_numpy(np.stack([w[name] for w in drawn], axis=1)).to(device) for name in drawn[0]}
-    flat = {name: x.flatten(0, 1) for name, x in joined.items() if not name.startswith("obs.")}
+    joined: dict[str, Tensor] = {}
+    flat: dict[str, Tensor] = {}
+    for name in drawn[0]:
+        windows_of_name = [window[name] for window in drawn]
+        joined[name] = torch.from_numpy(np.stack(windows_of_name, axis=1)).to(device)
+        if not name.startswith("obs."):
+            flat[name] = joined[name].flatten(0, 1)
     return Batch(_observations(joined), _target(flat), flat["weight"], joined["episode_start"])
 
 

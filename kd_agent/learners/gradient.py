@@ -1,16 +1,27 @@
-"""Fit a student to labelled states by gradient descent."""
+"""Fit students to labelled states by gradient descent: the one loop of gradient steps.
 
-from collections.abc import Callable, Sequence
+Letters: `B` batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kd_agent.errors import KDError
-from kd_agent.learners._batches import states, windows
-from kd_agent.losses import Bound, Objective
+from kd_agent.learners._batches import Batch, states, windows
+from kd_agent.losses import BoundObjective, Objective
 from kd_agent.networks import Student
+from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout
+
+_SHOWN_EVERY = 100
+"""Gradient steps between two reports: reading a loss waits for the device."""
+_LAST_PART = 0.9
+"""From this share of the steps on, the losses count in what a fit returns."""
+_LAST_RATE = 1 / 100
+"""What the cosine leaves of the first rate."""
 
 
 def fit(
@@ -25,7 +36,7 @@ def fit(
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Adam with a cosine rate over `steps` minibatches; the student is changed in place.
+    """Adam with a cosine rate over minibatches; the student is changed in place.
 
     Args:
         student: The network; one with a memory is fitted to windows of consecutive states.
@@ -44,44 +55,119 @@ def fit(
     Raises:
         KDError: The loss became NaN or infinite.
     """
-    device = next(student.parameters()).device
+    return fit_jointly(
+        [student],
+        [rollouts],
+        [objective],
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        l2=l2,
+        seed=seed,
+        on_step=on_step,
+    )
+
+
+def fit_jointly(
+    students: Sequence[Student],
+    rollouts: Sequence[Sequence[Rollout]],
+    objectives: Sequence[Objective],
+    *,
+    steps: int,
+    batch_size: int = 512,
+    learning_rate: float = 5e-3,
+    l2: float = 0.0,
+    seed: int = 0,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> float:
+    """As `fit`, of several students that share layers, on the sum of their losses (Rusu et al. 2015).
+
+    Args:
+        students: One of each task.
+        rollouts: Labelled states of each.
+        objectives: What to minimise for each.
+        steps: Number of gradient steps, each on a minibatch of every task.
+        batch_size: States of each task per step.
+        learning_rate: First rate.
+        l2: Decoupled weight decay.
+        seed: Seed of the order and of dropout.
+        on_step: Called now and then with the step and the sum of the losses.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+
+    Raises:
+        KDError: The loss became NaN or infinite.
+    """
+    network = nn.ModuleList(students)
     recent: list[Tensor] = []
-    student.train()
+    network.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bound = _bound(objective, student, rollouts)
-        optimizer = _optimizer(nn.ModuleList([student, bound.projectors]), learning_rate, l2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=learning_rate / 100)
-        batches = (windows if student.states() else states)(rollouts, batch_size, steps, device)
-        for step, batch in enumerate(batches):
-            losses = bound(student.read(batch.observations, batch.starts), batch.target)
-            loss = (batch.weight * losses).sum() / batch.weight.sum()
+        bound = [_bound(*parts) for parts in zip(students, rollouts, objectives, strict=True)]
+        projectors = nn.ModuleList([objective.projectors for objective in bound])
+        optimizer = _optimizer(nn.ModuleList([network, projectors]), learning_rate, l2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, max(steps, 1), eta_min=learning_rate * _LAST_RATE
+        )
+        batches = [_batches(*parts, batch_size, steps) for parts in zip(students, rollouts, strict=True)]
+        for step in range(steps):
+            loss = _joint_loss(students, bound, batches)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step >= int(0.9 * steps):
+            if step >= int(_LAST_PART * steps):
                 recent.append(loss.detach())
-            if step % 100 == 0:
+            if step % _SHOWN_EVERY == 0:
                 on_step(step, _finite(float(loss.detach())))
-    student.eval()
+    network.eval()
     return _finite(float(torch.stack(recent).mean())) if recent else 0.0
 
 
-def _bound(objective: Objective, student: Student, rollouts: Sequence[Rollout]) -> Bound:
-    """The objective for these labels, on the student's device; torch's global generator stays as it is."""
+def _joint_loss(
+    students: Sequence[Student], bound: Sequence[BoundObjective], batches: Sequence[Iterator[Batch]]
+) -> Tensor:
+    """The sum of the students' losses, each a weighted mean over its next minibatch."""
+    total = torch.zeros(())
+    for student, objective, stream in zip(students, bound, batches, strict=True):
+        batch = next(stream)
+        output = student.read(batch.observations, batch.starts)
+        losses = objective(output, batch.target)
+        total = total.to(losses.device) + (batch.weight * losses).sum() / batch.weight.sum()
+    return total
+
+
+def _batches(student: Student, rollouts: Sequence[Rollout], size: int, steps: int) -> Iterator[Batch]:
+    """Minibatches of states; of windows for a student with a memory."""
     device = next(student.parameters()).device
-    values = [rollout.value for rollout in rollouts if rollout.value is not None]
+    draw = windows if student.states() else states
+    return draw(rollouts, size, steps, device)
+
+
+def _bound(student: Student, rollouts: Sequence[Rollout], objective: Objective) -> BoundObjective:
+    """The objective for these labels, on the student's device."""
+    # The order of the minibatches must not hang on what is looked at here: torch's generator stays as it is.
     with torch.random.fork_rng(devices=[]):
-        example = next((windows if student.states() else states)(rollouts[:1], 2, 1, device))
+        example = next(_batches(student, rollouts[:1], 2, 1))
         output = student.read(example.observations, example.starts)
-        known = np.concatenate([value.ravel() for value in values]) if values else None
-        return Bound(objective, student.head, output, example.target, known).to(device)
+        bound = BoundObjective(objective, student.head, output, example.target, _values(rollouts))
+    return bound.to(next(student.parameters()).device)
 
 
-def _optimizer(student: nn.Module, learning_rate: float, l2: float) -> torch.optim.Optimizer:
-    decayed = [p for name, p in student.named_parameters() if not name.endswith(("bias", "log_std"))]
-    free = [p for name, p in student.named_parameters() if name.endswith(("bias", "log_std"))]
+def _values(rollouts: Sequence[Rollout]) -> Array | None:
+    """The teacher's values of all states, `[S]`; None without a critic."""
+    values = [rollout.value.ravel() for rollout in rollouts if rollout.value is not None]
+    return np.concatenate(values) if values else None
+
+
+def _optimizer(network: nn.Module, learning_rate: float, l2: float) -> torch.optim.Optimizer:
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        # Shrinking a bias or a log standard deviation regularises nothing.
+        group = free if name.endswith(("bias", "log_std")) else decayed
+        group.append(parameter)
     groups = [{"params": decayed, "weight_decay": l2}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 

@@ -47,7 +47,7 @@ class Objective:
             plugin.loss(target, target, head, self.softening)
 
 
-class Bound(nn.Module):
+class BoundObjective(nn.Module):
     """An objective for one student and one teacher's labels, with what is fitted beside the student.
 
     Args:

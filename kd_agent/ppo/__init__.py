@@ -1,1 +1,1 @@
-"""Whatever is trained by PPO."""
+"""Whatever is trained by PPO alone: teachers, and the control."""

@@ -6,20 +6,19 @@ favoured in two ways: its critic has the teacher's size, and its rollouts are sh
 updates.
 """
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.callbacks import BaseCallback
 
-from kd_agent.environments import Recipe, observation_specs
+from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation import EVALUATION_SEED, Arena, compare, scores
+from kd_agent.evaluation import EVALUATION_SEED, Episodes, compare, scores
 from kd_agent.ppo.teacher import fitted_to, make_ppo, save, training_env
-from kd_agent.runs import Advance, Reporter, RunFolder
-from kd_agent.settings import DistillConfig, TrainingConfig
+from kd_agent.runs import Advance, Run
+from kd_agent.settings import Activation, DistillConfig, TrainingConfig
 from kd_agent.students import sees_images
 from kd_agent.teachers import load_teacher
 
@@ -31,63 +30,73 @@ _UPDATES = 32
 def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> None:
     """Refuse a control that PPO cannot be.
 
+    Args:
+        config: The settings.
+        observation_space: What the environment shows.
+
     Raises:
         KDError: The student is no MLP, or does not see one array of numbers.
     """
     if not config.control:
         return
-    kind = config.student or ("cnn" if sees_images(observation_specs(observation_space)) else "mlp")
+    by_default = "cnn" if sees_images(observation_specs(observation_space)) else "mlp"
+    kind = config.student or by_default
     if kind != "mlp":
         raise KDError(f"--control trains mlp students, not {kind}; leave --control out, or ask for --student mlp")
     if not isinstance(observation_space, gym.spaces.Box) or config.student_keys:
         raise KDError(f"--control trains students that see a whole Box of numbers, not {observation_space}")
 
 
-def add_control(
-    config: DistillConfig, recipe: Recipe, folder: RunFolder, result: dict[str, Any], reporter: Reporter
-) -> None:
+def add_control(run: Run, result: dict[str, Any]) -> None:
     """Train the control unless the folder holds it, let it play the verdict's episodes, and write both into the result.
 
+    The run folder keeps `control.zip`, the statistics beside it, and a record that it is finished.
+
     Args:
-        config: The run's settings, every default decided.
-        recipe: The environment.
-        folder: Keeps `control.zip`, the statistics beside it, and a record that it is finished.
-        result: Content of `result.json` with its costs; it gains `control` and `cost.control_s`.
-        reporter: Shows the training.
+        run: The run, the student's final size in its plan.
+        result: Content of `result.json`; it gains `control`.
     """
-    started = time.monotonic()
-    path = folder.path / CONTROL_FILE
-    steps = result["cost"]["env_steps"] + result["cost"]["exam_steps"]
-    if not (folder.path / _RECORD).is_file():
-        train_control(replace(config, training=control_training(config, steps)), recipe, folder, reporter)
-    control = load_teacher(str(path), env=spaces_of(recipe))
-    arena = Arena(recipe, first_seed=EVALUATION_SEED, reporter=reporter)
-    returns = arena.play(control, "the control", result["verdict"]["episodes"])
-    against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=config.margin)
-    seconds = round(time.monotonic() - started, 2)
+    with run.costs.timed("control_s"):
+        if not run.folder.holds_file(_RECORD):
+            train_control(run)
+        control = load_teacher(str(run.folder.path / CONTROL_FILE), env=spaces_of(run.recipe))
+        episodes = Episodes.of(run, first_seed=EVALUATION_SEED)
+        returns = episodes.play(control, "the control", result["verdict"]["episodes"])
+    against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=run.config.margin)
     result["control"] = {
-        "parameters": control.origin.num_parameters, **folder.read_json(_RECORD), **scores(returns),
-        "difference": against.difference, "difference_ci": list(against.difference_ci),
-        "better": against.difference_ci[0] > 0, "seconds": seconds,
-    }  # fmt: skip
-    result["cost"]["control_s"] = seconds
-    reporter.say(sentence(result["control"]))
+        "parameters": control.origin.num_parameters,
+        **run.folder.read_json(_RECORD),
+        **scores(returns),
+        "difference": against.difference,
+        "difference_ci": list(against.difference_ci),
+        "better": against.difference_ci[0] > 0,
+        "seconds": round(run.costs.seconds["control_s"], 2),
+    }
+    run.reporter.say(sentence(result["control"]))
 
 
-def control_training(config: DistillConfig, steps: int) -> TrainingConfig:
-    """PPO's settings for a budget of `steps` environment steps, with the student's activation."""
-    return replace(fitted_to(config.training, steps, _UPDATES), activation=config.activation)
+def control_training(training: TrainingConfig, steps: int, activation: Activation) -> TrainingConfig:
+    """PPO's settings for a control.
+
+    Args:
+        training: Those for the environment.
+        steps: Its budget in environment steps.
+        activation: The student's.
+    """
+    return replace(fitted_to(training, steps, _UPDATES), activation=activation)
 
 
-def train_control(config: DistillConfig, recipe: Recipe, folder: RunFolder, reporter: Reporter) -> None:
-    """Train by PPO for `config.training.total_steps` and keep the last weights."""
-    total = config.training.total_steps
-    env = training_env(config, recipe)
-    model = make_ppo(config, env, folder.path, actor=config.hidden)
-    with reporter.stage("training the control", total, "steps") as advance:
-        model.learn(total, callback=_Progress(advance), tb_log_name="control")
-    save(model, env, folder.path / CONTROL_FILE)
-    folder.write_json(_RECORD, {"env_steps": model.num_timesteps})
+def train_control(run: Run) -> None:
+    """Train the plan's network by PPO for as many steps as the student had, and keep the last weights."""
+    steps = run.costs.of("env_steps") + run.costs.of("exam_steps")
+    training = control_training(run.config.training, steps, run.config.activation)
+    config = replace(run.config, training=training)
+    env = training_env(config, run.recipe)
+    model = make_ppo(config, env, run.folder.path, actor=run.plan.hidden)
+    with run.reporter.stage("training the control", training.total_steps, "steps") as advance:
+        model.learn(training.total_steps, callback=_Progress(advance), tb_log_name="control")
+    save(model, env, run.folder.path / CONTROL_FILE)
+    run.folder.write_json(_RECORD, {"env_steps": model.num_timesteps})
     env.close()
 
 

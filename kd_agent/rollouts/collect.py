@@ -1,24 +1,25 @@
-"""Rollouts: states visited by teacher, student or chance, each labelled by the teacher.
+"""Rollouts: states visited by teacher, student or the random policy, each labelled by the teacher.
 
 Letters: `T` steps, `N` environments, `P` head parameters, `F` features of a layer, `*O` shape of an observation.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import as_mapping
-from kd_agent.environments.vector import start
 from kd_agent.errors import KDError
 from kd_agent.networks import PolicyOutput, State, Teacher
 from kd_agent.policies import Array, Policy
+from kd_agent.rollouts.steps import episode_seeds, play
 from kd_agent.runs import Advance
 
-TEACHER, STUDENT, CHANCE = 0, 1, 2
+TEACHER, STUDENT, RANDOM = 0, 1, 2
 """Who chose an action, in `Rollout.driver`."""
 
 
@@ -55,15 +56,24 @@ class Rollout:
 
     def arrays(self) -> dict[str, Array]:
         """Plain arrays, for a checkpoint."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "obs"}
-        rest = {name: array for name, array in named.items() if array is not None}
-        return {**{f"obs.{key}": value for key, value in self.obs.items()}, **rest}
+        arrays = {f"obs.{key}": value for key, value in self.obs.items()}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "obs" and value is not None:
+                arrays[field.name] = value
+        return arrays
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array]) -> "Rollout":
         """Inverse of `arrays`."""
-        obs = {key.removeprefix("obs."): value for key, value in arrays.items() if key.startswith("obs.")}
-        return Rollout(obs, **{key: value for key, value in arrays.items() if not key.startswith("obs.")})
+        obs: dict[str, Array] = {}
+        rest: dict[str, Array] = {}
+        for name, array in arrays.items():
+            if name.startswith("obs."):
+                obs[name.removeprefix("obs.")] = array
+            else:
+                rest[name] = array
+        return Rollout(obs, **rest)
 
 
 def collect(
@@ -99,53 +109,93 @@ def collect(
         KDError: The environment failed, or the teacher answered NaN or has no such layer.
     """
     rng = np.random.default_rng(np.random.SeedSequence(list(seed)))
-    observations = start(env, episode_seeds(int(rng.integers(2**63))))
-    chance = batch_space(env.action_space, env.num_envs)
-    chance.seed(int(rng.integers(2**31)))
-    starts = np.ones(env.num_envs, bool)
+    seeds = episode_seeds(int(rng.integers(2**63)))
+    random_actions = batch_space(env.action_space, env.num_envs)
+    random_actions.seed(int(rng.integers(2**31)))
+    players = _Players(teacher, student, random_actions, rng, beta=beta, exploration=exploration, layer=layer)
     rows: list[dict[str, Any]] = []
-    recalled: State = None
-    memory: State = None
-    for step in range(steps):
-        label = teacher(observations, recalled, starts)
-        params, recalled = label.params.numpy(), label.state
-        driver = _drivers(rng, env.num_envs, beta if student else 1.0, exploration)
-        actions = teacher.head.spec.greedy(params)
-        if student and (student.recurrent or (driver == STUDENT).any()):
-            chosen, memory = student.step_batch(observations, memory, starts)
-            _overwrite(actions, driver == STUDENT, student.graph.head.greedy(chosen))
-        if (driver == CHANCE).any():
-            _overwrite(actions, driver == CHANCE, np.asarray(chance.sample()))
-        row = {"obs": observations, "params": params, "driver": driver, "episode_start": starts, **_more(label, layer)}
-        following, rewards, starts, _ = env.step(actions)
-        rows.append({**row, "reward": rewards})
-        observations = as_mapping(following)
-        advance((step + 1) * env.num_envs)
+    for step in islice(play(env, seeds, players.act), steps):
+        rows.append(
+            {
+                "obs": step.observations,
+                "episode_start": step.starts,
+                "reward": step.rewards,
+                **players.record,
+            }
+        )
+        advance(len(rows) * env.num_envs)
     return _stack(rows)
 
 
-def episode_seeds(entropy: int) -> Iterator[int]:
-    """An endless stream of episode seeds."""
-    rng = np.random.default_rng(entropy)
-    while True:
-        yield int(rng.integers(2**31))
+class _Players:
+    """Teacher, student and random policy: who acts is drawn at each step, and the teacher labels every state.
+
+    Attributes:
+        record: Labels and drivers of the last step, by the names of `Rollout`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: Policy | None,
+        random_actions: gym.Space[Any],
+        rng: np.random.Generator,
+        *,
+        beta: float,
+        exploration: float,
+        layer: str | None,
+    ) -> None:
+        self._teacher = teacher
+        self._student = student
+        self._random_actions = random_actions
+        self._rng = rng
+        # Without a student there is nobody else to act.
+        self._beta = beta if student else 1.0
+        self._exploration = exploration
+        self._layer = layer
+        self._teacher_memory: State = None
+        self._student_memory: State = None
+        self.record: dict[str, Array] = {}
+
+    def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
+        """Actions `[N, *A]` of whoever is drawn."""
+        label = self._teacher(observations, self._teacher_memory, starts)
+        self._teacher_memory = label.state
+        params = label.params.numpy()
+        driver = self._drawn(len(starts))
+        actions = self._teacher.head.spec.greedy(params)
+        # A student with a memory sees every state, also those where somebody else acts.
+        if self._student and (self._student.recurrent or (driver == STUDENT).any()):
+            chosen, self._student_memory = self._student.step_batch(observations, self._student_memory, starts)
+            _overwrite(actions, driver == STUDENT, self._student.graph.head.greedy(chosen))
+        if (driver == RANDOM).any():
+            _overwrite(actions, driver == RANDOM, np.asarray(self._random_actions.sample()))
+        self.record = {"params": params, "driver": driver, **_more(label, self._layer)}
+        return actions
+
+    def _drawn(self, n: int) -> Array:
+        """Who acts in each of `n` environments."""
+        driver = np.where(self._rng.random(n) < self._beta, TEACHER, STUDENT)
+        return np.where(self._rng.random(n) < self._exploration, RANDOM, driver).astype(np.int8)
 
 
 def aggregate(rollouts: Sequence[Rollout]) -> dict[str, Array]:
     """The arrays of all rollouts, `Rollout.arrays`, state by state `[S, ...]`: DAgger's data set."""
-    flat = [{k: x.reshape(-1, *x.shape[2:]) for k, x in rollout.arrays().items()} for rollout in rollouts]
-    return {name: np.concatenate([arrays[name] for arrays in flat]) for name in flat[0]}
+    parts: dict[str, list[Array]] = {}
+    for rollout in rollouts:
+        for name, array in rollout.arrays().items():
+            parts.setdefault(name, []).append(array.reshape(-1, *array.shape[2:]))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def _more(label: PolicyOutput, layer: str | None) -> dict[str, Array]:
     """What else of the teacher's answer is kept."""
-    kept = {} if label.value is None else {"value": label.value.numpy()}
-    return kept if layer is None else {**kept, "layer": label.layer(layer, "the teacher").numpy()}
-
-
-def _drivers(rng: np.random.Generator, n: int, beta: float, exploration: float) -> Array:
-    driver = np.where(rng.random(n) < beta, TEACHER, STUDENT)
-    return np.where(rng.random(n) < exploration, CHANCE, driver).astype(np.int8)
+    kept: dict[str, Array] = {}
+    if label.value is not None:
+        kept["value"] = label.value.numpy()
+    if layer is not None:
+        kept["layer"] = label.layer(layer, "the teacher").numpy()
+    return kept
 
 
 def _overwrite(actions: Array, where: Array, other: Array) -> None:
@@ -155,4 +205,5 @@ def _overwrite(actions: Array, where: Array, other: Array) -> None:
 def _stack(rows: Sequence[Mapping[str, Any]]) -> Rollout:
     obs = {key: np.stack([row["obs"][key] for row in rows]) for key in rows[0]["obs"]}
     rest = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "obs"}
-    return Rollout(obs, weight=np.ones(rest["driver"].shape, np.float32), **rest)
+    weight = np.ones(rest["driver"].shape, np.float32)
+    return Rollout(obs, weight=weight, **rest)

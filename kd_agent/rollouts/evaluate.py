@@ -1,16 +1,17 @@
 """Evaluation: whole episodes on given seeds, the same for everybody who is compared."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from kd_agent.environments import Recipe, as_mapping
-from kd_agent.environments.vector import make_env, start
+from kd_agent.environments import Recipe
+from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Array
+from kd_agent.rollouts.steps import play
 from kd_agent.runs import Advance
 
 N_ENVS = 16
@@ -65,26 +66,48 @@ def evaluate(
         raise KDError("an evaluation needs at least one seed, and each seed once")
     venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
     if policy is None:
-        policy = _Chance(batch_space(venv.action_space, venv.num_envs), wanted[0])
+        policy = _RandomPolicy(batch_space(venv.action_space, venv.num_envs), wanted[0])
+    player = _Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
-    observations = start(venv, iter(wanted))
-    memory, starts = None, np.ones(venv.num_envs, bool)
     try:
-        while len(found) < len(wanted):
-            given: Any = observations[OBSERVATION] if list(observations) == [OBSERVATION] else observations
-            actions, memory = policy.predict(given, memory, starts, deterministic)
-            following, _, starts, infos = venv.step(actions)
-            observations = as_mapping(following)
-            ended = [info[key] for info in infos for key in ("episode", "last_episode") if key in info]
-            found |= {seed: (score, length) for seed, score, length in ended if seed is not None}
+        for step in play(venv, iter(wanted), player.act):
+            for seed, score, length in _ended_episodes(step.infos):
+                if seed is not None:
+                    found[seed] = (score, length)
             advance(len(found))
+            if len(found) == len(wanted):
+                break
     finally:
         venv.close()
     returns, lengths = zip(*(found[seed] for seed in wanted), strict=True)
     return Evaluation(np.array(returns), np.array(lengths))
 
 
-class _Chance:
+def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, float, int]]:
+    """Seed, return and length of each episode that has ended, as `GuardedEnv` reports them."""
+    for info in infos:
+        for key in ("episode", "last_episode"):
+            if key in info:
+                yield info[key]
+
+
+class _Player:
+    """A policy that carries its memory from step to step."""
+
+    def __init__(self, policy: Predicts, deterministic: bool) -> None:
+        self._policy = policy
+        self._deterministic = deterministic
+        self._memory: Any = None
+
+    def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
+        """Actions `[N, *A]`."""
+        alone = list(observations) == [OBSERVATION]
+        seen: Any = observations[OBSERVATION] if alone else observations
+        actions, self._memory = self._policy.predict(seen, self._memory, starts, self._deterministic)
+        return actions
+
+
+class _RandomPolicy:
     """Uniformly random actions."""
 
     def __init__(self, space: Any, seed: int) -> None:

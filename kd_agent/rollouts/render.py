@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments import Recipe, as_mapping, recipe_of, recorded_recipe
-from kd_agent.environments.vector import make_env, start
+from kd_agent.environments import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
 from kd_agent.policies import Array, Policy
+from kd_agent.rollouts.steps import play
 
 SEED = 20_000
 MAX_FRAMES = 500
@@ -21,13 +22,18 @@ MAX_SIDE = 400
 _EPISODES = 3
 
 
-def watch(
-    student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None
-) -> str:  # fmt: skip
+def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None) -> str:
     """Show a saved student; the line to print.
 
     With a display, three episodes in a window; without one, the first in `replay.gif`. What cannot be
     rendered here is said, never raised: the run before it is not lost for a picture.
+
+    Args:
+        student: The student's file.
+        env: Gymnasium id; None: the one that it was made for.
+        env_kwargs: The environment's keyword arguments.
+        folder: Where the replay goes.
+        task: Which task's policy, where the file holds several.
     """
     policy = load_policy(student, task=task)
     recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
@@ -35,9 +41,9 @@ def watch(
     try:
         if has_display():
             for episode in range(_EPISODES):
-                play(policy, recipe, "human", SEED + episode)
+                play_episode(policy, recipe, "human", SEED + episode)
             return f"watched {_EPISODES} episodes of {env_id}"
-        frames = play(policy, recipe, "rgb_array", SEED)
+        frames = play_episode(policy, recipe, "rgb_array", SEED)
         return f"no display: the first episode is in {write_gif(folder / 'replay.gif', frames)}"
     except Exception as error:
         return f"{env_id} cannot be rendered here ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
@@ -48,26 +54,43 @@ def has_display() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def play(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
-    """One greedy episode; its frames, for the mode "rgb_array"."""
+def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
+    """One greedy episode.
+
+    Args:
+        policy: Who plays.
+        recipe: The environment.
+        mode: As Gymnasium's `render_mode`.
+        seed: The episode's.
+
+    Returns:
+        Its frames `[height, width, 3]`, for the mode "rgb_array"; else none.
+    """
     env = make_env(recipe, 1, render_mode=mode)
     frames: list[Array] = []
-    observations, done = start(env, iter([seed])), np.ones(1, bool)
-    state: Any = None
-    while True:
+    memory: Any = None
+
+    def act(observations: Mapping[str, Array], starts: Array) -> Array:
+        nonlocal memory
         if mode == "rgb_array":
             frames.append(np.asarray(env.render()))
-        params, state = policy.step_batch(observations, state, done)
-        following, _, done, _ = env.step(policy.graph.head.greedy(params))
-        observations = as_mapping(following)
-        if done[0]:
+        params, memory = policy.step_batch(observations, memory, starts)
+        return policy.graph.head.greedy(params)
+
+    for step in play(env, iter([seed]), act):
+        if step.ended[0]:
             break
     env.close()
     return frames
 
 
 def write_gif(path: Path, frames: list[Array]) -> Path:
-    """Write frames `[height, width, 3]` as an animation of at most `MAX_FRAMES` small pictures."""
+    """Write an animation of at most `MAX_FRAMES` small pictures.
+
+    Args:
+        path: The GIF.
+        frames: Pictures `[height, width, 3]`.
+    """
     if not frames:
         raise KDError("there are no frames")
     every = -(-len(frames) // MAX_FRAMES)

@@ -20,14 +20,18 @@ from kd_agent.settings import read_mapping
 
 MAX_STATE = 8 << 30
 MAX_TEXT = 64 << 20
-_CONFIG = "config.yaml"
+CONFIG_FILE = "config.yaml"
+TEACHER_FILE = "teacher.json"
+STUDENT_FILE = "student.safetensors"
+RESULT_FILE = "result.json"
 
 
 class RunFolder:
     """A folder that holds one run.
 
     Layout: `config.yaml`, `student.safetensors`, `result.json`, `checkpoint/round-<n>.npz` (the data of a
-    round), `checkpoint/state.npz` (weights and the number of finished rounds).
+    round), `checkpoint/driver.npz` (the student that drives the next round, and how many rounds are finished),
+    `checkpoint/best.npz` (the best of the final fits so far).
 
     Attributes:
         path: The folder.
@@ -57,16 +61,25 @@ class RunFolder:
         """Read a YAML file that this run wrote."""
         return read_mapping(self.path / name)
 
+    def holds_file(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.path / name).is_file()
+
+    def holds_checkpoint(self, name: str) -> bool:
+        """Whether there is `checkpoint/<name>.npz`."""
+        return self._checkpoint(name).is_file()
+
     def save_arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
         """Write `checkpoint/<name>.npz` atomically."""
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        (self.path / "checkpoint").mkdir(exist_ok=True)
-        write_atomically(self.path / "checkpoint" / f"{name}.npz", buffer.getvalue())
+        path = self._checkpoint(name)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, buffer.getvalue())
 
     def load_arrays(self, name: str) -> dict[str, Array] | None:
         """Read `checkpoint/<name>.npz`; None where there is none yet."""
-        path = self.path / "checkpoint" / f"{name}.npz"
+        path = self._checkpoint(name)
         if not path.exists():
             return None
         try:
@@ -74,6 +87,9 @@ class RunFolder:
                 return {key: archive[key] for key in archive.files}
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise KDError(f"{path}: damaged checkpoint ({error})") from None
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoint" / f"{name}.npz"
 
 
 def next_folder(env: str, root: Path = Path("runs")) -> Path:
@@ -94,8 +110,8 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     Raises:
         KDError: It holds (or lacks) a run, another process runs in it, or it cannot be written.
     """
-    if resume and not (path / _CONFIG).is_file():
-        raise KDError(f"{path}: nothing to resume, there is no {_CONFIG}")
+    if resume and not (path / CONFIG_FILE).is_file():
+        raise KDError(f"{path}: nothing to resume, there is no {CONFIG_FILE}")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -103,7 +119,7 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         raise KDError(f"{path}: cannot be used as a run folder ({error.strerror})") from None
     try:
         _take(lock, path)
-        if not resume and (path / _CONFIG).exists():
+        if not resume and (path / CONFIG_FILE).exists():
             raise KDError(f"{path}: holds a run already; add --resume or choose another --out")
         for stale in [*path.glob(".*.tmp"), *path.glob("checkpoint/.*.tmp")]:
             stale.unlink()

@@ -10,7 +10,7 @@ from kd_agent.settings.commands import (
     TasksConfig,
 )
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
-from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, to_yaml, validate
+from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.types import Activation
 from kd_agent.settings.yaml_file import read_mapping
 
@@ -32,6 +32,7 @@ __all__ = [
     "plain",
     "read_mapping",
     "resolve",
+    "shared_settings",
     "to_yaml",
     "validate",
 ]

@@ -85,6 +85,18 @@ def plain(config: Any) -> dict[str, Any]:
     return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
 
 
+def shared_settings(config: Any, **more: Any) -> DistillConfig:
+    """What another command's settings share with a distillation's, as those.
+
+    Args:
+        config: Settings of another class.
+        more: What is to be said beside.
+    """
+    known = {field.name for field in fields(config)}
+    shared = {field.name: getattr(config, field.name) for field in fields(DistillConfig) if field.name in known}
+    return DistillConfig(**{**shared, **more})
+
+
 def nested(cls: Any) -> dict[str, Any]:
     """The fields of a settings class that are settings classes themselves."""
     return {f.name: f.type for f in fields(cls) if is_dataclass(_bare(f.type))}

@@ -8,9 +8,21 @@ from itertools import pairwise
 
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec
+from kd_agent.students._tied import tie, to_graph
 from kd_agent.students._trunk import Trunk
 
-__all__ = ["Trunk", "budget", "count", "default_hidden", "default_kind", "features", "has_bias", "sees_images"]
+__all__ = [
+    "Trunk",
+    "budget",
+    "count",
+    "default_hidden",
+    "default_kind",
+    "features",
+    "has_bias",
+    "sees_images",
+    "tie",
+    "to_graph",
+]
 
 MAX_UNITS = 16
 _WIDE = 200

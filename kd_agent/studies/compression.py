@@ -1,37 +1,47 @@
-"""The compression triad: distillation, pruning and int8, each alone and combined, in one table.
+"""The compression study: distillation, pruning and int8, each alone and combined, in one table.
 
 The states that the distillation collects, with their labels, serve every other fit and the pruning too.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent import plugins
 from kd_agent.compress import prune, quantize
-from kd_agent.distillation.distill import STUDENT_FILE, check, distill
-from kd_agent.distillation.fitting import fit_all
-from kd_agent.environments import Recipe
-from kd_agent.environments.vector import spaces_of
+from kd_agent.distillation.distill import distill
+from kd_agent.distillation.fitting import fit
+from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
-from kd_agent.evaluation import EVALUATION_SEED, Arena, Contest, along, iqm, iqm_interval
+from kd_agent.evaluation import PairedComparison, agreement_on, iqm, iqm_interval, verdict_episodes
 from kd_agent.native.latency import c_loop
-from kd_agent.networks import GraphStudent
+from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.ppo.teacher import trained_teacher, training_of_teacher
 from kd_agent.rollouts import Rollout
-from kd_agent.runs import Reporter, RunFolder, next_folder
-from kd_agent.runs.plan import effort, settled
-from kd_agent.runs.record import Session
+from kd_agent.runs import STUDENT_FILE, Run, RunFolder
 from kd_agent.settings import DistillConfig
-from kd_agent.teachers import GraphTeacher, load_named, named_recipe
+from kd_agent.teachers import GraphTeacher
 
+_AGAIN = "; choose another --out, or evaluate one of its files"
+_ONE = "compressing takes one size and one temperature: leave out --"
+_USE = Use(
+    refuses={
+        "resume": "compressing does not resume" + _AGAIN,
+        "render": "compressing does not render" + _AGAIN,
+        "realtime": "compressing starts from a finished teacher: leave out --realtime",
+        "control": "compressing has no control in its table: leave out --control",
+        "search_size": _ONE + "search-size",
+    },
+    resumes=False,
+)
+_DISTILLED = "distilled"
+"""The folder of the distillation, in that of the study."""
 _STATES = 10_000
 """States on which importance and ranges are measured."""
+_FIRST_FIT = 1_000
+"""Number of the study's own fits: those of the distillation count from 0."""
 _CAREFUL = 3.0
 """How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy."""
 
@@ -73,29 +83,42 @@ def compress(config: DistillConfig) -> list[Row]:
     Raises:
         KDError: An input is wrong, or the teacher is no network whose layers can be pruned.
     """
-    if config.resume or config.render:
-        raise KDError("compressing neither resumes nor renders; choose another --out, or evaluate one of its files")
+    _check(config)
+    problem = Problem.of(config, use=_USE)
+    if problem.teacher:
+        check_prunable(problem.teacher)
+    with problem.begin() as run:
+        teacher = check_prunable(run.teacher)
+        out = run.folder.path / _DISTILLED
+        distill(replace(config, out=str(out), max_episodes=config.episodes), run.teacher)
+        rollouts = _rollouts(RunFolder(out))
+        policies = _policies(run, teacher.graph, rollouts)
+        rows = _rows(run, policies, rollouts[-1])
+        document = {"format": 1, "env": run.recipe.env_id, "rows": [asdict(row) for row in rows]}
+        run.folder.write_json("compression.json", document)
+        run.folder.write_text("compression.md", table(rows) + "\n")
+    return rows
+
+
+def check_prunable(teacher: Teacher) -> GraphTeacher:
+    """A teacher that can be pruned.
+
+    Raises:
+        KDError: It cannot.
+    """
+    if isinstance(teacher, GraphTeacher) and not teacher.recurrent and prune.hidden_layers(teacher.graph):
+        return teacher
+    source = teacher.origin.source
+    raise KDError(f"{source}: pruning needs a teacher read as a network with hidden linear layers, no memory")
+
+
+def _check(config: DistillConfig) -> None:
     if config.student == "tree":
         raise KDError("a tree has neither layers to prune nor weights to round; its size is --leaves")
-    if config.search_size or config.temperature == "auto":
-        raise KDError("compressing takes one size and one temperature: leave out --search-size and --temperature auto")
+    if config.temperature == "auto":
+        raise KDError(_ONE + "temperature auto")
     if config.hidden == ():
         raise KDError("a linear student gives no size to prune to; name --hidden")
-    check(config)
-    reporter = Reporter(quiet=config.quiet, progress=config.progress)
-    folder = RunFolder(Path(config.out) if config.out else next_folder(config.env))
-    config, recipe, teacher = _prepared(config, folder.path / "distilled", reporter)
-    distill(config)
-    rollouts = _rollouts(RunFolder(folder.path / "distilled"))
-    with SummaryWriter(str(folder.path)) as events:
-        seen = teacher.observations
-        config = settled(config, teacher, seen)
-        run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
-        policies = _policies(run, teacher.graph, rollouts)
-    rows = _judged(run, policies, rollouts[-1])
-    folder.write_json("compression.json", {"format": 1, "env": recipe.env_id, "rows": [asdict(row) for row in rows]})
-    folder.write_text("compression.md", table(rows) + "\n")
-    return rows
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -104,22 +127,12 @@ def table(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         time = "" if row.microseconds is None else f"{row.microseconds:.3f}"
-        lines.append(f"| {row.name} | {row.bytes:,} | {row.multiply_adds:,} | {time} | {row.iqm:.1f} | "
-                     f"{row.iqm_ci[0]:.1f} to {row.iqm_ci[1]:.1f} | {row.decision} | {row.kl:.2g} | "
-                     f"{row.agreement:.1%} |")  # fmt: skip
+        low, high = row.iqm_ci
+        lines.append(
+            f"| {row.name} | {row.bytes:,} | {row.multiply_adds:,} | {time} | {row.iqm:.1f} | "
+            f"{low:.1f} to {high:.1f} | {row.decision} | {row.kl:.2g} | {row.agreement:.1%} |"
+        )
     return "\n".join(lines)
-
-
-def _prepared(config: DistillConfig, out: Path, reporter: Reporter) -> tuple[DistillConfig, Recipe, GraphTeacher]:
-    """The settings of the distillation, and the teacher: the one that is named, or one trained now."""
-    recipe = named_recipe(config)
-    spaces = spaces_of(recipe)
-    source = config.teacher or (str(trained_teacher(training_of_teacher(config, spaces), reporter)),)
-    config = replace(config, teacher=source, out=str(out), max_episodes=config.episodes)
-    teacher = load_named(config, spaces)
-    if not isinstance(teacher, GraphTeacher) or teacher.recurrent or not prune.hidden_layers(teacher.graph):
-        raise KDError(f"{source[0]}: pruning needs a teacher read as a network with hidden linear layers, no memory")
-    return config, recipe, teacher
 
 
 def _rollouts(folder: RunFolder) -> list[Rollout]:
@@ -128,39 +141,46 @@ def _rollouts(folder: RunFolder) -> list[Rollout]:
     return [Rollout.from_arrays(folder.load_arrays(path.stem) or {}) for path in names]
 
 
-def _policies(run: Session, teacher: PolicyGraph, rollouts: list[Rollout]) -> dict[str, PolicyGraph]:
+def _policies(run: Run, teacher: PolicyGraph, rollouts: list[Rollout]) -> dict[str, PolicyGraph]:
     """Every combination by name."""
-    student, seen = graph_file.read(Path(str(run.config.out)) / STUDENT_FILE), _sample(rollouts)
-    pruned = prune.compress(teacher, seen, hidden=_sizes(teacher, student))
-
-    def fitted(graph: PolicyGraph, name: str, number: int, *, int8: bool = False) -> PolicyGraph:
-        network = GraphStudent(graph, int8=int8)
-        rate = run.effort.learning_rate / (_CAREFUL if int8 else 1)
-        slower = replace(run, effort=replace(run.effort, learning_rate=rate))
-        fit_all(slower, network, rollouts, name=name, steps=run.effort.final_steps, number=1000 + number)
-        return network.graph()
-
-    both = fitted(pruned, "fit of the pruned", 0)
-    aware = fitted(student, "int8-aware fit", 1, int8=True)
-    aware_both = fitted(both, "int8-aware fit of the pruned", 2, int8=True)
+    student = graph_file.read(run.folder.path / _DISTILLED / STUDENT_FILE)
+    states = _sample(rollouts)
+    pruned = prune.compress(teacher, states, hidden=_sizes(teacher, student))
+    both = _fitted(run, pruned, rollouts, name="fit of the pruned", number=0)
+    aware = _fitted(run, student, rollouts, name="int8-aware fit", number=1, int8=True)
+    aware_both = _fitted(run, both, rollouts, name="int8-aware fit of the pruned", number=2, int8=True)
     return {
         "teacher": teacher,
         "pruned": pruned,
-        "int8": quantize.compress(teacher, seen),
+        "int8": quantize.compress(teacher, states),
         "pruned, distilled": both,
         "distilled": student,
-        "distilled, then int8": quantize.compress(student, seen),
-        "distilled, int8-aware": quantize.compress(aware, seen),
-        "pruned, distilled, then int8": quantize.compress(both, seen),
-        "pruned, distilled, int8-aware": quantize.compress(aware_both, seen),
+        "distilled, then int8": quantize.compress(student, states),
+        "distilled, int8-aware": quantize.compress(aware, states),
+        "pruned, distilled, then int8": quantize.compress(both, states),
+        "pruned, distilled, int8-aware": quantize.compress(aware_both, states),
     }
+
+
+def _fitted(
+    run: Run, graph: PolicyGraph, rollouts: Sequence[Rollout], *, name: str, number: int, int8: bool = False
+) -> PolicyGraph:
+    """A graph fitted to the teacher's labels, on the int8 grid where that is asked for."""
+    network = GraphStudent(graph, int8=int8)
+    rate = run.plan.learning_rate / (_CAREFUL if int8 else 1)
+    slower = run.planned(learning_rate=rate)
+    seed = run.seed("fit", _FIRST_FIT + number)
+    fit(slower, network, rollouts, name=name, steps=run.plan.final_steps, seed=seed)
+    return network.graph()
 
 
 def _sample(rollouts: Sequence[Rollout]) -> dict[str, Array]:
     """About `_STATES` of the states `[S, *O]` by key, spread over all rounds."""
-    flat = {key: np.concatenate([r.obs[key].reshape(-1, *r.obs[key].shape[2:]) for r in rollouts])
-            for key in rollouts[0].obs}  # fmt: skip
-    return {key: array[:: max(1, len(array) // _STATES)] for key, array in flat.items()}
+    sample: dict[str, Array] = {}
+    for key in rollouts[0].obs:
+        flat = np.concatenate([rollout.obs[key].reshape(-1, *rollout.obs[key].shape[2:]) for rollout in rollouts])
+        sample[key] = flat[:: max(1, len(flat) // _STATES)]
+    return sample
 
 
 def _sizes(teacher: PolicyGraph, student: PolicyGraph) -> list[int]:
@@ -171,24 +191,39 @@ def _sizes(teacher: PolicyGraph, student: PolicyGraph) -> list[int]:
     return [widths[min(index, len(widths) - 1)] for index in range(len(prune.hidden_layers(teacher)))]
 
 
-def _judged(run: Session, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> list[Row]:
-    arena = Arena(run.recipe, first_seed=EVALUATION_SEED, reporter=run.reporter)
-    contest = Contest(arena, run.teacher, margin=run.config.margin, episodes=run.config.episodes)
-    return [_row(run, name, graph, rollout, contest) for name, graph in policies.items()]
+def _rows(run: Run, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> list[Row]:
+    comparison = verdict_episodes(run)
+    return [_row(run, name, graph, rollout, comparison) for name, graph in policies.items()]
 
 
-def _row(run: Session, name: str, graph: PolicyGraph, rollout: Rollout, contest: Contest) -> Row:
+def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: PairedComparison) -> Row:
     file = f"{name.replace(',', '').replace(' ', '-')}.safetensors"
-    graph_file.write(replace(graph, provenance={"env": run.recipe.env_id, "made by": name}), run.folder.path / file)
+    provenance = {"env": run.recipe.env_id, "made by": name}
+    graph_file.write(replace(graph, provenance=provenance), run.folder.path / file)
     episodes = run.config.episodes
-    returns = contest.teacher(episodes) if name == "teacher" else contest.arena.play(Policy(graph), name, episodes)
-    verdict = contest.verdict(returns)
-    close = along(run.teacher, Policy(graph), rollout)
+    policy = Policy(graph)
+    is_teacher = name == "teacher"
+    if is_teacher:
+        returns = comparison.teacher_returns(episodes)
+    else:
+        returns = comparison.episodes.play(policy, name, episodes)
+    verdict = comparison.verdict(returns)
+    close = agreement_on(rollout, policy, run.teacher)
+    int8 = "int8" in name
+    rom, multiply_adds = _cost(graph, int8=int8)
     return Row(
-        name, file, *_cost(graph, int8="int8" in name), _microseconds(graph, rollout, int8="int8" in name),
-        returns, float(iqm(returns)), iqm_interval(returns),
-        "" if name == "teacher" else verdict.decision, close.kl, close.agreement,
-    )  # fmt: skip
+        name=name,
+        file=file,
+        bytes=rom,
+        multiply_adds=multiply_adds,
+        microseconds=_microseconds(graph, rollout, int8=int8),
+        returns=returns,
+        iqm=float(iqm(returns)),
+        iqm_ci=iqm_interval(returns),
+        decision="" if is_teacher else verdict.decision,
+        kl=close.kl,
+        agreement=close.agreement,
+    )
 
 
 def _cost(graph: PolicyGraph, *, int8: bool) -> tuple[int, int]:

@@ -12,29 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent import plugins
-from kd_agent.distillation.dagger import gather
-from kd_agent.distillation.distill import check, check_losses, check_student
-from kd_agent.distillation.final_fits import Exam
+from kd_agent.distillation.dagger import collect_rounds
+from kd_agent.distillation.final_fits import Validation
 from kd_agent.distillation.fitting import build_student, fit
+from kd_agent.distillation.problem import Problem, Use, check_losses
 from kd_agent.distillation.size_search import ladder
-from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation import iqm, iqm_interval, weighed
+from kd_agent.evaluation import iqm, iqm_interval
 from kd_agent.losses import needs
-from kd_agent.networks import Teacher
-from kd_agent.ppo.teacher import train_named, training_of_teacher
 from kd_agent.rollouts import Rollout
-from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
-from kd_agent.runs.plan import effort, settled
-from kd_agent.runs.record import Session, remember
+from kd_agent.runs import CONFIG_FILE, Run, RunFolder, next_folder
 from kd_agent.settings import SearchConfig
-from kd_agent.teachers import load_named, named_recipe, observations_of_student
 
 RESULT, BEST = "search.json", "best.yaml"
 TEMPERATURES = 0.25, 4.0
+_ONLY_FITS = "search-settings only fits students and validates them: leave out --"
+_USE = Use(
+    refuses={
+        "search_size": _ONLY_FITS + "search-size",
+        "control": _ONLY_FITS + "control",
+        "render": _ONLY_FITS + "render",
+        "realtime": _ONLY_FITS + "realtime",
+    }
+)
 _GUESSES = 5
 """Trials drawn at random before the sampler (TPE, Bergstra et al. 2011) goes by the others."""
 
@@ -51,26 +53,14 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
     if find_spec("optuna") is None:
         raise KDError("search-settings needs the package optuna: pip install 'kd-agent[search]'")
     _check(config)
-    recipe = named_recipe(config)
-    out = Path(config.out) if config.out else next_folder(recipe.env_id)
-    spaces = spaces_of(recipe)
-    reporter = Reporter(quiet=config.quiet, progress=config.progress)
-    seen = observations_of_student(config, spaces[0])
-    given = load_named(config, spaces)
-    check_student(config, seen, given)
-    school = config if given else training_of_teacher(config, spaces)
-    config = replace(config, resume=(out / "config.yaml").is_file())
-    with open_run(out, resume=config.resume) as folder, SummaryWriter(str(out)) as events:
-        teacher = given or train_named(config, school, spaces, reporter)
-        teacher = weighed(teacher, config, recipe, folder, reporter)
-        config = settled(config, teacher, seen)  # type: ignore[assignment]
-        check_losses(config, teacher, seen)
-        remember(folder, config, teacher)
-        run = Session(config, effort(config, teacher, seen), recipe, seen, teacher, folder, reporter, events)
-        env = make_env(recipe, run.effort.n_envs)
-        run, rollouts = gather(run, env)
-        env.close()
-        return _searched(run, rollouts, config.trials)
+    problem = Problem.of(config, use=_USE)
+    out = Path(config.out) if config.out else next_folder(problem.recipe.env_id)
+    begun = RunFolder(out).holds_file(CONFIG_FILE)
+    problem = replace(problem, config=replace(config, out=str(out), resume=begun))
+    with problem.begin() as run:
+        rounds = collect_rounds([run])
+        rounds.close()
+        return _searched(run, rounds.data[0], config.trials)
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -102,31 +92,31 @@ def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _check(config: SearchConfig) -> None:
-    check(config)
-    for name in ("search_size", "control", "render", "realtime"):
-        if getattr(config, name):
-            raise KDError(f"search-settings only fits students and examines them: leave out --{name.replace('_', '-')}")
     if config.student == "tree":
         raise KDError("search-settings searches over hidden layers, and a tree has none; its size is --leaves")
     if config.temperature == "auto":
         raise KDError("search-settings looks for a temperature itself: leave out --temperature auto")
 
 
-def _searched(run: Session, rollouts: Sequence[Rollout], count: int) -> dict[str, Any]:
-    sizes, losses, exam = ladder(run, rollouts[0]), _losses(run), Exam(run)
+def _searched(run: Run, rollouts: Sequence[Rollout], count: int) -> dict[str, Any]:
+    sizes = ladder(run, rollouts[0])
+    losses = _losses(run)
+    validation = Validation(run)
     trials = _known(run.folder)
     while len(trials) < count:
         asked = _ask(run, trials, sizes, losses)
-        row = {"number": len(trials), **asked, **_tried(run, rollouts, exam, asked, len(trials))}
+        row = {"number": len(trials), **asked, **_tried(run, rollouts, validation, asked, len(trials))}
         trials.append(row)
         _write(run, trials)
-        run.reporter.say(f"trial {len(trials)} of {count}: {_words(row)}: {row['parameters']:,} parameters, exam "
-                         f"{row['iqm']:.1f}, {row['regret']:.1f} % lost, {row['decision']}")  # fmt: skip
+        run.reporter.say(
+            f"trial {len(trials)} of {count}: {_words(row)}: {row['parameters']:,} parameters, validation "
+            f"{row['iqm']:.1f}, {row['regret']:.1f} % lost, {row['decision']}"
+        )
     return _write(run, trials)
 
 
 def _ask(
-    run: Session, trials: Sequence[Mapping[str, Any]], sizes: list[tuple[int, ...]], losses: list[str]
+    run: Run, trials: Sequence[Mapping[str, Any]], sizes: list[tuple[int, ...]], losses: list[str]
 ) -> dict[str, Any]:
     """The next settings: first those of the run itself, then what Optuna suggests."""
     import optuna  # noqa: PLC0415 - an extra
@@ -138,8 +128,8 @@ def _ask(
         "temperature": optuna.distributions.FloatDistribution(*TEMPERATURES, log=True),
     }
     if not trials:
-        return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": float(run.config.temperature)}
-    sampler = optuna.samplers.TPESampler(seed=run.config.seed * 1_000 + len(trials), n_startup_trials=_GUESSES)
+        return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": run.plan.temperature}
+    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)), n_startup_trials=_GUESSES)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     for row in trials:
         params = {"size": sizes.index(tuple(row["hidden"])), "loss": row["loss"], "temperature": row["temperature"]}
@@ -150,36 +140,38 @@ def _ask(
 
 
 def _tried(
-    run: Session, rollouts: Sequence[Rollout], exam: Exam, asked: Mapping[str, Any], number: int
+    run: Run, rollouts: Sequence[Rollout], validation: Validation, asked: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
-    """One last fit under the settings asked for, and its exam."""
-    config = replace(run.config, hidden=tuple(asked["hidden"]), loss={asked["loss"]: 1.0},
-                     temperature=asked["temperature"])  # fmt: skip
-    sized, name = replace(run, config=config), f"trial {number + 1}"
+    """One final fit under the settings asked for, and its validation."""
+    sized = run.planned(hidden=tuple(asked["hidden"]), loss={asked["loss"]: 1.0}, temperature=asked["temperature"])
+    name = f"trial {number + 1}"
     student = build_student(sized, rollouts[0], number)
-    fit(sized, student, rollouts, name=name, steps=run.effort.final_steps, seed=config.seed * 1_000 + number)
+    fit(sized, student, rollouts, name=name, steps=run.plan.final_steps, seed=run.seed("fit", number))
     policy = student.policy()
-    returns = exam.arena.play(policy, name, run.effort.exam_episodes)
-    verdict = exam.verdict(returns)
-    scale = verdict.margin / config.margin
+    returns = validation.episodes.play(policy, name, run.plan.exam_episodes)
+    verdict = validation.verdict(returns)
+    scale = verdict.margin / run.config.margin
     return {
-        "parameters": policy.num_parameters, "iqm": float(iqm(returns)),
-        "iqm_ci": list(iqm_interval(returns)), "regret": -100 * verdict.difference / scale if scale else 0.0,
+        "parameters": policy.num_parameters,
+        "iqm": float(iqm(returns)),
+        "iqm_ci": list(iqm_interval(returns)),
+        "regret": -100 * verdict.difference / scale if scale else 0.0,
         "decision": verdict.decision,
-    }  # fmt: skip
+    }
 
 
-def _losses(run: Session) -> list[str]:
+def _losses(run: Run) -> list[str]:
     """The losses that can stand alone here: the run's own first, then all that compare actions and serve the head."""
-    first, teacher = next(iter(run.config.loss or {})), run.teacher
-    return [first, *(name for name in plugins.names("losses") if name != first and _serves(name, run, teacher))]
+    first = next(iter(run.plan.loss))
+    others = [name for name in plugins.names("losses") if name != first and _serves(name, run)]
+    return [first, *others]
 
 
-def _serves(name: str, run: Session, teacher: Teacher) -> bool:
+def _serves(name: str, run: Run) -> bool:
     if needs([name]):
         return False
     try:
-        check_losses(replace(run.config, loss={name: 1.0}), teacher, run.seen)
+        check_losses(replace(run.plan, loss={name: 1.0}), run.teacher, run.observed)
     except KDError:
         return False
     return True
@@ -189,7 +181,7 @@ def _known(folder: RunFolder) -> list[dict[str, Any]]:
     return list(folder.read_json(RESULT)["trials"]) if (folder.path / RESULT).is_file() else []
 
 
-def _write(run: Session, trials: list[dict[str, Any]]) -> dict[str, Any]:
+def _write(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:
     best = best_of(trials)
     settings = {"hidden": best["hidden"] or 0, "loss": {best["loss"]: 1.0}, "temperature": best["temperature"]}
     run.folder.write_text(BEST, yaml.safe_dump(settings, sort_keys=False))

@@ -20,8 +20,8 @@ from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.policy import Policy
 from kd_agent.ppo import teacher as train
-from kd_agent.ppo.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
-from kd_agent.ppo.kickstart import check, kickstart
+from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
+from kd_agent.kickstarting.kickstart import check, kickstart
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.settings import KickstartConfig, resolve
 

@@ -1,8 +1,7 @@
 """Beyond the teacher: a small student trained by PPO, which a teacher guides at first and less and less."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,23 +10,22 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
-from kd_agent.environments import Recipe, observation_specs
-from kd_agent.environments.vector import make_env, spaces_of
+from kd_agent.distillation.problem import Problem, Use
+from kd_agent.environments import observation_specs
+from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.evaluation import iqm, judge
+from kd_agent.evaluation import Episodes, iqm, judge
+from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.networks import Teacher, check_fits, head_for
 from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.ppo.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
-from kd_agent.ppo.teacher import Keeper, fitted_to, make_ppo, trained_teacher, training_env
-from kd_agent.rollouts import collect, evaluate
-from kd_agent.runs import Reporter, RunFolder, next_folder, open_run
-from kd_agent.runs.record import provenance, timed
-from kd_agent.settings import DistillConfig, KickstartConfig, resolve, to_yaml
-from kd_agent.students import default_hidden
-from kd_agent.teachers import load_named, load_teacher, named_recipe
+from kd_agent.ppo.teacher import Keeper, fitted_to, make_ppo, training_env
+from kd_agent.rollouts import collect
+from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
+from kd_agent.runs.seeds import collecting_seed
+from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
 
-STUDENT_FILE = "student.safetensors"
+_USE = Use(resumes=False)
 _SCORE_SEED = 15_000
 _SCORE_EPISODES = 32
 _FIRST_STEPS = 512
@@ -50,105 +48,123 @@ def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | No
     """
     if not isinstance(config, KickstartConfig):
         config = resolve(KickstartConfig, config)
-    shared = as_distillation(config)
-    recipe = named_recipe(shared)
-    spaces = spaces_of(recipe)
-    given = teacher or load_named(shared, spaces)
-    begun = load_init(config, spaces)
-    check(given, spaces)
-    reporter, seconds = Reporter(quiet=config.quiet, progress=config.progress), dict[str, float]()
-    with open_run(Path(config.out) if config.out else next_folder(recipe.env_id), resume=False) as folder:
-        reporter.say(f"run folder: {folder.path}")
-        with timed(seconds, "teacher_s"):
-            teacher = given or load_teacher(str(trained_teacher(config, reporter)), env=spaces)
-        with timed(seconds, "distill_s"):
-            student, figures, cost = Kickstart(config, recipe, teacher, folder, reporter).run(begun)
-        graph_file.write(replace(student, provenance=provenance(shared, recipe, teacher)), folder.path / STUDENT_FILE)
-        folder.write_json("teacher.json", vars(teacher.origin))
-        folder.write_text("config.yaml", to_yaml(config))
-        with timed(seconds, "evaluate_s"):
-            result = judge(shared, recipe, teacher, folder.path / STUDENT_FILE, reporter)
-        result["cost"] = {**cost, **seconds}
+    problem = Problem.of(as_distillation(config), teacher, _USE)
+    check(problem.teacher, problem.spaces)
+    begun = load_init(config, problem.spaces)
+    with problem.begin() as run:
+        check(run.teacher, problem.spaces)
+        student, figures = Kickstart(config, run).train(begun)
+        path = run.folder.path / STUDENT_FILE
+        graph_file.write(replace(student, provenance=provenance(run)), path)
+        with run.costs.timed("evaluate_s"):
+            result = judge(run, path)
+        result["cost"] = run.costs.to_json()
         result["kickstart"] = {**figures, "overtook": result["verdict"]["difference_ci"][0] > 0}
-        plugins.load("report", "html").write(folder, result)
-        folder.write_json("result.json", result)
+        plugins.load("report", "html").write(run.folder, result)
+        run.folder.write_json(TEACHER_FILE, vars(run.teacher.origin))
+        run.folder.write_json(RESULT_FILE, result)
+        # The last file: it says that the folder holds a run, and one that was stopped is begun anew.
+        run.folder.write_text(CONFIG_FILE, to_yaml(config))
     return result
 
 
 class Kickstart:
-    """One training: a first look at the teacher's states, then guided PPO."""
+    """One training: a first look at the teacher's states, then guided PPO.
 
-    def __init__(
-        self, config: KickstartConfig, recipe: Recipe, teacher: Teacher, folder: RunFolder, reporter: Reporter
-    ) -> None:
-        self._config, self._recipe, self._teacher = config, recipe, teacher
-        self._folder, self._reporter = folder, reporter
-        self._steps = 0
+    Args:
+        config: The settings.
+        run: The run.
+    """
 
-    def run(self, begun: PolicyGraph | None) -> tuple[PolicyGraph, dict[str, Any], dict[str, int]]:
+    def __init__(self, config: KickstartConfig, run: Run) -> None:
+        training = replace(config.training, target_return=None)
+        self._config = replace(config, training=fitted_to(training, config.total_steps, _UPDATES))
+        self._run = run
+
+    def train(self, begun: PolicyGraph | None) -> tuple[PolicyGraph, dict[str, Any]]:
         """Train a new student, or go on from one begun elsewhere.
 
+        Args:
+            begun: The one to go on from; None: a new one.
+
         Returns:
-            The student's program, figures of the guidance, and what it cost.
+            The student's program, and figures of the guidance.
         """
-        training = replace(self._config.training, target_return=None)
-        config = replace(self._config, training=fitted_to(training, self._config.total_steps, _UPDATES))
-        normalizer, fade = self._first_look(), self._fade()
-        guidance = Guidance(fade.weight, config.method == "ppd", config.training.clip_range, config.training.ent_coef)
-        bare = replace(config, training=replace(config.training, normalize=False))
-        env = VecNormalize(training_env(bare, self._recipe), norm_obs=False, gamma=config.training.gamma)
+        config, run = self._config, self._run
+        training = config.training
+        normalizer = self._first_look()
+        fade = self._fade()
+        guidance = Guidance(fade.weight, config.method == "ppd", training.clip_range, training.ent_coef)
+        # Observations are normalised within the student, and within the critic; rewards here.
+        bare = replace(config, training=replace(training, normalize=False))
+        env = VecNormalize(training_env(bare, run.recipe), norm_obs=False, gamma=training.gamma)
         model = make_ppo(
-            config, env, self._folder.path, policy=GuidedPolicy, use_sde=False, ent_coef=1.0,
-            rollout_buffer_class=GuidedBuffer, rollout_buffer_kwargs={"teacher": self._teacher},
-            policy_kwargs={"graph": begun or self._new(normalizer), "normalizer": normalizer, "guidance": guidance,
-                           "critic": config.training.hidden},
-        )  # fmt: skip
+            config,
+            env,
+            run.folder.path,
+            policy=GuidedPolicy,
+            use_sde=False,
+            ent_coef=1.0,  # the bonus is weighed by the guidance
+            rollout_buffer_class=GuidedBuffer,
+            rollout_buffer_kwargs={"teacher": run.teacher},
+            policy_kwargs={
+                "graph": begun or self._new_student(normalizer),
+                "normalizer": normalizer,
+                "guidance": guidance,
+                "critic": training.hidden,
+            },
+        )
         assert isinstance(model.policy, GuidedPolicy)
         best = Best(model.policy)
         fading = Fading(guidance, fade, round(config.critic_warmup * config.total_steps))
-        with self._reporter.stage("kickstarting", config.training.total_steps, "steps") as advance:
-            keeper = Keeper(config.training, self._recipe, advance, player=best.player, keep=best.keep)
-            model.learn(config.training.total_steps, callback=[fading, keeper], tb_log_name="ppo")
+        with run.reporter.stage("kickstarting", training.total_steps, "steps") as advance:
+            keeper = Keeper(training, run.recipe, advance, player=best.player, keep=best.keep)
+            model.learn(training.total_steps, callback=[fading, keeper], tb_log_name="ppo")
             keeper.check()
         env.close()
-        figures = {"method": config.method, "fade": config.fade, "weight": fade.weight, "last_weight": guidance.weight}
-        cost = {
-            "env_steps": self._steps + model.num_timesteps,
-            "gradient_steps": gradient_steps(model),
-            "exam_steps": keeper.steps,
+        run.costs.add("env_steps", model.num_timesteps)
+        run.costs.add("exam_steps", keeper.steps)
+        run.costs.add("gradient_steps", gradient_steps(model))
+        figures = {
+            "method": config.method,
+            "fade": config.fade,
+            "weight": fade.weight,
+            "last_weight": guidance.weight,
         }
-        return best.program, figures, cost
+        return best.program, figures
 
     def _first_look(self) -> Normalizer:
         """Statistics of the states that the teacher visits."""
-        env = make_env(self._recipe, self._config.training.n_envs)
-        rollout = collect(env, self._teacher, None, steps=_FIRST_STEPS, beta=1.0, seed=(self._config.seed,))
+        run = self._run
+        env = make_env(run.recipe, self._config.training.n_envs)
+        seed = collecting_seed(run.config.seed, "first look")
+        rollout = collect(env, run.teacher, None, steps=_FIRST_STEPS, beta=1.0, seed=seed)
         env.close()
-        self._steps += rollout.driver.size
+        run.costs.add("env_steps", rollout.driver.size)
         states = rollout.obs[OBSERVATION]
         return Normalizer.of(states.reshape(-1, *states.shape[2:]))
 
     def _fade(self) -> Fade:
-        """How the guidance falls; an adaptive one is told what teacher and chance are worth."""
+        """How the guidance falls; an adaptive one is told what teacher and random policy are worth."""
         config = self._config
         over = round((config.fade_fraction - config.critic_warmup) * config.total_steps)
         if config.fade != "adaptive":
             return Fade(config.fade, config.weight, over)
-        return Fade(config.fade, config.weight, over, self._score(self._teacher), self._score(None))
+        episodes = Episodes.of(self._run, first_seed=_SCORE_SEED, stage="scoring", purpose="env_steps")
+        teacher = float(iqm(episodes.play(self._run.teacher, "the teacher", _SCORE_EPISODES)))
+        chance = float(iqm(episodes.play(None, "the random policy", _SCORE_EPISODES)))
+        return Fade(config.fade, config.weight, over, teacher, chance)
 
-    def _score(self, player: Any) -> float:
-        seeds = range(_SCORE_SEED, _SCORE_SEED + _SCORE_EPISODES)
-        played = evaluate(player, self._recipe, seeds=seeds)
-        self._steps += int(played.lengths.sum())
-        return float(iqm(played.returns))
-
-    def _new(self, normalizer: Normalizer) -> PolicyGraph:
-        config, specs = self._config, dict(self._teacher.observations)
-        hidden = default_hidden(self._teacher, specs) if config.hidden is None else config.hidden
+    def _new_student(self, normalizer: Normalizer) -> PolicyGraph:
+        teacher, plan = self._run.teacher, self._run.plan
         student = plugins.load("students", "mlp").build(
-            specs, self._teacher.head, {OBSERVATION: normalizer}, hidden=hidden, activation=config.activation,
-            seed=config.seed,
-        )  # fmt: skip
+            dict(teacher.observations),
+            teacher.head,
+            {OBSERVATION: normalizer},
+            hidden=plan.hidden,
+            activation=plan.activation,
+            seed=self._run.config.seed,
+        )
         graph: PolicyGraph = student.graph()
         return graph
 
@@ -200,8 +216,8 @@ def gradient_steps(model: Any) -> int:
 
 def as_distillation(config: KickstartConfig) -> DistillConfig:
     """The settings that a kickstart shares with a distillation, as one."""
-    known = {f.name for f in fields(KickstartConfig)}
-    return DistillConfig(**{f.name: getattr(config, f.name) for f in fields(DistillConfig) if f.name in known})
+    # Several teachers guide as they are: PPO's own evaluations choose the best student, not the best teacher.
+    return shared_settings(config, student="mlp", teacher_gate=False)
 
 
 def load_init(config: KickstartConfig, spaces: tuple[gym.Space[Any], gym.Space[Any]]) -> PolicyGraph | None:

@@ -1,0 +1,255 @@
+"""The problem: what is asked of a command that learns from a teacher, complete and checked before anything is written.
+
+Every such command builds the same `Problem`, and each check stands here once. What a command itself cannot honour it
+says in its `Use`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from kd_agent import plugins
+from kd_agent.distillation.fitting import new_student, objective_of
+from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
+from kd_agent.environments import Recipe
+from kd_agent.environments.vector import spaces_of
+from kd_agent.errors import KDError
+from kd_agent.evaluation import select_teachers
+from kd_agent.losses import BoundObjective, needs
+from kd_agent.networks import LAYER, Teacher
+from kd_agent.policies import Array, ObservationSpec
+from kd_agent.ppo.control import check_control
+from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
+from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, next_folder, open_run, remember
+from kd_agent.settings import DistillConfig
+from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
+
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]
+"""Observation and action space."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a command does with a problem.
+
+    Attributes:
+        refuses: Why it cannot honour a setting, by the setting's name: one that differs from its default is refused.
+        resumes: Whether a run of it can be gone on with: then settings and teacher are kept from the beginning.
+    """
+
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    resumes: bool = True
+
+
+class Watches(Protocol):
+    """A strategy that may follow the teacher's training."""
+
+    def watch(
+        self, folder: RunFolder, run_with: Callable[[Teacher], Run], load: Callable[[Path], Teacher]
+    ) -> Watch | None:
+        """As `final_fits.FinalFits.watch`.
+
+        Args:
+            folder: The run folder.
+            run_with: Makes the run for the teacher of the moment.
+            load: Reads the teacher of the moment from its zip.
+        """
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is asked.
+
+    Attributes:
+        config: The settings.
+        recipe: The environment.
+        spaces: Its observation and action space.
+        observed: What the student sees of an observation, by key.
+        teacher: The one that is named, or several as one; None: one is to be trained.
+        training: Settings under which that is trained.
+        use: What the command does.
+    """
+
+    config: DistillConfig
+    recipe: Recipe
+    spaces: Spaces
+    observed: Mapping[str, ObservationSpec]
+    teacher: Teacher | None
+    training: DistillConfig
+    use: Use
+
+    @staticmethod
+    def of(config: DistillConfig, teacher: Teacher | None = None, use: Use | None = None) -> "Problem":
+        """Build a problem and check it; nothing is written, nothing trained.
+
+        Args:
+            config: The settings.
+            teacher: One made by `load_teacher`; default: those that the settings name.
+            use: What the command does with it; default: a distillation.
+
+        Raises:
+            KDError: Something does not fit; the message says what would.
+        """
+        # One thread: the same bits whatever the number of cores, and small networks are no faster with more.
+        torch.set_num_threads(1)
+        use = use or Use()
+        check_settings(config, use)
+        recipe = named_recipe(config)
+        spaces = spaces_of(recipe)
+        observed = observations_of_student(config, spaces[0])
+        teacher = teacher or load_named(config, spaces)
+        check_learner(config, observed, teacher)
+        check_control(config, spaces[0])
+        if teacher:
+            plan = Plan.of(config, teacher, observed)
+            check_plan(plan, config, spaces)
+            check_losses(plan, teacher, observed)
+        training = config if teacher else training_of_teacher(config, spaces)
+        return Problem(config, recipe, spaces, observed, teacher, training, use)
+
+    @contextmanager
+    def begin(self, watching: Watches | None = None, costs: Costs | None = None) -> Iterator[Run]:
+        """A run in its folder, the teacher ready and the plan decided.
+
+        Args:
+            watching: May follow the teacher's training.
+            costs: The ledger of several runs that are one; default: a new one.
+        """
+        costs = costs or Costs()
+        config = self.config
+        path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
+        reporter = Reporter(quiet=config.quiet, progress=config.progress)
+        with open_run(path, resume=config.resume) as folder, SummaryWriter(str(folder.path)) as events:
+            reporter.say(f"run folder: {folder.path}")
+            config = recall_temperature(folder, config)
+
+            def run_with(teacher: Teacher) -> Run:
+                plan = Plan.of(config, teacher, self.observed)
+                return Run(config, plan, self.recipe, self.observed, teacher, folder, reporter, events, costs)
+
+            def load(source: Path) -> Teacher:
+                return load_one(config, str(source), self.spaces)
+
+            with costs.timed("teacher_s"):
+                watch = watching.watch(folder, run_with, load) if watching else None
+                teacher = self.teacher or train_named(config, self.training, self.spaces, reporter, watch)
+                run = run_with(select_teachers(run_with(teacher)))
+            check_plan(run.plan, config, self.spaces)
+            check_losses(run.plan, run.teacher, self.observed)
+            for line in idle_settings(config, run.plan, run.teacher):
+                reporter.say(line)
+            if self.use.resumes:
+                remember(run)
+            with costs.timed("distill_s"):
+                yield run
+
+
+def check_settings(config: DistillConfig, use: Use) -> None:
+    """Find what is wrong with the settings by themselves.
+
+    Args:
+        config: The settings.
+        use: What the command does with them.
+
+    Raises:
+        KDError: The message names the setting.
+    """
+    for name in config.loss or {}:
+        plugins.load("losses", name)
+    plugins.load("students", config.student or "mlp")
+    default = DistillConfig(env=config.env)
+    for name, why in use.refuses.items():
+        if getattr(config, name) != getattr(default, name):
+            raise KDError(why)
+    check_temperature(config)
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+
+
+def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
+    """Let the learner of the student's kind refuse what it cannot fit.
+
+    Args:
+        config: The settings.
+        observed: What the student sees of an observation, by key.
+        teacher: The teacher; None where it is still to be trained.
+    """
+    kind = plugins.load("students", config.student or "mlp").build.learner
+    learner = plugins.load("learners", kind)
+    if hasattr(learner, "check"):
+        learner.check(config, observed, teacher)
+
+
+def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
+    """Refuse what a decided plan cannot be combined with.
+
+    Args:
+        plan: The plan.
+        config: The settings.
+        spaces: Observation and action space.
+    """
+    check_control(replace(config, student=plan.student), spaces[0])
+
+
+def check_losses(plan: Plan, teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> None:
+    """Require what teacher and student answer to a blank observation to serve every loss.
+
+    Args:
+        plan: The plan.
+        teacher: The teacher.
+        observed: What the student sees of an observation, by key.
+    """
+    answer = teacher(blank(teacher.observations), None, np.ones(1, bool))
+    layer = {}
+    if plan.teacher_layer:
+        layer = {LAYER: answer.layer(plan.teacher_layer, "the teacher")}
+    objective = objective_of(plan)
+    target = replace(answer, features=layer)
+    objective.check(target, teacher.head)
+    if layer:
+        student = new_student(plan, teacher, observed, blank(observed), seed=0)
+        shown = {key: torch.from_numpy(array) for key, array in blank(observed).items()}
+        BoundObjective(objective, teacher.head, student(shown), target, None)
+
+
+def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[str]:
+    """A line for each setting that was given and does nothing in this run.
+
+    Args:
+        config: The settings.
+        plan: The plan.
+        teacher: The teacher.
+    """
+    default = DistillConfig(env=config.env)
+    given = [field.name for field in fields(config) if getattr(config, field.name) != getattr(default, field.name)]
+    several_teachers = len(config.teacher) > 1
+    compares_layers = "layer" in needs(plan.loss)
+    layers = "no loss compares layers, as hint, relation and intuition do"
+    teachers = "there is one teacher"
+    effects = [
+        ("temperature", temperature_matters(plan, teacher.head), "this loss and action head are the same at any"),
+        ("choose_by", config.temperature == "auto", "the temperature is not chosen (--temperature auto)"),
+        ("leaves", plan.student == "tree", "only a tree has leaves (--student tree)"),
+        ("activation", plan.student != "tree", "a tree has none"),
+        ("hidden", plan.student != "tree", "a tree has no layers"),
+        ("combine", several_teachers, teachers),
+        ("teacher_gate", several_teachers, teachers),
+        ("teacher_layer", compares_layers, layers),
+        ("student_layer", compares_layers, layers),
+    ]
+    idle = [(name, why) for name, has_effect, why in effects if name in given and not has_effect]
+    return [f"note: --{name.replace('_', '-')} has no effect here: {why}" for name, why in idle]
+
+
+def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:
+    """An observation of zeros, `[1, *O]` by key."""
+    return {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in observations.items()}

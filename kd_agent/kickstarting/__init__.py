@@ -1,0 +1,1 @@
+"""Students that PPO takes beyond their teacher, who guides them less and less."""
