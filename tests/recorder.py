@@ -6,13 +6,15 @@ The loop itself is the package's own. All places where a stand-in is put are nam
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from samples import HEADS, make_student
+from samples import HEADS, PROBES, make_student
 
+from kd_agent import distill
 from kd_agent.evaluate import Evaluation
 from kd_agent.graph import PolicyGraph
 from kd_agent.objective import Objective
@@ -64,6 +66,7 @@ class Collected:
     n_envs: int
     told: dict[str, Any]
     rollout: Rollout
+    policy: Any
 
 
 @dataclass
@@ -142,7 +145,7 @@ class Recorder:
             raise Stopped
         rollout: Rollout = collect(env, teacher, student, **told)
         driver = fingerprint(student.graph) if student else None
-        self.rounds.append(Collected(driver, teacher, env.num_envs, told, rollout))
+        self.rounds.append(Collected(driver, teacher, env.num_envs, told, rollout, student))
         return rollout
 
     def _fit(self, student: Student, rollouts: Sequence[Rollout], objective: Objective, **told: Any) -> float:
@@ -208,3 +211,31 @@ def a_teacher(seed: int = 9, kind: str = "categorical") -> GraphTeacher:
 def layers(teacher: GraphTeacher) -> list[str]:
     """Names of a teacher's hidden layers, the first first."""
     return [op.output for op in teacher.graph.ops if op.kind == "activation"]
+
+
+TEACHER = a_teacher()
+ROUNDS, ATTEMPTS = 4, 4
+SCORES = [10.0, 30.0, 20.0, 25.0]
+"""Of the attempts in the exam: the second is the best, and none holds 100."""
+GIVEN: dict[str, Any] = {
+    "env": PROBES["Discrete"], "quiet": True, "seed": 3, "env_steps": 64, "rounds": ROUNDS, "n_envs": 4,
+    "beta_fraction": 0.5, "exploration": 0.25, "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS,
+    "exam_episodes": 8, "batch_size": 13, "learning_rate": 0.017, "hidden": [7, 3], "dropout": 0.3, "l2": 0.02,
+    "loss": {"kl": 0.75, "relation": 0.5}, "temperature": 2.5, "convention": "rusu", "activation": "tanh",
+    "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0", "episodes": 6, "max_episodes": 12, "margin": 0.2,
+}  # fmt: skip
+"""No setting has its default."""
+
+
+def wavering(seed: int) -> float:
+    """A return about which the verdict stays undecided."""
+    return 120.0 if seed % 2 else 40.0
+
+
+def recorded(folder: Path, recorder: Recorder | None = None, **more: Any) -> Recorder:
+    """What reached the stand-ins in a run under `GIVEN` and more."""
+    recorder = recorder or Recorder(SCORES, wavering)
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.install(patch)
+        recorder.result = distill({**GIVEN, "out": str(folder), **more}, teacher=TEACHER)
+    return recorder

@@ -1,42 +1,12 @@
 """The loop is wired as it is meant to be: who drives which round, what each fit sees, which attempt is kept."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from recorder import Recorder, Stopped, a_teacher, fingerprint, layers
-from samples import PROBES
+from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, Stopped, fingerprint, recorded, wavering
 
-from kd_agent import distill, load_policy
-
-ROUNDS, ATTEMPTS = 4, 4
-TEACHER = a_teacher()
-SCORES = [10.0, 30.0, 20.0, 25.0]
-"""Of the attempts in the exam: the second is the best, and none holds 100."""
-GIVEN: dict[str, Any] = {
-    "env": PROBES["Discrete"], "quiet": True, "seed": 3, "env_steps": 64, "rounds": ROUNDS, "n_envs": 4,
-    "beta_fraction": 0.5, "exploration": 0.25, "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS,
-    "exam_episodes": 8, "batch_size": 13, "learning_rate": 0.017, "hidden": [7, 3], "dropout": 0.3, "l2": 0.02,
-    "loss": {"kl": 0.75, "relation": 0.5}, "temperature": 2.5, "convention": "rusu", "activation": "tanh",
-    "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0", "episodes": 6, "max_episodes": 12, "margin": 0.2,
-}  # fmt: skip
-"""No setting has its default."""
-
-
-def wavering(seed: int) -> float:
-    """A return about which the verdict stays undecided."""
-    return 120.0 if seed % 2 else 40.0
-
-
-def recorded(folder: Path, recorder: Recorder | None = None, **more: Any) -> Recorder:
-    """What reached the stand-ins in a run under `GIVEN` and more."""
-    recorder = recorder or Recorder(SCORES, wavering)
-    with pytest.MonkeyPatch.context() as patch:
-        recorder.install(patch)
-        recorder.result = distill({**GIVEN, "out": str(folder), **more}, teacher=TEACHER)
-    return recorder
+from kd_agent import load_policy
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +15,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Iterator[Recorder]:
+def run(folder: Path) -> Recorder:
     """A whole run in which no attempt holds."""
     return recorded(folder)
 
@@ -66,6 +36,19 @@ def test_who_acts_is_who_beta_says(run: Recorder) -> None:
     assert student in acted[1]
     assert teacher in acted[1]
     assert all(teacher not in drivers for drivers in acted[2:])
+
+
+def test_an_action_is_that_of_who_drives(run: Recorder) -> None:
+    """The probe rewards the largest part of an observation with 1, any other choice with 0."""
+    for r in run.rounds:
+        states = r.rollout.obs["obs"].reshape(-1, 4)
+        answers = [TEACHER({"obs": states}).params.numpy()]
+        if r.policy:
+            answers.append(r.policy.params({"obs": states}))
+        for driver, answer in enumerate(answers):
+            acted = r.rollout.driver.ravel() == driver
+            right = answer.argmax(-1) == states.argmax(-1)
+            np.testing.assert_array_equal(r.rollout.reward.ravel()[acted], right[acted])
 
 
 def test_the_asked_for_share_of_actions_is_random_in_every_round(run: Recorder) -> None:
