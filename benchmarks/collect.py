@@ -25,7 +25,7 @@ from kd_agent.environments.vector import make_env, start
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import collect, episode_seeds
+from kd_agent.rollouts import collect, episode_seeds
 from kd_agent.students.mlp import MLP
 from kd_agent.teachers import load_teacher
 

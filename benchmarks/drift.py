@@ -22,10 +22,10 @@ import torch
 
 from kd_agent import distill, load_policy, load_teacher
 from kd_agent.continual.follow_drift import kept_states
-from kd_agent.continual.student import ContinualStudent, play
+from kd_agent.continual.student import ContinualStudent, play_episodes
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.vector import make_env, spaces_of
-from kd_agent.evaluation.comparison import Arena, Contest
+from kd_agent.evaluation import Episodes, PairedComparison
 from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.networks.base import Teacher
@@ -45,15 +45,15 @@ MARGIN = 0.05
 MARK = "<!-- tables -->"
 
 
-def contest(world: Recipe, teacher: Teacher) -> Contest:
-    """Where students are held against the teacher."""
-    arena = Arena(world, first_seed=EVALUATION_SEED, reporter=Reporter(quiet=True))
-    return Contest(arena, teacher, margin=MARGIN, episodes=EPISODES)
+def comparison_in(world: Recipe, teacher: Teacher) -> PairedComparison:
+    """The episodes on which students are held against the teacher in a world."""
+    episodes = Episodes(world, first_seed=EVALUATION_SEED, reporter=Reporter(quiet=True))
+    return PairedComparison(episodes, teacher, margin=MARGIN, random_episodes=EPISODES)
 
 
-def judged(world: Contest, policy: Policy) -> dict[str, Any]:
+def judged(world: PairedComparison, policy: Policy) -> dict[str, Any]:
     """How a policy compares with the teacher."""
-    returns, verdict = world.settle(policy, "the student", [EPISODES])
+    returns, verdict = world.play_until_decided(policy, "the student", [EPISODES])
     return {"iqm": float(iqm(returns)), **asdict(verdict)}
 
 
@@ -91,7 +91,7 @@ def continued(teacher: Teacher, run: Path, world: Recipe, seed: int, reservoir: 
     student = ContinualStudent(load_policy(run / "student.safetensors").graph, teacher, memory, steps=500,
                                batch_size=512, learning_rate=2e-3, seed=seed)  # fmt: skip
     env, steps, wanted = make_env(world, 1), 0, list(CONTINUED)
-    for episode in play(env, teacher, lambda: student.policy, seed + 1):
+    for episode in play_episodes(env, teacher, lambda: student.policy, seed + 1):
         while wanted and steps >= wanted[0]:
             yield steps, student.policy
             wanted = [x for x in wanted if x > steps]
@@ -108,13 +108,15 @@ class Seed:
     def __init__(self, seed: int, teacher_file: Path, hidden: list[int], out: Path) -> None:
         self._seed, self._file, self._hidden, self._out = seed, teacher_file, hidden, out
         self.teacher = load_teacher(str(teacher_file), env=spaces_of(OLD))
-        self.old, self.new = (contest(world, self.teacher) for world in worlds())
+        self.old_world, self.new_world = worlds()
+        self.old = comparison_in(self.old_world, self.teacher)
+        self.new = comparison_in(self.new_world, self.teacher)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each student: who, labelled steps, and how it compares."""
         begun = self._distilled(self._out / f"old-{self._seed}", OLD, {}, 40_000, rounds=8)
         for who, size in (("continued", 10_000), ("continued, no reservoir", 0)):
-            for steps, policy in continued(self.teacher, begun, self.new.arena.recipe, self._seed, size):
+            for steps, policy in continued(self.teacher, begun, self.new_world, self._seed, size):
                 yield self._row(who, steps, policy, old=True)
         for who, rounds in ROUNDS.items():
             for steps in ANEW:

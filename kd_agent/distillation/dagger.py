@@ -189,7 +189,7 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
         )
     run.costs.add("env_steps", rollout.driver.size)
     if policy:
-        before = agreement_on(rollout, policy, run.teacher).agreement
+        before = agreement_on(run.teacher, policy, rollout).agreement
         run.events.add_scalar("distill/agreement_before_fit", before, number)
     return rollout
 

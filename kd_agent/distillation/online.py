@@ -162,7 +162,7 @@ class Follower:
         before = 0.0
         rollout = self._collect(silent, number)
         if self.student:
-            before = agreement_on(rollout, self.student.policy(), run.teacher).agreement
+            before = agreement_on(run.teacher, self.student.policy(), rollout).agreement
         else:
             self.student = build_student(silent, rollout, 0)
         self._first = self._first or rollout
@@ -174,7 +174,7 @@ class Follower:
         seeds = range(CHECK_SEED, CHECK_SEED + run.config.training.eval_episodes)
         return {
             "student_iqm": float(iqm(evaluate(policy, run.recipe, seeds=seeds).returns)),
-            "agreement": agreement_on(rollout, policy, run.teacher).agreement,
+            "agreement": agreement_on(run.teacher, policy, rollout).agreement,
             "agreement_before": before,
         }
 

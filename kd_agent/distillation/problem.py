@@ -164,7 +164,7 @@ def check_settings(config: DistillConfig, use: Use) -> None:
     for name in config.loss or {}:
         plugins.load("losses", name)
     plugins.load("students", config.student or "mlp")
-    default = DistillConfig(env=config.env)
+    default = type(config)(env=config.env)
     for name, why in use.refuses.items():
         if getattr(config, name) != getattr(default, name):
             raise KDError(why)
@@ -229,7 +229,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         plan: The plan.
         teacher: The teacher.
     """
-    default = DistillConfig(env=config.env)
+    default = type(config)(env=config.env)
     given = [field.name for field in fields(config) if getattr(config, field.name) != getattr(default, field.name)]
     several_teachers = len(config.teacher) > 1
     compares_layers = "layer" in needs(plan.loss)

@@ -141,7 +141,7 @@ def held_out(run: Run, rollout: Rollout, temperature: float) -> dict[str, Array]
         name = f"temperature {temperature:g}, fold {fold + 1}"
         fit(run, student, rest, name=name, steps=run.plan.final_steps // _SHARE, seed=run.seed("fit"))
         policy = student.policy()
-        close = [agreement_on(column, policy, run.teacher) for column in columns[fold::folds]]
+        close = [agreement_on(run.teacher, policy, column) for column in columns[fold::folds]]
         kl[fold] = np.mean([one.kl for one in close])
         agreement[fold] = np.mean([one.agreement for one in close])
     return {"kl": kl, "agreement": agreement}

@@ -48,16 +48,16 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
     env = make_env(recipe, _N_ENVS)
     rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=(seed,))
     env.close()
-    return agreement_on(rollout, student, teacher)
+    return agreement_on(teacher, student, rollout)
 
 
-def agreement_on(rollout: Rollout, student: Policy, teacher: Teacher) -> Agreement:
+def agreement_on(teacher: Teacher, student: Policy, rollout: Rollout) -> Agreement:
     """KL and agreement on the states of a rollout.
 
     Args:
-        rollout: States with the teacher's rows.
-        student: Who is asked about them.
         teacher: Whose head the rows have.
+        student: Who is asked about the states.
+        rollout: States with the teacher's rows.
     """
     head = teacher.head
     p = torch.from_numpy(rollout.params.reshape(-1, head.num_params))

@@ -20,6 +20,9 @@ class Episodes:
         stage: What the reporter calls it, before the player's name.
         costs: Where the steps are booked; None: nowhere.
         purpose: As what.
+
+    Attributes:
+        steps: Environment steps so far.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Episodes:
         self._stage = stage
         self._costs = costs
         self._purpose = purpose
+        self.steps = 0
 
     @staticmethod
     def of(run: Run, *, first_seed: int, stage: str = "evaluating", purpose: str = "verdict_steps") -> "Episodes":
@@ -73,8 +77,10 @@ class Episodes:
             return []
         with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
             played = evaluate(player, self._recipe, seeds=seeds, advance=advance)
+        steps = int(played.lengths.sum())
+        self.steps += steps
         if self._costs:
-            self._costs.add(self._purpose, int(played.lengths.sum()))
+            self._costs.add(self._purpose, steps)
         return [float(score) for score in played.returns]
 
 

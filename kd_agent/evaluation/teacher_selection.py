@@ -9,7 +9,7 @@ from typing import Any
 from kd_agent.evaluation.comparison import Episodes
 from kd_agent.evaluation.statistics import compare, iqm
 from kd_agent.networks import Teacher
-from kd_agent.runs import TEACHER_FILE, Run
+from kd_agent.runs import TEACHER_FILE, Reporter, Run
 from kd_agent.teachers import EnsembleTeacher
 
 SELECTION_SEED = 5_000
@@ -32,19 +32,25 @@ def select_teachers(run: Run) -> Teacher:
             return teacher
         run.costs.add("gate_steps", known["gate_steps"])
         return teacher.weighed(known["teachers"], known["gate_steps"])
-    return TeacherSelection(run).weigh(teacher) if run.config.teacher_gate else teacher
+    if not run.config.teacher_gate:
+        return teacher
+    episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="teacher selection:", purpose="gate_steps")
+    return TeacherSelection(episodes, run.config.margin, run.reporter).weigh(teacher)
 
 
 class TeacherSelection:
     """Episodes that all teachers play on the same seeds.
 
     Args:
-        run: The run that is to have them.
+        episodes: The episodes.
+        margin: Loss that counts as none, as a share of |best - random|.
+        reporter: Says what each is worth.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="teacher selection:", purpose="gate_steps")
+    def __init__(self, episodes: Episodes, margin: float, reporter: Reporter) -> None:
+        self._episodes = episodes
+        self._margin = margin
+        self._reporter = reporter
 
     def weigh(self, ensemble: EnsembleTeacher) -> EnsembleTeacher:
         """The teachers under weights by what they earned."""
@@ -52,7 +58,7 @@ class TeacherSelection:
         for teacher in ensemble.teachers:
             returns.append(self._episodes.play(teacher, teacher.origin.source, EPISODES))
         chance = float(iqm(self._episodes.play(None, "the random policy", EPISODES)))
-        verdicts = decisions(returns, chance, self._run.config.margin)
+        verdicts = decisions(returns, chance, self._margin)
         selected = len(verdicts) - verdicts.count("inferior")
         records = []
         for record, scores, verdict in zip(ensemble.origin.teachers, returns, verdicts, strict=True):
@@ -61,13 +67,13 @@ class TeacherSelection:
             records.append({**record, **figures})
         self._report(records)
         self._compare_together(ensemble.weighed(records), returns, chance)
-        return ensemble.weighed(records, self._run.costs.of("gate_steps"))
+        return ensemble.weighed(records, self._episodes.steps)
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:
             inferior = record["verdict"] == "inferior"
             why = ", inferior to the best: it is left out" if inferior else ""
-            self._run.reporter.say(
+            self._reporter.say(
                 f"teacher {record['source']}: IQM {record['iqm']:.1f} in {EPISODES} episodes, "
                 f"weight {record['weight']:.2g}{why}"
             )
@@ -79,10 +85,10 @@ class TeacherSelection:
         name = f"{ensemble.combine} of {len(ensemble.members)} teachers"
         together = self._episodes.play(ensemble, name, EPISODES)
         best = max(returns, key=iqm)
-        verdict = compare(best, together, chance, margin=self._run.config.margin)
-        self._run.reporter.say(f"{name}: IQM {iqm(together):.1f}")
+        verdict = compare(best, together, chance, margin=self._margin)
+        self._reporter.say(f"{name}: IQM {iqm(together):.1f}")
         if verdict.decision == "inferior":
-            self._run.reporter.say(
+            self._reporter.say(
                 f"WARNING: together the teachers are worse than the best alone (IQM {iqm(best):.1f}): "
                 "try another --combine, or that teacher by itself"
             )

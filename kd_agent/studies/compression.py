@@ -208,7 +208,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
     else:
         returns = comparison.episodes.play(policy, name, episodes)
     verdict = comparison.verdict(returns)
-    close = agreement_on(rollout, policy, run.teacher)
+    close = agreement_on(run.teacher, policy, rollout)
     int8 = "int8" in name
     rom, multiply_adds = _cost(graph, int8=int8)
     return Row(

@@ -15,7 +15,7 @@ from samples import HEADS, PROBES, Agent, make_student, settings
 from kd_agent import KDError, distill, load_policy, load_teacher
 from kd_agent.commands import cli
 from kd_agent.continual.follow_drift import follow_drift, kept_states
-from kd_agent.continual.student import ContinualStudent, play
+from kd_agent.continual.student import ContinualStudent, play_episodes
 from kd_agent.environments.vector import make_env
 from kd_agent.evaluation.agreement import agree
 from kd_agent.networks.base import Teacher
@@ -105,7 +105,7 @@ def test_new_states_are_remembered_once_the_lessons_are_over(run: Path, teacher:
 def test_a_student_plays_on_in_one_environment(run: Path, teacher: Teacher, world: str) -> None:
     policy = load_policy(run / "student.safetensors")
     env = make_env(world, 1, {"begin": 75})
-    first, second, third = islice(play(env, teacher, lambda: policy, 3), 3)
+    first, second, third = islice(play_episodes(env, teacher, lambda: policy, 3), 3)
     assert [first.steps, second.steps, third.steps] == [50, 50, 50]
     assert first.observations["obs"][:, 0].max() <= 1 < second.observations["obs"][:, 0].max()
     assert third.observations["obs"][:, 0].min() >= 1

@@ -15,7 +15,7 @@ from gymnasium.spaces import Discrete
 from samples import HEADS, PROBES, TINY, Agent, command, labelled, make_student, settings
 
 from kd_agent import KDError, distill, load_policy, load_teacher
-from kd_agent.evaluation.agreement import along
+from kd_agent.evaluation.agreement import agreement_on
 from kd_agent.networks.distributions import head_for
 from kd_agent.plugins import load
 from kd_agent.rollouts.evaluate import evaluate
@@ -147,8 +147,8 @@ def test_learning_is_real(agent: Agent, tmp_path: Path) -> None:
     teacher, states = load_teacher(str(agent.path)), {"obs": np.random.default_rng(7).uniform(-1, 1, (500, 4))}
     states = {"obs": states["obs"].astype(np.float32)}
     rollout = labelled(teacher, states)
-    learnt = along(teacher, load_policy(tmp_path / "run" / "student.safetensors"), rollout)
-    others = [along(teacher, make_student(teacher.head, seed=s).policy(), rollout) for s in range(19)]
+    learnt = agreement_on(teacher, load_policy(tmp_path / "run" / "student.safetensors"), rollout)
+    others = [agreement_on(teacher, make_student(teacher.head, seed=s).policy(), rollout) for s in range(19)]
     assert learnt.agreement > max(other.agreement for other in others) + 0.1
     assert learnt.kl < 0.5 * min(other.kl for other in others)
 

@@ -7,9 +7,9 @@ import pytest
 from samples import Agent, settings
 
 from kd_agent import distill
-from kd_agent.distillation import final_fits as attempts
+from kd_agent.distillation import dagger
 from kd_agent.distillation.dagger import collect_round
-from kd_agent.distillation.final_fits import Attempt
+from kd_agent.distillation.final_fits import Attempt, Grade
 from kd_agent.rollouts.collect import Rollout
 
 SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "margin": 1e-4}
@@ -45,7 +45,7 @@ def test_a_single_attempt_sits_no_exam(agent: Agent, tmp_path: Path) -> None:
 
 
 def test_the_best_of_all_attempts_is_kept() -> None:
-    tried = [Attempt(None, number, score, False, number + 1) for number, score in enumerate((1.0, 3.0, 2.0))]  # type: ignore[arg-type]
+    tried = [Attempt([], number, [Grade(score, False)], number + 1) for number, score in enumerate((1.0, 3.0, 2.0))]
     best: Attempt | None = None
     for attempt in tried:
         best = attempt.or_better(best)
@@ -64,7 +64,7 @@ def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return collect_round(*args)
 
-    monkeypatch.setattr(attempts, "collect_round", stop_in_the_last_round)
+    monkeypatch.setattr(dagger, "collect_round", stop_in_the_last_round)
     with pytest.raises(KeyboardInterrupt):
         distill(broken)
     monkeypatch.undo()

@@ -1,6 +1,5 @@
 """The search for the smallest size: what a rung drops, what the verdict decides, and going on after a stop."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,10 @@ from samples import PROBES, Agent, settings
 
 from kd_agent import KDError, distill, load_policy
 from kd_agent.distillation import size_search
-from kd_agent.distillation.distill import check
+from kd_agent.distillation.distill import strategy_of
 from kd_agent.distillation.size_search import Score, survivors
+from kd_agent.networks import Student
+from kd_agent.runs import Run
 from kd_agent.settings import DistillConfig, resolve
 
 SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 8, "rounds": 2, "margin": 1e6}
@@ -83,16 +84,15 @@ def test_the_gradient_steps_of_all_fits_are_counted(found: tuple[Path, dict[str,
 def test_where_the_verdict_refuses_the_next_larger_size_is_judged(
     agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module: Any = sys.modules["kd_agent.distillation.distill"]
-    judge = module.judge
+    judge = size_search.judge_student
 
-    def strict(config: DistillConfig, *rest: Any) -> dict[str, Any]:
-        result = judge(config, *rest)
-        if config.hidden != (4,):
+    def strict(run: Run, student: Student) -> dict[str, Any]:
+        result = judge(run, student)
+        if run.plan.hidden != (4,):
             result["verdict"] |= {"non_inferior": False, "decision": "inferior"}
         return result
 
-    monkeypatch.setattr(module, "judge", strict)
+    monkeypatch.setattr(size_search, "judge_student", strict)
     result = distill(settings(agents["Discrete"], tmp_path / "run", **SEARCH))
     judged = result["search"]["judged"]
     assert len(judged) >= 2
@@ -105,7 +105,7 @@ def test_what_the_exam_leaves_open_the_verdict_decides(
     agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decisions = iter(["inferior", "undecided"])
-    monkeypatch.setattr(size_search.Exam, "decision", lambda exam, attempt: next(decisions))
+    monkeypatch.setattr(size_search.Validation, "decision", lambda exam, attempt: next(decisions))
     result = distill(settings(agents["Discrete"], tmp_path / "run", **SEARCH))
     fitted = [row for row in result["search"]["front"] if row["rung"] == size_search.LAST]
     assert [row["decision"] for row in fitted] == ["inferior", "undecided"]
@@ -138,4 +138,4 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_bytes_and_measures_nothin
 def test_the_size_of_a_tree_is_not_searched_for() -> None:
     config = resolve(DistillConfig, {"env": PROBES["Discrete"], "student": "tree", "search_size": True})
     with pytest.raises(KDError, match="its size is --leaves"):
-        check(config)
+        strategy_of(config)

@@ -9,9 +9,9 @@ import pytest
 from samples import Agent, settings
 
 from kd_agent import KDError, distill
-from kd_agent.distillation import dagger as rounds
 from kd_agent.distillation import temperature
-from kd_agent.evaluation.agreement import Closeness
+from kd_agent.distillation.dagger import Rounds
+from kd_agent.evaluation.agreement import Agreement
 from kd_agent.rollouts.collect import Rollout
 from kd_agent.runs.folder import RunFolder
 
@@ -46,15 +46,15 @@ def test_every_environment_is_scored_once_by_a_student_that_never_saw_it(
         fitted.append(columns)
         return 0.0
 
-    def along(teacher: Any, student: Any, column: Rollout) -> Closeness:
+    def agreement_on(teacher: Any, student: Any, column: Rollout) -> Agreement:
         mine = column.obs["obs"].tobytes()
         assert mine not in {other.obs["obs"].tobytes() for other in fitted[-1]}
         assert len(fitted[-1]) + 1 == 4
         scored.append(mine)
-        return Closeness(0.0, 0.0, 1.0)
+        return Agreement(0.0, 0.0, 1.0)
 
     monkeypatch.setattr(temperature, "fit", fit)
-    monkeypatch.setattr(temperature, "along", along)
+    monkeypatch.setattr(temperature, "agreement_on", agreement_on)
     distill(settings(agents["Discrete"], tmp_path / "run", **SMALL))
     assert len(scored) == 4 * len(temperature.CANDIDATES)
     assert len(set(scored)) == 4
@@ -91,15 +91,15 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_choice(
 ) -> None:
     given = settings(agents["Discrete"], tmp_path / "run", **{**SMALL, "rounds": 3})
     whole = distill({**given, "out": str(tmp_path / "whole")})
-    fit_all = rounds.fit_all
+    fit = Rounds.fit
 
     def stop(*args: Any, **rest: Any) -> None:
         if rest["number"] == moment:
             raise KeyboardInterrupt
-        fit_all(*args, **rest)
+        fit(*args, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "fit_all", stop)
+        patch.setattr(Rounds, "fit", stop)
         with pytest.raises(KeyboardInterrupt):
             distill(given)
     monkeypatch.setattr(temperature, "measured", lambda *args: pytest.fail("it was measured before"))

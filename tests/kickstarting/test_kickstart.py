@@ -16,12 +16,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent import KDError, load_policy, load_teacher
 from kd_agent.environments.recipe import Recipe
 from kd_agent.environments.vector import make_env
+from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
+from kd_agent.kickstarting.kickstart import check, kickstart
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.policy import Policy
 from kd_agent.ppo import teacher as train
-from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
-from kd_agent.kickstarting.kickstart import check, kickstart
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.settings import KickstartConfig, resolve
 

@@ -16,11 +16,11 @@ from safetensors.numpy import load, save
 from samples import HEADS, make_graph, make_student
 
 from kd_agent import KDError, export, load_policy
-from kd_agent.learners import tie, to_graph
 from kd_agent.networks.base import Student
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.graph import ObservationSpec
 from kd_agent.policies.multitask_graph import MAX_TASKS, TaskGraph
+from kd_agent.students import tie, to_graph
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BLANK = "0" * 64
@@ -33,7 +33,7 @@ def tied(hidden: tuple[int, ...] = (5, 5, 4)) -> dict[str, Student]:
         task: make_student(HEADS[kind], observations={"obs": ObservationSpec((n,), "float32")}, hidden=hidden, seed=n)
         for task, (kind, n) in SIZES.items()
     }
-    tie(students)
+    tie(list(students.values()))
     return students
 
 

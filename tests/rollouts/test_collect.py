@@ -11,7 +11,7 @@ from kd_agent import KDError, load_teacher
 from kd_agent.environments.vector import make_env
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import CHANCE, STUDENT, TEACHER, Rollout, aggregate, collect
+from kd_agent.rollouts.collect import RANDOM, STUDENT, TEACHER, Rollout, aggregate, collect
 
 STEPS, ENVS = 60, 3
 
@@ -92,9 +92,9 @@ def test_beta_one_is_driven_by_the_teacher_and_beta_zero_by_the_student(teacher:
 
 def test_beta_and_exploration_are_shares_of_the_steps(teacher: Teacher, student: Policy) -> None:
     driver = gather(teacher, student, beta=0.3, exploration=0.2, steps=400).driver
-    shares = [float(np.mean(driver == who)) for who in (TEACHER, STUDENT, CHANCE)]
+    shares = [float(np.mean(driver == who)) for who in (TEACHER, STUDENT, RANDOM)]
     assert shares == pytest.approx([0.24, 0.56, 0.2], abs=0.05)
-    assert (gather(teacher, None, exploration=1.0).driver == CHANCE).all()
+    assert (gather(teacher, None, exploration=1.0).driver == RANDOM).all()
 
 
 def test_the_environment_is_told_what_its_driver_wants(teacher: Teacher, student: Policy, register_env: Any) -> None:
@@ -107,9 +107,9 @@ def test_the_environment_is_told_what_its_driver_wants(teacher: Teacher, student
     assert (theirs != ours).mean() > 0.2
     np.testing.assert_array_equal(told[rollout.driver == TEACHER], theirs[rollout.driver == TEACHER])
     np.testing.assert_array_equal(told[rollout.driver == STUDENT], ours[rollout.driver == STUDENT])
-    chance = told[rollout.driver == CHANCE]
+    chance = told[rollout.driver == RANDOM]
     assert len(set(chance.tolist())) > 1
-    assert (chance != theirs[rollout.driver == CHANCE]).any()
+    assert (chance != theirs[rollout.driver == RANDOM]).any()
 
 
 def test_the_same_seed_gives_the_same_arrays_and_another_seed_others(teacher: Teacher, student: Policy) -> None:

@@ -13,7 +13,7 @@ from samples import HEADS, PROBES, Agent, labelled, make_student, rows
 from torch.distributions import kl_divergence
 
 from kd_agent import KDError, evaluate, load_teacher
-from kd_agent.evaluation.agreement import agree, along
+from kd_agent.evaluation.agreement import agree, agreement_on
 from kd_agent.evaluation.verdict import evaluate_file
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.policy import Policy
@@ -121,13 +121,13 @@ def test_closeness_is_the_mean_kl_beside_that_of_the_uniform_policy(agents: dict
     teacher = load_teacher(str(agent.path))
     student = make_student(teacher.head).policy()
     states = {"obs": agent.observations(100)}
-    close = along(teacher, student, labelled(teacher, states))
+    close = agreement_on(teacher, student, labelled(teacher, states))
     p, q = teacher(states).params, torch.from_numpy(student.params_batch(states))
     of = teacher.head.distribution
     assert close.kl == pytest.approx(float(kl_divergence(of(p), of(q)).mean()), rel=1e-4)
     assert close.kl_uniform == pytest.approx(float((np.log(4) - of(p).entropy()).mean()), rel=1e-4)
     assert close.agreement == pytest.approx(float((p.argmax(-1) == q.argmax(-1)).float().mean()))
-    itself = along(teacher, Policy(teacher.graph), labelled(teacher, states))
+    itself = agreement_on(teacher, Policy(teacher.graph), labelled(teacher, states))
     assert itself.kl < 1e-6
     assert itself.agreement == 1
 

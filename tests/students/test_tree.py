@@ -13,7 +13,7 @@ from exported import tree_op
 from samples import HEADS, Agent, labelled, make_graph, rows, settings
 
 from kd_agent import KDError, distill, load_policy, load_teacher, plugins
-from kd_agent.evaluation.agreement import along
+from kd_agent.evaluation.agreement import agreement_on
 from kd_agent.learners import tree as learner
 from kd_agent.losses import Objective
 from kd_agent.networks.distributions import ActionHead, Softening, head_for
@@ -177,7 +177,7 @@ def test_more_leaves_agree_more_in_every_action_space(agent: Agent) -> None:
     for leaves in (2, 64):
         student = Tree(teacher.observations, teacher.head, {}, leaves=leaves)
         learner.fit(student, [rollout], Objective({"mse" if teacher.head.spec.is_gaussian else "kl": 1.0}))
-        found.append(along(teacher, student.policy(), held_out))
+        found.append(agreement_on(teacher, student.policy(), held_out))
     assert found[1].agreement > found[0].agreement + 0.05
     assert found[1].kl < found[0].kl
 

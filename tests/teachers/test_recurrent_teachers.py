@@ -8,7 +8,7 @@ from small_agents import CASES, load, observations
 
 from kd_agent.environments.recipe import recipe_of
 from kd_agent.environments.vector import make_env
-from kd_agent.evaluation.agreement import closeness
+from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.policies.file import from_bytes, to_bytes
 from kd_agent.policies.policy import Policy
 from kd_agent.rollouts.collect import collect
@@ -55,6 +55,6 @@ def test_a_copy_of_a_recurrent_teacher_scores_the_same_and_is_as_close_as_can_be
     student = Policy(teacher.graph)
     scores = [evaluate(player, "kd_envs/ProbeDiscrete-v0", seeds=range(20)).returns for player in (student, teacher)]
     np.testing.assert_allclose(*scores)
-    close = closeness(teacher, student, recipe_of("kd_envs/ProbeDiscrete-v0"))
+    close = measure_agreement(teacher, student, recipe_of("kd_envs/ProbeDiscrete-v0"))
     assert close.kl == pytest.approx(0, abs=1e-6)
     assert close.agreement == 1
