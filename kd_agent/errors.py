@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_SHOWN = 12
+"""Choices listed where none is near: a message stays one line."""
+
 
 class KDError(Exception):
     """A wrong input; the message is one line that names it and what was expected."""
@@ -17,8 +20,11 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
         choices: The valid names.
     """
     options = sorted(choices)
+    # difflib's own cutoff of 0.6 misses short names with one letter wrong ("kk" for "kl").
     close = get_close_matches(str(name), options, n=1, cutoff=0.5)
     if close:
         return KDError(f"unknown {what} {str(name)!r}; did you mean {close[0]!r}?")
-    shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
+    shown = ", ".join(options[:_SHOWN])
+    if len(options) > _SHOWN:
+        shown += ", ..."
     return KDError(f"unknown {what} {str(name)!r}; choose from: {shown}")

@@ -33,6 +33,7 @@ def load_policy(
     if backend == "numpy":
         return Policy(graph, seed)
     try:
+        # Late, so that whoever asks for NumPy loads neither the compiler's code nor the C export.
         policy: Policy = import_module("kd_agent.native.policy").NativePolicy(graph, seed)
     except KDError:
         if backend == "native":

@@ -16,15 +16,23 @@ _NOUNS = {"losses": "loss", "teachers.combine": "combine"}
 
 def names(kind: str) -> list[str]:
     """Sorted names of the plug-ins of one kind, a folder's dotted name ("losses", "teachers.combine", ...)."""
-    return sorted(p.stem for p in _ROOT.joinpath(*kind.split(".")).glob("*.py") if not p.stem.startswith("_"))
+    folder = _ROOT.joinpath(*kind.split("."))
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def load(kind: str, name: str) -> ModuleType:
     """The module of a plug-in.
 
+    Args:
+        kind: A folder's dotted name, as in `names`.
+        name: The plug-in's, its file's without the ending.
+
     Raises:
         KDError: There is no such plug-in; the message names the nearest.
     """
-    if name not in names(kind):
-        raise unknown(_NOUNS.get(kind, kind.removesuffix("s")), name, names(kind))
+    # Only names that were listed are imported, so that "..cli" or "os.path" cannot reach other modules.
+    known = names(kind)
+    if name not in known:
+        noun = _NOUNS.get(kind, kind.removesuffix("s"))
+        raise unknown(noun, name, known)
     return import_module(f"kd_agent.{kind}.{name}")

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from samples import ROOT, make_graph
 
-from kd_agent import plugins
-from kd_agent.errors import KDError
 from kd_agent.policies import file as graph_file
 
 PACKAGE = ROOT / "kd_agent"
@@ -141,26 +139,3 @@ assert {"distill", "evaluate"} <= set(kd_agent.__all__) and not hasattr(kd_agent
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_folder_is_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_disk = {p.stem for p in (PACKAGE / "losses").glob("[!_]*.py")}
-    assert set(plugins.names("losses")) == on_disk >= {"kl", "ce", "js", "mse", "reverse_kl"}
-    (tmp_path / "losses").mkdir()
-    (tmp_path / "losses" / "brand_new.py").write_text("")
-    (tmp_path / "losses" / "_private.py").write_text("")
-    monkeypatch.setattr(plugins, "_ROOT", tmp_path)
-    assert plugins.names("losses") == ["brand_new"]
-
-
-@pytest.mark.parametrize(("kind", "noun", "name", "nearest"), [
-    ("losses", "loss", "reverse_lk", "reverse_kl"), ("students", "student", "mpl", "mlp"),
-])  # fmt: skip
-def test_an_unknown_plugin_is_answered_with_the_nearest(kind: str, noun: str, name: str, nearest: str) -> None:
-    with pytest.raises(KDError, match=f"unknown {noun} '{name}'; did you mean '{nearest}'"):
-        plugins.load(kind, name)
-
-
-def test_a_plugin_name_cannot_leave_its_folder() -> None:
-    with pytest.raises(KDError, match="unknown loss"):
-        plugins.load("losses", "..cli")

@@ -22,8 +22,10 @@ from pathlib import Path
 from kd_agent.errors import KDError
 
 _COMPILERS = ("cc", "gcc", "clang")
+# Of -ffast-math only what changes no number: NaN, infinity and the order of sums stay as they are.
 _FLAGS = ("-std=gnu99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fvisibility=hidden")
 _TIMEOUT = 120
+"""Seconds that the compiler may take; one that hangs must not hang the agent."""
 
 
 def library(sources: Mapping[str, str], main: str) -> Path:
@@ -45,6 +47,7 @@ def library(sources: Mapping[str, str], main: str) -> Path:
         for name, text in sources.items():
             (Path(build) / name).write_text(text)
         _compile(Path(build), main, "library.so")
+        # Within one folder, hence atomic: two processes that compile at once leave one whole library.
         os.replace(Path(build) / "library.so", path)
     return path
 
@@ -63,8 +66,10 @@ def cache_folder() -> Path:
     """
     if os.name != "posix":
         raise KDError("the native backend needs a POSIX system")
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if os.path.isabs(configured) else Path.home() / ".cache"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG Base Directory Specification: relative paths in the variable are to be ignored.
+    if not base.is_absolute():
+        base = Path.home() / ".cache"
     folder = base / "kd_agent"
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -76,6 +81,7 @@ def cache_folder() -> Path:
 
 
 def _require_own(path: Path) -> None:
+    # lstat, not stat: a link that somebody else set would lead to a folder that is ours.
     status = path.lstat()
     kind = stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)
     if not kind or status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -83,24 +89,32 @@ def _require_own(path: Path) -> None:
 
 
 def _compile(folder: Path, main: str, output: str) -> None:
-    includes = [f"-I{headers}"] if (headers := python_headers()) else []
-    darwin = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    options = [*_compiler(), *_FLAGS]
+    headers = python_headers()
+    if headers is not None:
+        options.append(f"-I{headers}")
+    # Python's own symbols are found when it loads the library; only macOS's linker has to be told.
+    if sys.platform == "darwin":
+        options += ["-undefined", "dynamic_lookup"]
+    # x86's flag, then what some compilers for ARM have in its place, then neither.
     for tuning in (["-march=native"], ["-mcpu=native"], []):
-        command = [*_compiler(), *_FLAGS, *tuning, *includes, *darwin, main, "-o", output]
+        command = [*options, *tuning, main, "-o", output]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:
             raise KDError(f"the C compiler could not be run: {error}") from None
         if done.returncode == 0 and (folder / output).is_file():
             return
-    message = next((line for line in done.stderr.splitlines() if "error" in line), "no message")
-    raise KDError(f"the C compiler {command[0]} failed: {message.strip()[:200]}")
+    errors = [line.strip() for line in done.stderr.splitlines() if "error" in line]
+    message = errors[0] if errors else "no message"
+    raise KDError(f"the C compiler {command[0]} failed: {message[:200]}")
 
 
 def _compiler() -> list[str]:
     """The command of the system's C compiler, or of pip's ziglang."""
     for name in _COMPILERS:
-        if found := shutil.which(name):
+        found = shutil.which(name)
+        if found:
             return [found]
     if importlib.util.find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc"]
@@ -112,6 +126,7 @@ def _key(sources: Mapping[str, str]) -> str:
     parts = [*_FLAGS, sysconfig.get_config_var("SOABI") or sys.version, platform.platform(), _processor()]
     for name, text in sorted(sources.items()):
         parts += [name, text]
+    # A separator that no part can hold, so that what moves from one part to the next changes the hash.
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -121,4 +136,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    # "flags" on x86, "Features" on ARM; the same for every core.
+    for line in lines:
+        if line.startswith(("flags", "Features")):
+            return line
+    return ""

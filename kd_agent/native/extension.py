@@ -13,8 +13,17 @@ Numbers and shapes are the only things inserted, never text.
 
 from kd_agent.policies import PolicyGraph
 
-_TYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t",
-          "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t"}  # fmt: skip
+_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int8": "int8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+    "uint8": "uint8_t",
+    "uint16": "uint16_t",
+    "uint32": "uint32_t",
+}
 
 
 def module_text(graph: PolicyGraph) -> str:
@@ -30,23 +39,33 @@ def plain_text(graph: PolicyGraph) -> str:
 def is_direct(graph: PolicyGraph) -> bool:
     """Whether `bind` serves the policy: one array in, no memory, an action type that C has."""
     spec = next(iter(graph.observations.values()))
+    # A Discrete action is made by Python, whatever its dtype.
     known = graph.head.kind == "categorical" or graph.head.dtype in _TYPES
     return list(graph.observations) == ["obs"] and not graph.states and known and spec.dtype != "bool"
 
 
 def _macros(graph: PolicyGraph) -> str:
-    head, shape = graph.head, next(iter(graph.observations.values())).shape
-    call = "kd_params(obs, state, out)" if graph.states else "kd_params(obs, out)"
+    """What the C below needs to know of the policy; `policy.h` says the rest."""
+    head = graph.head
+    shape = next(iter(graph.observations.values())).shape
+    call, no_states = "kd_params(obs, state, out)", ""
+    if not graph.states:
+        call, no_states = "kd_params(obs, out)", "#define KD_STATE_SIZE 0"
+    is_discrete = head.kind == "categorical"
+    start = head.start[0] if is_discrete else 0
+    # C has no arrays of size 0, so the shape of a scalar ends in a 0 that nothing reads.
+    sizes = ", ".join(map(str, (*shape, 0)))
     lines = [
         f"#define KD_ROW(obs, state, out) {call}",
-        "" if graph.states else "#define KD_STATE_SIZE 0",
+        no_states,
         f"#define KD_DIRECT {int(is_direct(graph))}",
-        f"#define KD_DISCRETE {int(head.kind == 'categorical')}",
-        f"#define KD_START ({head.start[0] if head.kind == 'categorical' else 0})",
+        f"#define KD_DISCRETE {int(is_discrete)}",
+        f"#define KD_START ({start})",
         f"#define KD_RANK {len(shape)}",
-        f"static const long kd_shape[] = {{{', '.join(map(str, (*shape, 0)))}}};",
+        f"static const long kd_shape[] = {{{sizes}}};",
+        f"typedef {_TYPES.get(head.dtype, 'float')} kd_element;",
     ]
-    return "\n".join([*lines, f"typedef {_TYPES.get(head.dtype, 'float')} kd_element;"])
+    return "\n".join(lines)
 
 
 _CHECKS = """\

@@ -13,6 +13,7 @@ from kd_agent.native import compiler
 from kd_agent.policies import Array, PolicyGraph
 
 SAMPLES = 1000
+"""Passes over the observations, each timed by itself."""
 _LOOP = """
 #include <time.h>
 #include "policy.c"
@@ -64,12 +65,14 @@ def c_loop(graph: PolicyGraph, observations: Array, *, int8: bool = False) -> Ca
     header, source = plugins.load("export", "c").generate(graph, "policy.h", int8=int8)
     path = compiler.library({"policy.h": header, "policy.c": source, "loop.c": _LOOP}, "loop.c")
     function = ctypes.CDLL(str(path)).kd_time
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long], None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long]
+    function.restype = None
+    # Bound here, so that the memory behind its address lives as long as the function does.
     rows = np.ascontiguousarray(observations, np.float32)
 
-    def run() -> Array:
+    def _run() -> Array:
         taken = np.empty(SAMPLES)
         function(rows.ctypes.data, len(rows), taken.ctypes.data, SAMPLES)
         return taken
 
-    return run
+    return _run

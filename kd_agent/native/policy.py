@@ -38,6 +38,7 @@ class NativePolicy(Policy):
         self._widths = {name: int(np.prod(shape)) for name, shape in sorted(graph.states.items())}
         self._greedy: Callable[[Observation], Array] = self._slow_greedy
         if bind is not None:
+            # On the instance, where it hides the method: one call into C, and no Python around it.
             numbers, actions = _answers(graph)
             self.act = bind(super().act, numbers)  # type: ignore[method-assign]
             self._greedy = bind(self._slow_greedy, actions)
@@ -49,7 +50,14 @@ class NativePolicy(Policy):
         episode_start: Array | None = None,
         deterministic: bool = False,
     ) -> tuple[Array, tuple[Array, ...] | None]:
-        """As `Policy.predict`."""
+        """As `Policy.predict`.
+
+        Args:
+            observation: One observation `[*O]` or a batch `[B, *O]`.
+            state: Memory of a recurrent policy (None for the others).
+            episode_start: `[B]`, where the memory begins anew.
+            deterministic: The greedy action instead of a sample.
+        """
         if deterministic and not self._widths:
             return self._greedy(observation), None
         return super().predict(observation, state, episode_start, deterministic)
@@ -57,20 +65,30 @@ class NativePolicy(Policy):
     def step_batch(
         self, observations: Mapping[str, Array], state: Sequence[Any] | None = None, episode_start: Any = None
     ) -> tuple[Array, tuple[Array, ...] | None]:
-        """As `Policy.step_batch`."""
-        keys = self.graph.observations
-        batch = len(observations[next(iter(keys))])
-        flat = _rows([observations[key] for key in keys], batch)
+        """As `Policy.step_batch`.
+
+        Args:
+            observations: Arrays `[B, *O]` by key.
+            state: What the last step returned (None: a first step).
+            episode_start: `[B]`, where the memory begins anew.
+        """
+        # In the graph's order of keys, which is the one that the C was written for.
+        arrays = list(map(observations.__getitem__, self.graph.observations))
+        batch = len(arrays[0])
+        flat = _rows(arrays, batch)
         params = np.empty((batch, self.graph.head.num_params), np.float32)
         if not self._widths:
             self._params(flat, None, params)
             return params, None
         memory = self.graph.memory(batch, state, episode_start)
-        rows = _rows([memory[name] for name in self._widths], batch).copy()
+        # A copy, which the C updates in place: the caller keeps the state of the step before.
+        rows = _rows(list(map(memory.__getitem__, self._widths)), batch).copy()
         self._params(flat, rows, params)
         parts = np.split(rows, np.cumsum(list(self._widths.values()))[:-1], axis=1)
-        shapes = [self.graph.states[name] for name in self._widths]
-        return params, tuple(part.reshape(batch, *shape) for part, shape in zip(parts, shapes, strict=True))
+        next_state = []
+        for name, part in zip(self._widths, parts, strict=True):
+            next_state.append(part.reshape(batch, *self.graph.states[name]))
+        return params, tuple(next_state)
 
     def _slow_greedy(self, observation: Observation) -> Array:
         return super().predict(observation, deterministic=True)[0]
@@ -79,7 +97,10 @@ class NativePolicy(Policy):
 def _rows(arrays: Sequence[Array], batch: int) -> Array:
     """Arrays `[B, ...]` side by side, float32 `[B, F]`."""
     flat = [np.asarray(array, np.float32).reshape(batch, -1) for array in arrays]
-    return np.ascontiguousarray(flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1))
+    # Concatenating one array would copy it for nothing.
+    if len(flat) == 1:
+        return np.ascontiguousarray(flat[0])
+    return np.concatenate(flat, axis=1)
 
 
 def _answers(graph: PolicyGraph) -> tuple[Any, Any]:
@@ -88,14 +109,19 @@ def _answers(graph: PolicyGraph) -> tuple[Any, Any]:
     if head.kind != "categorical":
         make = partial(np.empty, head.shape, head.dtype)
         return make, make
+    # All answers made beforehand: `act` gives Python's ints, `predict` the dtype's scalars.
     actions = np.arange(head.start[0], head.start[0] + head.nvec[0], dtype=head.dtype)
     return tuple(actions.tolist()), tuple(actions)
 
 
 def _load(graph: PolicyGraph) -> tuple[Callable[..., None], Callable[..., Any] | None]:
-    """The functions `params` and, where there is one, `bind` of the compiled policy."""
+    """The functions `params` and, where there is one, `bind` of the compiled policy.
+
+    Which kinds of operation it can have is what the C export writes: its `OPS`.
+    """
     plugin = plugins.load("export", "c")
-    missing = sorted({op.kind for op in graph.ops} - plugin.OPS)
+    kinds = {op.kind for op in graph.ops}
+    missing = sorted(kinds - plugin.OPS)
     if missing:
         raise KDError(f"the native backend cannot express the operation {missing[0]!r}")
     try:
@@ -112,6 +138,7 @@ def _load(graph: PolicyGraph) -> tuple[Callable[..., None], Callable[..., Any] |
 
 
 def _import(path: Path) -> Any:
+    """The extension module at a path, outside `sys.modules`: each policy has its own."""
     loader = importlib.machinery.ExtensionFileLoader("kd_native", str(path))
     spec = importlib.util.spec_from_loader("kd_native", loader)
     try:
@@ -127,9 +154,11 @@ def _import(path: Path) -> Any:
 def _plain(path: Path) -> Callable[..., None]:
     """`params` of a library without Python in it, through ctypes."""
     batch = ctypes.CDLL(str(path)).kd_batch
-    batch.argtypes, batch.restype = [*[ctypes.c_void_p] * 3, ctypes.c_long], None
+    batch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+    batch.restype = None
 
-    def params(obs: Array, state: Array | None, out: Array) -> None:
-        batch(obs.ctypes.data, None if state is None else state.ctypes.data, out.ctypes.data, len(out))
+    def _params(obs: Array, state: Array | None, out: Array) -> None:
+        memory = None if state is None else state.ctypes.data
+        batch(obs.ctypes.data, memory, out.ctypes.data, len(out))
 
-    return params
+    return _params

@@ -18,7 +18,7 @@ import numpy as np
 
 from kd_agent.policies.graph import OBSERVATION, PARAMS, Op, PolicyGraph
 from kd_agent.policies.head import Array, HeadSpec
-from kd_agent.policies.ops import ACTIVATIONS
+from kd_agent.policies.ops import ACTIVATIONS, SPLIT_ROLES
 
 FastAct = Callable[[Array], Any]
 """From one array `[*O]` to an action, or None: "ask the interpreter" (wrong shape, NaN, infinity)."""
@@ -26,6 +26,9 @@ FastAct = Callable[[Array], Any]
 _FLOAT32 = np.dtype(np.float32)
 _FOLDABLE = 10.0
 """Means of more standard deviations than this are not folded: digits would be lost."""
+
+OPS = frozenset({"normalise", "flatten", "linear", "activation", "append", "tree"})
+"""Kinds of operation that the fast path knows; a program with any other is left to the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,28 @@ class _Chain:
 
 
 def compile_act(graph: PolicyGraph) -> FastAct | None:
-    """The fast way to a greedy action, where the policy is a plain MLP or one tree; else None."""
-    if (tree := _tree(graph)) is not None:
+    """The fast path to a greedy action, where the policy is a plain MLP or one tree; else None."""
+    kinds = {op.kind for op in graph.ops}
+    if not kinds <= OPS or graph.states or list(graph.observations) != [OBSERVATION]:
+        return None
+    tree = _tree(graph)
+    if tree is not None:
         return _walk(tree, graph)
     chain = _chain(graph)
     if chain is None or not _foldable(chain.normaliser):
         return None
-    spec = graph.observations[OBSERVATION]
-    low, high, radius = _box(chain.normaliser, math.prod(spec.shape))
-    enter, offset, steps = _layers(chain)
-    decide, shape, flat = _decision(graph.head), spec.shape, len(spec.shape) == 1
+    return _multiply(chain, graph)
 
-    def act(observation: Array) -> Any:
+
+def _multiply(chain: _Chain, graph: PolicyGraph) -> FastAct:
+    """An MLP's way: one product a layer."""
+    shape = graph.observations[OBSERVATION].shape
+    flat = len(shape) == 1
+    low, high, radius = _box(chain.normaliser, math.prod(shape))
+    enter, offset, steps = _layers(chain)
+    decide = _decision(graph.head)
+
+    def _act(observation: Array) -> Any:
         if observation.shape != shape:
             return None
         x = observation if observation.dtype is _FLOAT32 else _as_float32(observation)
@@ -63,6 +76,7 @@ def compile_act(graph: PolicyGraph) -> FastAct | None:
             return None
         if not flat:
             x = x.reshape(-1)
+        # One product tells NaN, infinity and what the clip may reach; comparisons with NaN are false.
         squared = x.dot(x)
         if not squared < radius:
             if not squared < np.inf:
@@ -74,28 +88,35 @@ def compile_act(graph: PolicyGraph) -> FastAct | None:
             x = weight.dot(activate(x))
         return decide(x)
 
-    return act
+    return _act
 
 
 def _tree(graph: PolicyGraph) -> Op | None:
     """The tree that the program is, but for a flatten before and log standard deviations behind it; else None."""
-    ops = [op for op in graph.ops if op.kind != "flatten"]
-    if graph.head.is_gaussian and ops[-1].kind == "append":
-        ops.pop()
-    alone = len(ops) == 1 and ops[0].kind == "tree" and list(graph.observations) == [OBSERVATION]
-    acts = alone and ops[0].tensors["value"].shape[1] == graph.head.num_acting
-    return ops[0] if acts and not graph.states else None
+    ops = [op for op in _acting(graph) if op.kind != "flatten"]
+    if len(ops) != 1 or ops[0].kind != "tree":
+        return None
+    [tree] = ops
+    width = tree.tensors["value"].shape[1]
+    return tree if width == graph.head.num_acting else None
+
+
+def _acting(graph: PolicyGraph) -> tuple[Op, ...]:
+    """The program without the log standard deviations that a Gaussian head's last operation puts on the right."""
+    if graph.head.is_gaussian and graph.ops[-1].kind == "append":
+        return graph.ops[:-1]
+    return graph.ops
 
 
 def _walk(tree: Op, graph: PolicyGraph) -> FastAct:
-    feature, threshold, left, right = (
-        tree.tensors[role].tolist() for role in ("feature", "threshold", "left", "right")
-    )
+    """A tree's way: comparisons of Python's numbers, which take a quarter of the time of NumPy's scalars."""
+    feature, threshold, left, right = (tree.tensors[role].tolist() for role in SPLIT_ROLES)
     splits, shape = len(feature), graph.observations[OBSERVATION].shape
     actions = graph.head.greedy(tree.tensors["value"])
+    # An array is copied, since what is returned is the caller's to change.
     answer = actions.tolist().__getitem__ if graph.head.kind == "categorical" else lambda leaf: actions[leaf].copy()
 
-    def act(observation: Array) -> Any:
+    def _act(observation: Array) -> Any:
         if observation.shape != shape:
             return None
         flat = observation if observation.dtype is _FLOAT32 else _as_float32(observation)
@@ -109,10 +130,11 @@ def _walk(tree: Op, graph: PolicyGraph) -> FastAct:
             node = left[node] if x[feature[node]] <= threshold[node] else right[node]
         return answer(node - splits)
 
-    return act
+    return _act
 
 
 def _as_float32(x: Array) -> Array | None:
+    # A double beyond float32 becomes infinite, which the caller notices: no need to warn.
     if x.dtype.kind not in "fiub":
         return None
     with np.errstate(over="ignore"):
@@ -121,15 +143,13 @@ def _as_float32(x: Array) -> Array | None:
 
 def _chain(graph: PolicyGraph) -> _Chain | None:
     """Read the program as an MLP; None where it is another one."""
-    ops = list(graph.ops)
-    if list(graph.observations) != [OBSERVATION] or graph.states or ops[-1].output != PARAMS:
+    if graph.ops[-1].output != PARAMS:
         return None
-    if ops[-1].kind == "append" and graph.head.is_gaussian:
-        ops.pop()
-    register, shape, normaliser = OBSERVATION, graph.observations[OBSERVATION].shape, None
+    register, shape = OBSERVATION, graph.observations[OBSERVATION].shape
+    normaliser = None
     linears: list[Op] = []
     functions: list[str] = []
-    for op in ops:
+    for op in _acting(graph):
         expected = "activation" if len(linears) > len(functions) else "linear"
         if op.inputs != (register,) or op.kind not in ("normalise", "flatten", expected):
             return None
@@ -144,20 +164,24 @@ def _chain(graph: PolicyGraph) -> _Chain | None:
         else:
             functions.append(op.attributes["function"])
         register = op.output
-    chain = _Chain(normaliser, linears, functions)
-    return chain if len(functions) == len(linears) - 1 and _fits(linears, shape, graph.head) else None
+    if len(functions) != len(linears) - 1 or not _fits(linears, shape, graph.head):
+        return None
+    return _Chain(normaliser, linears, functions)
 
 
 def _statistics(op: Op, shape: tuple[int, ...]) -> tuple[Array, Array, float]:
-    mean, scale = (np.broadcast_to(op.tensors[role], (1, *shape)).reshape(-1) for role in ("mean", "scale"))
+    mean = np.broadcast_to(op.tensors["mean"], (1, *shape)).reshape(-1)
+    scale = np.broadcast_to(op.tensors["scale"], (1, *shape)).reshape(-1)
     return mean, scale, float(op.attributes["clip"])
 
 
 def _fits(linears: list[Op], shape: tuple[int, ...], head: HeadSpec) -> bool:
     """Whether the layers are of vectors, each with a bias of its own size, from observation to acting columns."""
     sizes = [op.tensors["weight"].shape for op in linears]
-    own = all(op.tensors["bias"].shape == (size[0],) for op, size in zip(linears, sizes, strict=True))
-    return own and len(shape) == 1 and sizes[0][1] == shape[0] and sizes[-1][0] == head.num_acting
+    for op, size in zip(linears, sizes, strict=True):
+        if len(size) != 2 or op.tensors["bias"].shape != size[:1]:
+            return False
+    return shape == sizes[0][1:] and sizes[-1][0] == head.num_acting
 
 
 def _foldable(normaliser: tuple[Array, Array, float] | None) -> bool:
@@ -175,33 +199,39 @@ def _box(normaliser: tuple[Array, Array, float] | None, size: int) -> tuple[Arra
     mean, scale, clip = normaliser
     reach = np.float32(clip) / scale
     low, high = mean - reach, mean + reach
+    # The largest ball around 0 within the box: what is in it reaches no clip, and its norm says so in one call.
     radius = max(float(np.minimum(-low, high).min()), 0.0)
     return low, high, np.float32(min(radius**2, float(np.finfo(np.float32).max)))
 
 
 def _layers(chain: _Chain) -> tuple[Array, Array, list[tuple[Callable[[Array], Array], Array]]]:
     """Weight and bias of the first layer, then the activation before, and the weight of, each other."""
+    functions = [_activation(name) for name in chain.functions]
     weight, bias = _folded(chain)
-    if chain.functions:
-        factor = _activation(chain.functions[0]).before
-        weight, bias = _with_unit(factor * weight, factor * bias)
-    enter, offset = np.ascontiguousarray(weight, np.float32), np.asarray(bias, np.float32)
+    if functions:
+        weight, bias = _with_unit(weight, bias, functions[0].before)
+    enter = np.ascontiguousarray(weight, np.float32)
+    offset = np.asarray(bias, np.float32)
     steps = []
-    for k, name in enumerate(chain.functions):
-        function, tensors = _activation(name), chain.linears[k + 1].tensors
-        weight, bias = function.after * np.asarray(tensors["weight"], np.float64), tensors["bias"]
+    for k, function in enumerate(functions):
+        tensors = chain.linears[k + 1].tensors
+        weight = function.after * np.asarray(tensors["weight"], np.float64)
+        bias = tensors["bias"]
         activate = function.make(weight.shape[1] + 1)
+        # The unit that was 1 before the activation is this after it.
         unit = float(activate(np.ones(weight.shape[1] + 1, np.float32))[-1])
-        if k + 1 < len(chain.functions):
-            factor = _activation(chain.functions[k + 1]).before
-            weight, bias = _with_unit(factor * weight, factor * bias)
-        steps.append((activate, np.ascontiguousarray(np.column_stack([weight, bias / unit]), np.float32)))
+        if k + 1 < len(functions):
+            weight, bias = _with_unit(weight, bias, functions[k + 1].before)
+        with_bias = np.column_stack([weight, bias / unit])
+        steps.append((activate, np.ascontiguousarray(with_bias, np.float32)))
     return enter, offset, steps
 
 
 def _folded(chain: _Chain) -> tuple[Array, Array]:
     """The first layer on raw observations, float64."""
-    weight, bias = (np.asarray(chain.linears[0].tensors[role], np.float64) for role in ("weight", "bias"))
+    tensors = chain.linears[0].tensors
+    weight = np.asarray(tensors["weight"], np.float64)
+    bias = np.asarray(tensors["bias"], np.float64)
     if chain.normaliser is None:
         return weight, bias
     mean, scale, _ = chain.normaliser
@@ -209,9 +239,10 @@ def _folded(chain: _Chain) -> tuple[Array, Array]:
     return weight, bias - weight @ mean
 
 
-def _with_unit(weight: Array, bias: Array) -> tuple[Array, Array]:
-    """One more output, which is 1."""
-    return np.vstack([weight, np.zeros(weight.shape[1])]), np.append(bias, 1.0)
+def _with_unit(weight: Array, bias: Array, factor: float) -> tuple[Array, Array]:
+    """A layer times a factor, with one more output, which is 1."""
+    nothing = np.zeros(weight.shape[1])
+    return np.vstack([factor * weight, nothing]), np.append(factor * bias, 1.0)
 
 
 @dataclass(frozen=True)
@@ -224,23 +255,27 @@ class _Activation:
 
 
 def _activation(name: str) -> _Activation:
+    # sigmoid(x) = 0.5 * (tanh(0.5 * x) + 1), and silu(x) = x * sigmoid(x) = h * (tanh(h) + 1) with h = 0.5 * x.
     if name == "silu":
         return _Activation(0.5, 1.0, _make_silu)
     if name == "sigmoid":
         return _Activation(0.5, 0.5, _make_sigmoid)
-    return _Activation(1.0, 1.0, _make_relu if name == "relu" else lambda size: ACTIVATIONS[name])
+    if name == "relu":
+        return _Activation(1.0, 1.0, _make_relu)
+    return _Activation(1.0, 1.0, lambda size: ACTIVATIONS[name])
 
 
 def _make_silu(size: int) -> Callable[[Array], Array]:
+    # An array of ones: adding the Python number 1 would be converted in each call.
     one = np.ones(size, np.float32)
 
-    def run(half: Array) -> Array:
+    def _run(half: Array) -> Array:
         t = np.tanh(half)
         t += one
         t *= half
         return t
 
-    return run
+    return _run
 
 
 def _make_sigmoid(size: int) -> Callable[[Array], Array]:

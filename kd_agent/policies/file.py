@@ -8,7 +8,7 @@ zeros. A flipped byte anywhere is therefore noticed, and nothing in a file is ev
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,29 @@ FORMAT = 1
 """The format of one policy."""
 TASKS_FORMAT = 2
 """The format of several tasks; the operations that they share are stored once."""
+# Far beyond any student (tens of KiB), and little enough for whoever opens a stranger's file.
 MAX_FILE = 64 << 20
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 256
 _KEY = "kd_agent"
 _BLANK = "0" * 64
-_PLACE = rb"\"sha256\": \"" + _BLANK.encode()
-"""The digest's place: a string within JSON within JSON."""
-_DTYPES = ("float32", "int32", "int8")
+"""What stands in the digest's place while the digest is made."""
+_DTYPES = frozenset({"float32", "int32", "int8"})
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading a forged description may raise."""
 
 
 def to_bytes(graph: PolicyGraph | TaskGraph) -> bytes:
     """The file's content; the same graph gives the same bytes."""
     tensors: dict[str, Array] = {}
-    described = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
-    document = {**described, "sha256": _BLANK, "provenance": dict(graph.provenance)}
-    raw = save(tensors, {_KEY: json.dumps(document, sort_keys=True, allow_nan=False)})
-    before, place, after = raw.rpartition(_PLACE)
-    return before + place.replace(_BLANK.encode(), hashlib.sha256(raw).hexdigest().encode()) + after
+    document = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
+    document["provenance"] = dict(graph.provenance)
+    # A provenance may hold a row of zeros, but not the digest of the document that it is part of: that marks the place.
+    place = hashlib.sha256(_dumped(document).encode()).hexdigest()
+    document["sha256"] = place
+    raw = save(tensors, {_KEY: _dumped(document)})
+    digest = hashlib.sha256(raw.replace(place.encode(), _BLANK.encode())).hexdigest()
+    return raw.replace(place.encode(), digest.encode())
 
 
 def from_bytes(raw: bytes, source: str = "student", task: str | None = None) -> PolicyGraph:
@@ -71,7 +75,15 @@ def from_bytes(raw: bytes, source: str = "student", task: str | None = None) -> 
 
 
 def tasks_from_bytes(raw: bytes, source: str = "student") -> TaskGraph:
-    """Inverse of `to_bytes`, for all tasks of a file; raises KDError as `from_bytes` does."""
+    """Inverse of `to_bytes`, for all tasks of a file.
+
+    Args:
+        raw: The file's content.
+        source: The name to use in messages.
+
+    Raises:
+        KDError: As by `from_bytes`; or the file holds one policy, not several tasks.
+    """
     try:
         graph = _graph(raw)
         if not isinstance(graph, TaskGraph):
@@ -82,14 +94,30 @@ def tasks_from_bytes(raw: bytes, source: str = "student") -> TaskGraph:
 
 
 def write(graph: PolicyGraph | TaskGraph, path: str | os.PathLike[str]) -> Path:
-    """Write the file atomically and return its path."""
+    """Write the file atomically.
+
+    Args:
+        graph: The policy, or the tasks.
+        path: The file; its folder exists.
+
+    Returns:
+        Its path.
+    """
     path = Path(path)
     write_atomically(path, to_bytes(graph))
     return path
 
 
 def read(path: str | os.PathLike[str], task: str | None = None) -> PolicyGraph:
-    """Read a policy file, or one task of a file of several; raises KDError where that is impossible."""
+    """Read one policy.
+
+    Args:
+        path: The file.
+        task: Which task's, where the file holds several.
+
+    Raises:
+        KDError: The file is missing or too large, or as by `from_bytes`.
+    """
     return from_bytes(read_capped(path, MAX_FILE), str(path), task)
 
 
@@ -100,52 +128,69 @@ def read_tasks(path: str | os.PathLike[str]) -> TaskGraph:
 
 def _describe(graph: PolicyGraph, tensors: dict[str, Array]) -> dict[str, Any]:
     """One policy's description; its tensors are put into `tensors`."""
-    described = {"format": FORMAT, "observations": _describe_observations(graph.observations),
-                 "ops": _describe_ops(graph.ops, "", tensors), "head": graph.head.to_json()}  # fmt: skip
-    return {**described, "states": dict(graph.states)} if graph.states else described
+    described = {
+        "format": FORMAT,
+        "observations": _describe_observations(graph.observations),
+        "ops": _describe_ops(graph.ops, "", tensors),
+        "head": graph.head.to_json(),
+    }
+    # Only where there are any, so that files without a memory are the same bytes as ever.
+    if graph.states:
+        described["states"] = dict(graph.states)
+    return described
 
 
 def _describe_tasks(graph: TaskGraph, tensors: dict[str, Array]) -> dict[str, Any]:
     """The description of several tasks; their tensors are put into `tensors`."""
-    tasks = {
-        name: {
+    tasks = {}
+    # Tensors are named by a task's number: its own name may hold dots.
+    for index, (name, own) in enumerate(sorted(graph.tasks.items())):
+        tasks[name] = {
             "observations": _describe_observations(own.observations),
             "before": _describe_ops(own.before, f"{index}.before.", tensors),
             "after": _describe_ops(own.after, f"{index}.after.", tensors),
             "head": own.head.to_json(),
             "provenance": dict(own.provenance),
         }
-        for index, (name, own) in enumerate(sorted(graph.tasks.items()))
-    }
     return {"format": TASKS_FORMAT, "shared": _describe_ops(graph.shared, "shared.", tensors), "tasks": tasks}
 
 
 def _describe_ops(ops: Sequence[Op], prefix: str, tensors: dict[str, Array]) -> list[dict[str, Any]]:
     described = []
     for index, op in enumerate(ops):
-        names = {role: f"{prefix}{index}.{role}" for role in sorted(op.tensors)}
-        tensors |= {name: np.ascontiguousarray(op.tensors[role]) for role, name in names.items()}
-        described.append({"kind": op.kind, "inputs": op.inputs, "output": op.output,
-                          "attributes": dict(op.attributes), "tensors": names})  # fmt: skip
+        names = {}
+        for role in sorted(op.tensors):
+            names[role] = f"{prefix}{index}.{role}"
+            tensors[names[role]] = np.ascontiguousarray(op.tensors[role])
+        plain = {"kind": op.kind, "inputs": op.inputs, "output": op.output, "attributes": dict(op.attributes)}
+        described.append({**plain, "tensors": names})
     return described
 
 
 def _describe_observations(observations: Mapping[str, ObservationSpec]) -> dict[str, Any]:
-    return {
-        k: {"shape": s.shape, "dtype": s.dtype} | ({"categories": s.categories} if s.categories else {})
-        for k, s in observations.items()
-    }
+    described: dict[str, Any] = {}
+    for key, spec in observations.items():
+        described[key] = {"shape": spec.shape, "dtype": spec.dtype}
+        if spec.categories:
+            described[key]["categories"] = spec.categories
+    return described
 
 
 def _graph(raw: bytes) -> PolicyGraph | TaskGraph:
     document, tensors = _unpack(raw)
-    graph = _read_tasks(document, tensors) if document["format"] == TASKS_FORMAT else _read(document, tensors)
+    read_one = _read_tasks if document["format"] == TASKS_FORMAT else _read
+    graph: PolicyGraph | TaskGraph = read_one(document, tensors)
+    # Operations took theirs out: what is left would be freight that no check has looked at.
     if tensors:
         raise KDError("damaged: tensors that no operation uses")
     return graph
 
 
 def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The document and the tensors of a file whose sizes and digest are right.
+
+    Its header is looked at before safetensors reads the whole: that header is a stranger's too.
+    """
     size = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or size > min(MAX_HEADER, len(raw) - 8):
         raise KDError("not a safetensors file, or cut short")
@@ -159,7 +204,8 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     if document.get("format") not in (FORMAT, TASKS_FORMAT):
         raise KDError(f"format {document.get('format')!r} is not known here (this is {TASKS_FORMAT}); update kd_agent")
     digest = str(document.get("sha256")).encode("ascii", "replace")
-    if len(digest) != 64 or hashlib.sha256(raw.replace(digest, _BLANK.encode(), 1)).hexdigest().encode() != digest:
+    blanked = raw.replace(digest, _BLANK.encode(), 1)
+    if len(digest) != 64 or hashlib.sha256(blanked).hexdigest().encode() != digest:
         raise KDError("damaged: its content does not match its SHA-256")
     try:
         tensors = load(raw)
@@ -174,7 +220,7 @@ def _read(document: dict[str, Any], tensors: dict[str, Array]) -> PolicyGraph:
         ops = _read_ops(document["ops"], tensors)
         observations = _read_observations(document["observations"])
         provenance = dict(document["provenance"])
-        states = {str(k): tuple(map(int, shape)) for k, shape in document.get("states", {}).items()}
+        states = {str(name): tuple(map(int, shape)) for name, shape in document.get("states", {}).items()}
         head = HeadSpec.from_json(document["head"])
     except _DAMAGE as error:
         raise KDError(f"its description is damaged: {error!r}") from None
@@ -185,16 +231,15 @@ def _read_tasks(document: dict[str, Any], tensors: dict[str, Array]) -> TaskGrap
     """Several tasks from their description; their tensors are taken out of `tensors`."""
     try:
         shared = _read_ops(document["shared"], tensors)
-        tasks = {
-            str(name): Task(
+        tasks = {}
+        for name, own in document["tasks"].items():
+            tasks[str(name)] = Task(
                 observations=_read_observations(own["observations"]),
                 before=_read_ops(own["before"], tensors),
                 after=_read_ops(own["after"], tensors),
                 head=HeadSpec.from_json(own["head"]),
                 provenance=dict(own["provenance"]),
             )
-            for name, own in document["tasks"].items()
-        }
         provenance = dict(document["provenance"])
     except _DAMAGE as error:
         raise KDError(f"its description is damaged: {error!r}") from None
@@ -202,39 +247,40 @@ def _read_tasks(document: dict[str, Any], tensors: dict[str, Array]) -> TaskGrap
 
 
 def _read_ops(plain: Any, tensors: dict[str, Array]) -> tuple[Op, ...]:
-    ops = tuple(
-        Op(
-            kind=str(op["kind"]),
-            inputs=tuple(map(str, op["inputs"])),
-            output=str(op["output"]),
-            attributes=dict(op["attributes"]),
-            tensors={str(role): tensors.pop(name) for role, name in op["tensors"].items()},
-        )
-        for op in plain
-    )
-    if any(tensor.dtype.name not in _DTYPES for op in ops for tensor in op.tensors.values()):
-        raise KDError("damaged: a tensor of a strange type")
-    return ops
+    ops = []
+    for op in plain:
+        own = {str(role): tensors.pop(name) for role, name in op["tensors"].items()}
+        if not {tensor.dtype.name for tensor in own.values()} <= _DTYPES:
+            raise KDError("damaged: a tensor of a strange type")
+        kind, output = str(op["kind"]), str(op["output"])
+        inputs = tuple(map(str, op["inputs"]))
+        ops.append(Op(kind, inputs, output, dict(op["attributes"]), own))
+    return tuple(ops)
 
 
 def _read_observations(plain: Any) -> dict[str, ObservationSpec]:
-    return {
-        str(k): ObservationSpec(
-            tuple(map(int, s["shape"])), np.dtype(str(s["dtype"])).name, tuple(map(int, s.get("categories", ())))
-        )
-        for k, s in plain.items()
-    }
+    observations = {}
+    for key, spec in plain.items():
+        shape = tuple(map(int, spec["shape"]))
+        categories = tuple(map(int, spec.get("categories", ())))
+        observations[str(key)] = ObservationSpec(shape, np.dtype(str(spec["dtype"])).name, categories)
+    return observations
+
+
+def _dumped(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, allow_nan=False)
 
 
 def _json(text: str) -> dict[str, Any]:
-    def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        pairs = list(pairs)
-        if len({k for k, _ in pairs}) != len(pairs):
+    def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        # Two readers could else take different ones, and a check see another value than what runs.
+        if len(found) != len(pairs):
             raise KDError("damaged: a key appears twice")
-        return dict(pairs)
+        return found
 
     try:
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise KDError("damaged: its header is not JSON") from None
     if not isinstance(value, dict):

@@ -17,12 +17,24 @@ from kd_agent.errors import KDError, unknown
 from kd_agent.policies.head import Array, HeadSpec
 from kd_agent.policies.ops import ACTIVATIONS, ELEMENTWISE, KERNELS, LEARNT, MAX_SIZE, Op
 
-__all__ = ["ACTIVATIONS", "KERNELS", "LEARNT", "OBSERVATION", "PARAMS", "ObservationSpec", "Op", "PolicyGraph",
-           "compile_ops", "following"]  # fmt: skip
+__all__ = [
+    "ACTIVATIONS",
+    "KERNELS",
+    "LEARNT",
+    "OBSERVATION",
+    "PARAMS",
+    "ObservationSpec",
+    "Op",
+    "PolicyGraph",
+    "compile_ops",
+    "count_fitted",
+    "following",
+]
 
 OBSERVATION = "obs"
 """The register of an observation that is not a Dict; a Dict observation has a register a key."""
 PARAMS = "params"
+"""The register in which every program ends: the head's row `[B, P]`."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +68,29 @@ def following(state: str) -> str:
     return f"{state}.next"
 
 
+def count_fitted(ops: Iterable[Op]) -> int:
+    """How many fitted numbers some operations hold.
+
+    A tensor that is all zeros is none: it is a bias that its network was made without.
+    """
+    total = 0
+    for op in ops:
+        if op.kind in LEARNT:
+            total += sum(tensor.size for tensor in op.tensors.values() if tensor.any())
+    return total
+
+
 def compile_ops(ops: Iterable[Op]) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     """A function that runs operations on registers `{name: [B, ...]}` and returns all of them."""
     steps = [(KERNELS[op.kind](op), op.inputs, op.output) for op in ops]
 
-    def run(given: Mapping[str, Array]) -> dict[str, Array]:
-        registers = dict(given)
+    def _run(initial: Mapping[str, Array]) -> dict[str, Array]:
+        registers = dict(initial)
         for kernel, inputs, output in steps:
             registers[output] = kernel(*[registers[name] for name in inputs])
         return registers
 
-    return run
+    return _run
 
 
 @dataclass(frozen=True)
@@ -92,8 +116,9 @@ class PolicyGraph:
         for op in self.ops:
             if op.kind not in KERNELS:
                 raise unknown("operation", op.kind, KERNELS)
-            missing = [name for name in op.inputs if name not in known]
-            if missing or not op.inputs or op.output in known:
+            # Each register is written once and before it is read, so a program has an end and no hidden state.
+            readable = bool(op.inputs) and known.issuperset(op.inputs)
+            if not readable or op.output in known:
                 raise KDError(f"operation {op.kind!r} has wrong registers: {op.inputs} -> {op.output!r}")
             if not all(np.isfinite(tensor).all() for tensor in op.tensors.values()):
                 raise KDError(f"a weight of operation {op.kind!r} ({op.output!r}) is NaN or infinite")
@@ -103,26 +128,29 @@ class PolicyGraph:
     @property
     def num_parameters(self) -> int:
         """Number of fitted numbers that decide the greedy action (no critic, no log std, no bias that is 0)."""
-        return sum(t.size for op in self.acting_ops() if op.kind in LEARNT for t in op.tensors.values() if t.any())
+        return count_fitted(self.acting_ops())
 
     def acting_ops(self) -> list[Op]:
         """The operations that the greedy action, or the memory behind it, depends on."""
         needed = {PARAMS, *map(following, self.states)}
         acting = []
         for op in reversed(self.ops):
-            if op.output in needed:
-                acting.append(op)
-                only_mean = op.output == PARAMS and op.kind == "concatenate" and self.head.is_gaussian
-                needed |= set(op.inputs[:1] if only_mean else op.inputs)
+            if op.output not in needed:
+                continue
+            acting.append(op)
+            # A Gaussian's row is its mean beside its log standard deviations; only the mean acts.
+            only_mean = op.output == PARAMS and op.kind == "concatenate" and self.head.is_gaussian
+            if only_mean:
+                needed.add(op.inputs[0])
+            else:
+                needed.update(op.inputs)
         return acting[::-1]
 
     def compile(self) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
         """The interpreter: from observations `{name: [B, *O]}` and `memory` to all registers."""
         return compile_ops(self.ops)
 
-    def memory(
-        self, batch: int, state: Sequence[Any] | None = None, episode_start: Any = None
-    ) -> dict[str, Array]:  # fmt: skip
+    def memory(self, batch: int, state: Sequence[Any] | None = None, episode_start: Any = None) -> dict[str, Array]:
         """The state registers `{name: [B, *S]}` before a step.
 
         Args:
@@ -136,13 +164,18 @@ class PolicyGraph:
         blank = {name: np.zeros((batch, *self.states[name]), np.float32) for name in sorted(self.states)}
         if state is None:
             return blank
-        given = [np.asarray(array, np.float32) for array in state]
-        if [array.shape for array in given] != [zeros.shape for zeros in blank.values()]:
-            shapes = [zeros.shape for zeros in blank.values()]
-            raise KDError(f"the state has shapes {[a.shape for a in given]}, expected {shapes}")
-        starts = np.broadcast_to(np.asarray(False if episode_start is None else episode_start, bool), (batch,))
-        keep = {name: ~starts.reshape(batch, *[1] * (zeros.ndim - 1)) for name, zeros in blank.items()}
-        return {name: np.where(keep[name], array, 0) for name, array in zip(blank, given, strict=True)}
+        last = [np.asarray(array, np.float32) for array in state]
+        shapes, expected = list(map(np.shape, last)), list(map(np.shape, blank.values()))
+        if shapes != expected:
+            raise KDError(f"the state has shapes {shapes}, expected {expected}")
+        if episode_start is None:
+            episode_start = False
+        carried_on = ~np.broadcast_to(np.asarray(episode_start, bool), (batch,))
+        memory = {}
+        for name, array in zip(blank, last, strict=True):
+            along_batch = carried_on.reshape(batch, *[1] * (array.ndim - 1))
+            memory[name] = np.where(along_batch, array, 0)
+        return memory
 
     def next_state(self, registers: Mapping[str, Array]) -> tuple[Array, ...] | None:
         """The states after a step; None for a policy without memory."""
@@ -150,15 +183,19 @@ class PolicyGraph:
 
     def _check_shapes(self) -> None:
         """Run the program once on zeros, growing no array beyond `MAX_SIZE`."""
-        shapes = [*(spec.shape for spec in self.observations.values()), *self.states.values()]
-        if any(min(shape, default=1) < 1 or np.prod(shape, dtype=float) > MAX_SIZE for shape in shapes):
-            raise KDError("the policy's observations or states have impossible shapes")
-        registers = {k: np.zeros((1, *s.shape), s.dtype) for k, s in self.observations.items()} | self.memory(1)
+        shapes = [spec.shape for spec in self.observations.values()]
+        shapes += self.states.values()
+        for shape in shapes:
+            # As floats: a hostile file's shape may multiply beyond 64 bits.
+            if min(shape, default=1) < 1 or np.prod(shape, dtype=float) > MAX_SIZE:
+                raise KDError("the policy's observations or states have impossible shapes")
+        registers = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in self.observations.items()}
+        registers |= self.memory(1)
         try:
             for op in self.ops:
                 registers[op.output] = _checked(op, [registers[name] for name in op.inputs])
             params = registers[PARAMS]
-            lost = [name for name, kept in self.states.items() if registers[following(name)].shape != (1, *kept)]
+            lost = [name for name, shape in self.states.items() if registers[following(name)].shape != (1, *shape)]
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError) as error:
             raise KDError(f"the policy's operations do not fit together: {' '.join(str(error).split())}") from None
         if params.shape != (1, self.head.num_params):
@@ -172,8 +209,10 @@ class PolicyGraph:
 def _checked(op: Op, inputs: list[Array]) -> Array:
     if op.kind in ELEMENTWISE:
         shape = inputs[0].shape
-        if any(np.broadcast_shapes(shape, tensor.shape) != shape for tensor in op.tensors.values()):
-            raise KDError(f"operation {op.kind!r} ({op.output!r}) has tensors of another shape than its input")
+        for tensor in op.tensors.values():
+            if np.broadcast_shapes(shape, tensor.shape) != shape:
+                raise KDError(f"operation {op.kind!r} ({op.output!r}) has tensors of another shape than its input")
+    # The kernel itself refuses what it can tell beforehand to be too large (`one_hot`, `conv2d`).
     result = KERNELS[op.kind](op)(*inputs)
     if result.size > MAX_SIZE:
         raise KDError(f"operation {op.kind!r} ({op.output!r}) makes an array that is too large")

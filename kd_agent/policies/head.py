@@ -4,7 +4,7 @@ Letters: `B` batch, `P` parameters of the action distribution, `*A` shape of an 
 The training side of the same heads (densities, softening) is `kd_agent.networks.distributions`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,7 +47,8 @@ class HeadSpec:
         if np.dtype(self.dtype).kind not in "fiub":
             raise KDError(f"actions of type {self.dtype} are not numbers")
         size = int(np.prod(self.shape, dtype=np.int64))
-        parts = len(self.low) if self.is_gaussian else len(self.nvec)
+        # A damaged file may name more parts than its shape holds, or bounds on one side alone.
+        parts = len(self.low if self.is_gaussian else self.nvec)
         if parts != size or len(self.low) != len(self.high) or size < 1:
             raise KDError(f"action head {self.kind!r} has {parts} parts for actions of shape {self.shape}")
 
@@ -59,14 +60,18 @@ class HeadSpec:
     @property
     def num_params(self) -> int:
         """`P`, the length of the row."""
-        return 2 * len(self.low) if self.is_gaussian else self.num_acting
+        if self.is_gaussian:
+            return 2 * len(self.low)
+        return self.num_acting
 
     @property
     def num_acting(self) -> int:
         """How many leading columns decide the greedy action (the log standard deviations do not)."""
         if self.is_gaussian:
             return len(self.low)
-        return len(self.nvec) if self.kind == "bernoulli" else sum(self.nvec)
+        if self.kind == "bernoulli":
+            return len(self.nvec)
+        return sum(self.nvec)
 
     def greedy(self, params: Array) -> Array:
         """The distribution's mode, in the environment's units.
@@ -81,7 +86,8 @@ class HeadSpec:
         if self.kind == "categorical":
             flat = params.argmax(axis=-1)[:, None] + self.start
         elif self.kind == "multi_categorical":
-            flat = np.stack([part.argmax(axis=-1) for part in self.split(params)], axis=-1) + self.start
+            categories = [part.argmax(axis=-1) for part in self.split(params)]
+            flat = np.stack(categories, axis=-1) + self.start
         elif self.kind == "bernoulli":
             flat = np.asarray(params > 0)
         else:
@@ -89,11 +95,21 @@ class HeadSpec:
         return np.asarray(flat, self.dtype).reshape(len(params), *self.shape)
 
     def sample(self, params: Array, rng: "np.random.Generator") -> Array:
-        """Actions `[B, *A]` drawn from the distribution of `params [B, P]`."""
+        """Actions drawn from the distribution.
+
+        Args:
+            params: `[B, P]`.
+            rng: Where chance comes from.
+
+        Returns:
+            Actions `[B, *A]` of `dtype`, in the environment's units.
+        """
         if self.is_gaussian:
             mean, log_std = np.split(params, 2, axis=-1)
             noisy = mean + np.exp(log_std) * rng.standard_normal(mean.shape)
             return self.to_box(noisy).astype(self.dtype).reshape(len(params), *self.shape)
+        # A logit with logistic noise is positive as often as its sigmoid says; the largest of logits with Gumbel
+        # noise is distributed as their softmax (Gumbel 1954). So a greedy choice of noisy logits is a sample.
         if self.kind == "bernoulli":
             return self.greedy(params + rng.logistic(size=params.shape))
         return self.greedy(params + rng.gumbel(size=params.shape))
@@ -108,7 +124,7 @@ class HeadSpec:
             raise KDError(f"a {self.kind} head has a density, not probabilities; use params()")
         if self.kind == "bernoulli":
             return np.asarray(1 / (1 + np.exp(-params)))
-        return np.concatenate([_softmax(part) for part in self.split(params)], axis=-1)
+        return np.concatenate(list(map(_softmax, self.split(params))), axis=-1)
 
     def split(self, params: Array) -> list[Array]:
         """The logits `[B, n]` of each part of a (multi-)categorical row."""
@@ -124,8 +140,9 @@ class HeadSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain data; an unbounded side is null."""
         plain = asdict(self)
-        for side in ("low", "high"):
-            plain[side] = [float(x) if np.isfinite(x) else None for x in plain[side]]
+        # JSON has no infinity.
+        plain["low"] = list(map(_finite_or_none, self.low))
+        plain["high"] = list(map(_finite_or_none, self.high))
         return plain
 
     @staticmethod
@@ -134,17 +151,27 @@ class HeadSpec:
         try:
             return HeadSpec(
                 kind=str(plain["kind"]),
-                shape=tuple(int(x) for x in plain["shape"]),
+                shape=tuple(map(int, plain["shape"])),
                 dtype=np.dtype(str(plain["dtype"])).name,
-                nvec=tuple(int(x) for x in plain["nvec"]),
-                start=tuple(int(x) for x in plain["start"]),
-                low=tuple(-np.inf if x is None else float(x) for x in plain["low"]),
-                high=tuple(np.inf if x is None else float(x) for x in plain["high"]),
+                nvec=tuple(map(int, plain["nvec"])),
+                start=tuple(map(int, plain["start"])),
+                low=_bounds(plain["low"], -np.inf),
+                high=_bounds(plain["high"], np.inf),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the action head's description is damaged: {error}") from None
 
 
+def _finite_or_none(bound: float) -> float | None:
+    return float(bound) if np.isfinite(bound) else None
+
+
+def _bounds(plain: Iterable[float | None], unbounded: float) -> tuple[float, ...]:
+    """Inverse of `_finite_or_none` for the bounds of one side."""
+    return tuple(unbounded if bound is None else float(bound) for bound in plain)
+
+
 def _softmax(logits: Array) -> Array:
+    # The largest logit becomes 0, so that exp cannot overflow.
     exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=-1, keepdims=True))

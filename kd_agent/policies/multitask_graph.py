@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.policies.graph import LEARNT, ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph, count_fitted
 from kd_agent.policies.head import HeadSpec
 
 MAX_TASKS = 64
+"""Tasks of one file: each costs a run of its program when the file is read."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class TaskGraph:
     def __post_init__(self) -> None:
         if not 1 <= len(self.tasks) <= MAX_TASKS:
             raise KDError(f"{len(self.tasks)} tasks in one policy; 1 to {MAX_TASKS} are possible")
+        # A task's own program is where its checks are; nothing of it is kept.
         for name in self.tasks:
             try:
                 self.task(name)
@@ -56,8 +58,12 @@ class TaskGraph:
     @property
     def num_parameters(self) -> int:
         """Number of fitted numbers that decide the greedy action of any task, the shared ones counted once."""
-        acting = {id(op): op for name in self.tasks for op in self.task(name).acting_ops()}
-        return sum(t.size for op in acting.values() if op.kind in LEARNT for t in op.tensors.values() if t.any())
+        # By identity: two tasks share an operation only where both hold the very same object.
+        acting: dict[int, Op] = {}
+        for name in self.tasks:
+            for op in self.task(name).acting_ops():
+                acting[id(op)] = op
+        return count_fitted(acting.values())
 
     def task(self, name: str | None) -> PolicyGraph:
         """The policy of one task.
@@ -70,4 +76,5 @@ class TaskGraph:
         if name not in self.tasks:
             raise unknown("task", name, self.tasks)
         own = self.tasks[name]
-        return PolicyGraph(own.observations, (*own.before, *self.shared, *own.after), own.head, own.provenance)
+        ops = (*own.before, *self.shared, *own.after)
+        return PolicyGraph(own.observations, ops, own.head, own.provenance)

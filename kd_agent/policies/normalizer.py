@@ -27,13 +27,16 @@ class Normalizer:
     def __post_init__(self) -> None:
         if np.shape(self.mean) != np.shape(self.var):
             raise KDError(f"mean of shape {np.shape(self.mean)} but variance of shape {np.shape(self.var)}")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.var).all() and np.min(self.var, initial=0) >= 0):
+        finite = np.isfinite(self.mean).all() and np.isfinite(self.var).all()
+        if not finite or np.min(self.var, initial=0) < 0:
             raise KDError("the normalisation statistics are NaN, infinite or of negative variance")
 
     @property
     def scale(self) -> Array:
         """`1 / sqrt(var + epsilon)`, float32 `[*O]`."""
-        return np.asarray(1 / np.sqrt(np.asarray(self.var, np.float64) + self.epsilon), np.float32)
+        # A factor, not a divisor: C, ONNX and JavaScript multiply by the same float32 number.
+        deviation = np.sqrt(np.asarray(self.var, np.float64) + self.epsilon)
+        return np.asarray(1 / deviation, np.float32)
 
     def __call__(self, observations: Array) -> Array:
         """Normalised observations, float32 `[B, *O]`."""
@@ -41,13 +44,21 @@ class Normalizer:
         return np.asarray(np.clip(scaled, -self.clip, self.clip), np.float32)
 
     def op(self, register: str, output: str) -> Op:
-        """The graph's step, from one register to another."""
+        """The graph's step.
+
+        Args:
+            register: Where the observation `[B, *O]` is.
+            output: Where it goes, normalised.
+        """
         tensors = {"mean": np.asarray(self.mean, np.float32), "scale": self.scale}
         return Op("normalise", (register,), output, {"clip": float(self.clip)}, tensors)
 
     @staticmethod
     def of(observations: Array) -> "Normalizer":
         """Statistics of a sample `[B, *O]`; a feature that hardly varies keeps its own scale."""
+        # float64: the variance of large, steady numbers is lost in float32.
         sample = np.asarray(observations, np.float64)
         var = sample.var(axis=0)
-        return Normalizer(sample.mean(axis=0), np.where(var < 1e-6, 1.0, var))
+        # A feature that was constant in the sample would else be blown up to the clip once it moves at all.
+        steady = var < 1e-6
+        return Normalizer(sample.mean(axis=0), np.where(steady, 1.0, var))

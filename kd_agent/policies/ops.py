@@ -41,6 +41,7 @@ class Op:
 
 
 def _sigmoid(x: Array) -> Array:
+    # By tanh, which overflows nowhere.
     return np.asarray(0.5 * (np.tanh(0.5 * x) + 1))
 
 
@@ -68,7 +69,9 @@ Kernel = Callable[..., Array]
 
 def _normalise(op: Op) -> Kernel:
     """`clip((x - mean) * scale, -clip, clip)`."""
-    mean, scale, clip = op.tensors["mean"], op.tensors["scale"], np.float32(op.attributes["clip"])
+    mean, scale = op.tensors["mean"], op.tensors["scale"]
+    clip = np.float32(op.attributes["clip"])
+    # Not np.clip, whose call alone costs twice as much as both ufuncs do on small arrays.
     return lambda x: np.minimum(np.maximum((x - mean) * scale, -clip), clip)
 
 
@@ -86,6 +89,7 @@ def _clip(op: Op) -> Kernel:
 
 def _linear(op: Op) -> Kernel:
     """`x W^T + b` with `weight [out, in]`, `bias [out]`."""
+    # Turned once, here: for one observation a product with a transposed view is a tenth slower.
     weight, bias = np.ascontiguousarray(op.tensors["weight"].T), op.tensors["bias"]
     return lambda x: x @ weight + bias
 
@@ -103,16 +107,17 @@ def _conv2d(op: Op) -> Kernel:
         raise KDError(f"a convolution of stride {stride} and padding {padding} is not possible")
     border = ((0, 0), (0, 0), (padding, padding), (padding, padding))
 
-    def run(x: Array) -> Array:
+    def _run(x: Array) -> Array:
         x = np.pad(x, border) if padding else x
         windows = sliding_window_view(x, window, axis=(2, 3))[:, :, ::stride, ::stride]
+        # The windows are a view so far; as rows they would be copied.
         if windows.size > MAX_SIZE * len(x):
             raise KDError("a convolution is too large")
         batch, _, height, width = windows.shape[:4]
         rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(batch * height * width, -1)
         return np.asarray((rows @ matrix + bias).reshape(batch, height, width, out).transpose(0, 3, 1, 2))
 
-    return run
+    return _run
 
 
 def _activation(op: Op) -> Kernel:
@@ -136,10 +141,12 @@ def _transpose(op: Op) -> Kernel:
 
 def _one_hot(op: Op) -> Kernel:
     """Whole numbers `[B]` or `[B, parts]` as `[B, sum(sizes)]`, the parts side by side; none where out of range."""
-    sizes = [int(size) for size in op.attributes["sizes"]]
+    sizes = list(map(int, op.attributes["sizes"]))
     if min(sizes, default=0) < 1 or sum(sizes) > MAX_SIZE:
         raise KDError(f"one-hot parts of sizes {sizes} are not possible")
-    part, value = np.repeat(np.arange(len(sizes)), sizes), np.concatenate([np.arange(size) for size in sizes])
+    # Output column k is 1 where the number of its part equals its value.
+    part = np.repeat(np.arange(len(sizes)), sizes)
+    value = np.concatenate(list(map(np.arange, sizes)))
     return lambda x: (x.reshape(len(x), len(sizes))[:, part] == value).astype(np.float32)
 
 
@@ -163,6 +170,7 @@ def _append(op: Op) -> Kernel:
 def _sde_log_std(op: Op) -> Kernel:
     """Log standard deviation of gSDE (Raffin et al. 2021) at a latent `[B, F]`, with `variance [F, A]`."""
     variance = op.tensors["variance"]
+    # 1e-6 is Stable-Baselines3's epsilon (StateDependentNoiseDistribution).
     return lambda x: 0.5 * np.log((x * x) @ variance + np.float32(1e-6))
 
 
@@ -171,16 +179,17 @@ def _lstm(op: Op) -> Kernel:
 
     Gates in the order input, forget, cell, output: `weight_input [4H, F]`, `weight_hidden [4H, H]`, `bias [4H]`.
     """
-    from_input, from_hidden = (np.ascontiguousarray(op.tensors[f"weight_{side}"].T) for side in ("input", "hidden"))
+    from_input = np.ascontiguousarray(op.tensors["weight_input"].T)
+    from_hidden = np.ascontiguousarray(op.tensors["weight_hidden"].T)
     bias, size = op.tensors["bias"], len(from_hidden)
 
-    def run(x: Array, memory: Array) -> Array:
+    def _run(x: Array, memory: Array) -> Array:
         gates = x @ from_input + memory[:, :size] @ from_hidden + bias
         into, keep, new, out = np.split(gates, 4, axis=-1)
         cell = _sigmoid(keep) * memory[:, size:] + _sigmoid(into) * np.tanh(new)
         return np.concatenate([_sigmoid(out) * np.tanh(cell), cell], axis=-1)
 
-    return run
+    return _run
 
 
 def _gru(op: Op) -> Kernel:
@@ -188,17 +197,19 @@ def _gru(op: Op) -> Kernel:
 
     Gates in the order reset, update, new: `weight_input [3H, F]`, `weight_hidden [3H, H]`, a bias `[3H]` for each.
     """
-    from_input, from_hidden = (np.ascontiguousarray(op.tensors[f"weight_{side}"].T) for side in ("input", "hidden"))
+    from_input = np.ascontiguousarray(op.tensors["weight_input"].T)
+    from_hidden = np.ascontiguousarray(op.tensors["weight_hidden"].T)
     bias_input, bias_hidden = op.tensors["bias_input"], op.tensors["bias_hidden"]
 
-    def run(x: Array, memory: Array) -> Array:
+    def _run(x: Array, memory: Array) -> Array:
         reset_x, update_x, new_x = np.split(x @ from_input + bias_input, 3, axis=-1)
         reset_h, update_h, new_h = np.split(memory @ from_hidden + bias_hidden, 3, axis=-1)
         update = _sigmoid(update_x + update_h)
+        # The reset gates the hidden side with its bias, as in cuDNN and torch; Cho et al. (2014) reset the memory.
         new = np.tanh(new_x + _sigmoid(reset_x + reset_h) * new_h)
         return np.asarray((1 - update) * new + update * memory)
 
-    return run
+    return _run
 
 
 def _tree(op: Op) -> Kernel:
@@ -208,13 +219,17 @@ def _tree(op: Op) -> Kernel:
     (each `[N]`): from `N` on these name leaves, the rows of `value`. Every leaf is its own child here, so
     that a batch takes its steps together.
     """
-    depth, value, last = tree_depth(op), op.tensors["value"], int(op.tensors["feature"].max())
-    splits, leaves = len(value) - 1, np.arange(len(value) - 1, 2 * len(value) - 1)
-    feature, threshold = (np.append(op.tensors[role], np.zeros_like(op.tensors[role], shape=len(value)))
-                          for role in ("feature", "threshold"))  # fmt: skip
-    left, right = (np.append(op.tensors[role], leaves) for role in ("left", "right"))
+    depth, value = tree_depth(op), op.tensors["value"]
+    splits = len(value) - 1
+    leaves = np.arange(splits, splits + len(value))
+    # What a leaf compares does not matter, since both ways lead back to it.
+    feature = np.append(op.tensors["feature"], np.zeros(len(value), np.int32))
+    threshold = np.append(op.tensors["threshold"], np.zeros(len(value), np.float32))
+    left = np.append(op.tensors["left"], leaves)
+    right = np.append(op.tensors["right"], leaves)
+    last = int(feature.max())
 
-    def run(x: Array) -> Array:
+    def _run(x: Array) -> Array:
         if x.ndim != 2 or x.shape[1] <= last:
             raise KDError(f"a tree that reads {last + 1} numbers side by side is given the shape {x.shape[1:]}")
         x, rows = x.astype(np.float32, copy=False), np.arange(len(x))
@@ -223,7 +238,11 @@ def _tree(op: Op) -> Kernel:
             node = np.where(x[rows, feature[node]] <= threshold[node], left[node], right[node])
         return np.asarray(value[node - splits])
 
-    return run
+    return _run
+
+
+SPLIT_ROLES = ("feature", "threshold", "left", "right")
+"""The tensors of a tree's splits, each `[N]`; those of its leaves are the rows of "value"."""
 
 
 def tree_depth(op: Op) -> int:
@@ -232,19 +251,21 @@ def tree_depth(op: Op) -> int:
     Raises:
         KDError: Its tensors are not those of a binary tree whose splits come before what they lead to.
     """
-    feature, threshold, left, right, value = (
-        op.tensors[role] for role in ("feature", "threshold", "left", "right", "value")
-    )
+    feature, threshold, left, right = map(op.tensors.__getitem__, SPLIT_ROLES)
+    value = op.tensors["value"]
     splits = len(feature)
-    kinds = [array.dtype for array in (feature, left, right, threshold, value)]
-    shapes = {array.shape for array in (feature, threshold, left, right)}
-    if kinds != [np.int32] * 3 + [np.float32] * 2 or shapes != {(splits,)} or value.shape[:1] != (splits + 1,):
+    whole = {feature.dtype, left.dtype, right.dtype}
+    real = {threshold.dtype, value.dtype}
+    shapes = {feature.shape, threshold.shape, left.shape, right.shape}
+    fits = shapes == {(splits,)} and value.shape[:1] == (splits + 1,)
+    if whole != {np.dtype(np.int32)} or real != {np.dtype(np.float32)} or not fits:
         raise KDError("a tree's tensors are of other types or sizes than its splits and leaves")
     if not 1 <= splits < MAX_LEAVES or value.ndim != 2 or feature.min() < 0:
         raise KDError(f"a tree has 2 to {MAX_LEAVES} leaves, each a row of numbers, and splits by features from 0 on")
+    # Each way down ends: no split leads back, and every node but the root has exactly one parent.
     children = np.concatenate([left, right])
-    forward = (children > np.tile(np.arange(splits), 2)).all()
-    if not forward or (np.sort(children) != np.arange(1, 2 * splits + 1)).any():
+    parents = np.tile(np.arange(splits), 2)
+    if (children <= parents).any() or (np.sort(children) != np.arange(1, 2 * splits + 1)).any():
         raise KDError("a tree's splits do not lead forward to each other split and each leaf once")
     level = [0] * (2 * splits + 1)
     for node, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):

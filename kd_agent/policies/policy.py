@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies import fast_act as single
+from kd_agent.policies.fast_act import compile_act
 from kd_agent.policies.graph import OBSERVATION, PARAMS, ObservationSpec, PolicyGraph
 from kd_agent.policies.head import Array
 
@@ -37,7 +37,7 @@ class Policy:
         self.graph = graph
         self._seed = seed
         self._run = graph.compile()
-        self._fast = single.compile_act(graph)
+        self._fast = compile_act(graph)
         self._scalar = graph.head.kind == "categorical"
 
     @cached_property
@@ -82,6 +82,7 @@ class Policy:
             KDError: The observation or the state has another shape, or the observation is NaN or infinite.
         """
         head = self.graph.head
+        # The type itself: a subclass of ndarray may have a `dot` or a `reshape` of its own.
         if deterministic and self._fast and type(observation) is np.ndarray:
             action = self._fast(observation)
             if action is not None:
@@ -89,7 +90,9 @@ class Policy:
         batch, alone = self._batch(observation)
         params, state = self.step_batch(batch, state, episode_start)
         actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
-        return (actions[0] if alone else actions), state
+        if alone:
+            return actions[0], state
+        return actions, state
 
     def act(self, observation: Observation) -> Any:
         """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
@@ -103,7 +106,9 @@ class Policy:
         if not alone:
             raise KDError("act() takes one observation; use predict() for a batch")
         action = self.greedy_batch(batch)[0]
-        return int(action) if self._scalar else action
+        if self._scalar:
+            return int(action)
+        return action
 
     def params(self, observation: Observation) -> Array:
         """Head parameters `[B, P]` (`B` = 1 for one observation); of a first step, where there is a memory."""
@@ -134,6 +139,9 @@ class Policy:
             observations: Arrays by key.
             state: What the last step returned (None: a first step).
             episode_start: `[B]`, where the memory begins anew.
+
+        Returns:
+            The parameters, and the state to pass on (None without a memory).
         """
         if not self.recurrent:
             return self._run(observations)[PARAMS], None
@@ -142,27 +150,40 @@ class Policy:
         return registers[PARAMS], self.graph.next_state(registers)
 
     def _batch(self, observation: Observation) -> tuple[dict[str, Array], bool]:
+        """Checked arrays `[B, *O]` by key, and whether it was one observation without a batch."""
         specs = self.graph.observations
         if isinstance(observation, Mapping):
-            missing = [key for key in specs if key not in observation]
-            if missing:
-                raise KDError(f"the observation lacks the key {missing[0]!r}")
-            parts = {key: observation[key] for key in specs}
+            parts = observation
+            for key in specs:
+                if key not in parts:
+                    raise KDError(f"the observation lacks the key {key!r}")
         elif len(specs) == 1:
             parts = dict.fromkeys(specs, observation)
         else:
             raise KDError(f"the observation must be a mapping with the keys {', '.join(specs)}")
-        checked = {key: check_array(value, specs[key], key) for key, value in parts.items()}
-        ranks = {key: array.ndim == len(specs[key].shape) for key, array in checked.items()}
-        if all(ranks.values()):
-            return {key: array[None] for key, array in checked.items()}, True
-        if any(ranks.values()) or len({len(array) for array in checked.values()}) > 1:
+        arrays = {}
+        alone = []
+        for key, spec in specs.items():
+            arrays[key] = check_array(parts[key], spec, key)
+            alone.append(arrays[key].ndim == len(spec.shape))
+        if all(alone):
+            return {key: array[None] for key, array in arrays.items()}, True
+        if any(alone) or len(set(map(len, arrays.values()))) > 1:
             raise KDError("the observation's parts have different batch sizes")
-        return checked, False
+        return arrays, False
 
 
 def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> Array:
-    """`value` as an array `[*O]` or `[B, *O]` of the spec's shape; KDError says what is wrong."""
+    """A value as a float32 array of an observation's shape.
+
+    Args:
+        value: An array-like `[*O]` or `[B, *O]`.
+        spec: What it should be.
+        name: Its key, for messages.
+
+    Raises:
+        KDError: It is no array of numbers, of another shape, or NaN or infinite.
+    """
     try:
         array = np.asarray(value)
         numeric = array.astype(np.float32, copy=False) if array.dtype.kind in "fiub" else None
@@ -173,6 +194,7 @@ def check_array(value: Any, spec: ObservationSpec, name: str = OBSERVATION) -> A
     if (numeric.shape != spec.shape and numeric.shape[1:] != spec.shape) or numeric.ndim > len(spec.shape) + 1:
         raise KDError(f"observation {name!r} has shape {numeric.shape}, expected {spec.shape} or (B, *{spec.shape})")
     flat = numeric.reshape(-1)
+    # One product tells nearly always; finite numbers whose squares overflow are looked at once more.
     if not math.isfinite(flat @ flat) and not np.isfinite(numeric).all():
         raise KDError(f"observation {name!r} is NaN or infinite")
     return numeric

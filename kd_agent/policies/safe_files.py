@@ -7,12 +7,21 @@ from kd_agent.errors import KDError
 
 
 def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
-    """A file's bytes; KDError if it is missing, unreadable, not a file, or over `limit` bytes."""
+    """A file's bytes.
+
+    Args:
+        path: The file.
+        limit: The most bytes it may have.
+
+    Raises:
+        KDError: It is missing, unreadable, not a file, or over the limit.
+    """
     path = Path(path)
     try:
         if not path.is_file():
             raise KDError(f"{path}: there is no such file")
         with path.open("rb") as file:
+            # One byte more than allowed tells; a size asked for beforehand could change until here.
             raw = file.read(limit + 1)
     except OSError as error:
         raise KDError(f"{path}: cannot be read ({error.strerror})") from None
@@ -22,13 +31,20 @@ def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def write_atomically(path: Path, raw: bytes) -> None:
-    """Replace a file's content so that a kill at any moment leaves the old or the new one, whole."""
+    """Replace a file's content so that a kill at any moment leaves the old or the new one, whole.
+
+    Args:
+        path: The file; its folder exists.
+        raw: The new content.
+    """
+    # In the same folder: a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    # The rename itself lasts through a power cut only once the folder is on the disk too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from kd_agent.policies.graph import LEARNT, OBSERVATION, PARAMS, Op, PolicyGraph, following
 from kd_agent.policies.head import HeadSpec
-from kd_agent.policies.ops import tree_depth
+from kd_agent.policies.ops import SPLIT_ROLES, tree_depth
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -34,9 +34,14 @@ class TorchOp(nn.Module):
         super().__init__()
         self.op = op
         for role, array in op.tensors.items():
-            shapes = op.kind == "tree" and role != "value"
-            tensor = torch.tensor(np.asarray(array, np.int64 if array.dtype == np.int32 and shapes else np.float32))
-            if (op.kind in LEARNT and not shapes) or op.kind == "append":
+            shapes_a_tree = op.kind == "tree" and role in SPLIT_ROLES
+            # Torch takes int64 alone as indices.
+            dtype = np.int64 if shapes_a_tree and array.dtype == np.int32 else np.float32
+            tensor = torch.tensor(np.asarray(array, dtype))
+            # What is appended are log standard deviations: they do not act, but PPO goes on to learn them.
+            learns = op.kind == "append" or (op.kind in LEARNT and not shapes_a_tree)
+            # "t_": a role like "weight" alone could shadow something of nn.Module's.
+            if learns:
                 setattr(self, f"t_{role}", nn.Parameter(tensor))
             else:
                 self.register_buffer(f"t_{role}", tensor)
@@ -52,13 +57,18 @@ class TorchOp(nn.Module):
 
     def present(self) -> Op:
         """The operation with the present tensors, in the dtypes that it began with."""
-        tensors = {
-            role: self.tensor(role).detach().cpu().numpy().astype(a.dtype) for role, a in self.op.tensors.items()
-        }
+        tensors = {}
+        for role, first in self.op.tensors.items():
+            tensors[role] = self.tensor(role).detach().cpu().numpy().astype(first.dtype)
         return replace(self.op, tensors=tensors)
 
     def number(self, name: str, default: int = 0) -> int:
-        """A whole attribute."""
+        """A whole attribute.
+
+        Args:
+            name: Its name.
+            default: What it is where the operation does not say.
+        """
         return int(self.op.attributes.get(name, default))
 
 
@@ -94,15 +104,16 @@ class TorchPolicy(nn.Module):
             state: What the last step returned; None: a first step.
         """
         observations = obs if isinstance(obs, Mapping) else {OBSERVATION: obs}
+        names = sorted(self.graph.states)
         registers = {key: observations[key].to(torch.float32) for key in self.graph.observations}
         first = next(iter(registers.values()))
-        for k, name in enumerate(sorted(self.graph.states)):
-            zeros = first.new_zeros((first.shape[0], *self.graph.states[name]))
-            registers[name] = zeros if state is None else state[k]
+        if state is None:
+            state = tuple(first.new_zeros((first.shape[0], *self.graph.states[name])) for name in names)
+        registers |= dict(zip(names, state, strict=True))
         for op in self.ops:
             assert isinstance(op, TorchOp)
             registers[op.op.output] = op(*(registers[name] for name in op.op.inputs))
-        return registers[PARAMS], tuple(registers[following(name)] for name in sorted(self.graph.states))
+        return registers[PARAMS], tuple(registers[following(name)] for name in names)
 
     def program(self) -> PolicyGraph:
         """The graph with the present weights."""
@@ -123,8 +134,11 @@ class TorchPolicy(nn.Module):
         if head.kind == "categorical":
             return params.argmax(-1) + head.start[0]
         if head.kind == "multi_categorical":
-            parts = zip(params.split(list(head.nvec), dim=-1), head.start, strict=True)
-            return torch.stack([part.argmax(-1) + start for part, start in parts], dim=-1)
+            parts = params.split(list(head.nvec), dim=-1)
+            categories = []
+            for part, start in zip(parts, head.start, strict=True):
+                categories.append(part.argmax(-1) + start)
+            return torch.stack(categories, dim=-1)
         if head.kind == "bernoulli":
             return params > 0
         latent, low, high = params[:, : head.num_acting], self.get_buffer("low"), self.get_buffer("high")
@@ -147,16 +161,19 @@ class WithAction(nn.Module):
 
 
 def _normalise(op: TorchOp, x: Tensor) -> Tensor:
+    # By way of float32: the bound that the other runtimes compare with.
     clip = float(np.float32(op.op.attributes["clip"]))
     return ((x - op.tensor("mean")) * op.tensor("scale")).clamp(-clip, clip)
 
 
 def _clip(op: TorchOp, x: Tensor) -> Tensor:
-    low, high = (float(np.float32(op.op.attributes[side])) for side in ("low", "high"))
+    low = float(np.float32(op.op.attributes["low"]))
+    high = float(np.float32(op.op.attributes["high"]))
     return x.clamp(low, high)
 
 
 def _linear(op: TorchOp, x: Tensor) -> Tensor:
+    # Not F.linear's own bias, which must have the output's size: NumPy also takes one number for all.
     return F.linear(x, op.tensor("weight")) + op.tensor("bias")
 
 
@@ -177,10 +194,13 @@ def _append(op: TorchOp, x: Tensor) -> Tensor:
 
 
 def _one_hot(op: TorchOp, x: Tensor) -> Tensor:
-    sizes = [int(size) for size in op.op.attributes["sizes"]]
-    parts = x.reshape(-1, len(sizes)).split(1, dim=-1)
-    same = [part == torch.arange(size, device=x.device) for part, size in zip(parts, sizes, strict=True)]
-    return torch.cat(same, dim=-1).to(torch.float32)
+    # Not F.one_hot, which refuses a number out of range: here it names no category.
+    sizes = list(map(int, op.op.attributes["sizes"]))
+    columns = x.reshape(-1, len(sizes)).split(1, dim=-1)
+    parts = []
+    for column, size in zip(columns, sizes, strict=True):
+        parts.append(column == torch.arange(size, device=x.device))
+    return torch.cat(parts, dim=-1).to(torch.float32)
 
 
 def _sde_log_std(op: TorchOp, x: Tensor) -> Tensor:
@@ -205,10 +225,11 @@ def _gru(op: TorchOp, x: Tensor, memory: Tensor) -> Tensor:
 
 def _tree(op: TorchOp, x: Tensor) -> Tensor:
     """The leaves' rows are Parameters; which leaf it is has no gradient."""
-    feature, threshold, left, right = (op.tensor(role) for role in ("feature", "threshold", "left", "right"))
-    splits = len(op.tensor("feature"))
+    feature, threshold, left, right = map(op.tensor, SPLIT_ROLES)
+    splits = len(feature)
     node = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
     for _ in range(tree_depth(op.op)):
+        # Who has arrived at a leaf waits there, and its comparison with the last split goes unused.
         split = node.clamp(max=splits - 1)
         below = x.gather(1, feature[split][:, None])[:, 0] <= threshold[split]
         node = torch.where(node < splits, torch.where(below, left[split], right[split]), node)
@@ -233,4 +254,4 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "sde_log_std": _sde_log_std,
     "tree": _tree,
 }
-"""The same kinds as `kd_agent.policies.ops.KERNELS`, differentiable."""
+"""The kinds of operation that torch computes: all of `kd_agent.policies.ops.KERNELS`, differentiable."""

@@ -3,7 +3,6 @@
 Letters: `N` splits, `A` acting columns of the row.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,11 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies.graph import OBSERVATION, Op, PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.ops import tree_depth
+from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies.ops import SPLIT_ROLES, tree_depth
+
+OPS = frozenset({"tree", "append", "flatten", "one_hot", "concatenate"})
+"""Kinds of operation that rules are read off; a policy with any other is no tree."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,14 @@ class _Column:
     category: int | None = None
 
     def conditions(self, threshold: np.float32) -> tuple[str, str]:
-        """The texts of going left and of going right."""
+        """The texts of going left and of going right at a threshold."""
+        # A one-hot column is 0 or 1: only a threshold between them, as a learner's, tells the two apart.
         if self.category is not None and 0 <= threshold < 1:
             return f"{self.name} != {self.category}", f"{self.name} == {self.category}"
-        name = self.name if self.category is None else f"({self.name} == {self.category})"
+        name = self.name
+        if self.category is not None:
+            name = f"({self.name} == {self.category})"
+        # str() of a float32 is the shortest text that is read as the very same float32.
         return f"{name} <= {threshold!s}", f"{name} > {threshold!s}"
 
 
@@ -49,11 +55,12 @@ def rules(graph: PolicyGraph, features: Sequence[str] = (), actions: Sequence[st
     if features and len(features) != len(columns):
         raise KDError(f"{len(features)} names for the {len(columns)} numbers that the tree sees")
     if features:
-        columns = [_Column(name, column.category) for name, column in zip(features, columns, strict=True)]
+        columns = list(map(_Column, features, [column.category for column in columns]))
     if actions and (graph.head.kind != "categorical" or len(actions) != graph.head.nvec[0]):
         raise KDError(f"{len(actions)} names of actions for a {graph.head.kind} head of {graph.head.num_acting}")
-    head = f"# A tree of {len(tree.tensors['value'])} leaves, at most {tree_depth(tree)} comparisons an action."
-    return "\n".join([head, *_lines(tree, columns, _ends(graph, tree, actions)), ""])
+    title = f"# A tree of {len(tree.tensors['value'])} leaves, at most {tree_depth(tree)} comparisons an action."
+    lines = _lines(tree, columns, _ends(graph, tree, actions))
+    return "\n".join([title, *lines, ""])
 
 
 @dataclass(frozen=True)
@@ -69,75 +76,109 @@ class _End:
     low: float | None
     high: float | None
 
+    def with_those_of(self, other: "_End") -> "_End":
+        """Of the leaves of both, which act alike."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return self
+        return _End(self.action, min(self.low, other.low), max(self.high, other.high))
+
     def __str__(self) -> str:
         if self.low is None or self.high is None:
             return self.action
         low, high = f"{self.low:.2f}", f"{self.high:.2f}"
-        return f"{self.action} (p {low})" if low == high else f"{self.action} (p {low} to {high})"
+        if low == high:
+            return f"{self.action} (p {low})"
+        return f"{self.action} (p {low} to {high})"
 
 
 def _tree_of(graph: PolicyGraph) -> Op:
-    trees = [op for op in graph.acting_ops() if op.kind == "tree"]
-    known = {op.kind for op in graph.acting_ops()} <= {"tree", "append", "flatten", "one_hot", "concatenate"}
-    if len(trees) != 1 or not known:
-        kinds = ", ".join(dict.fromkeys(op.kind for op in graph.acting_ops()))
-        raise KDError(f"rules are read off a tree, and this policy is made of {kinds}; distil with --student tree")
-    return trees[0]
+    acting = graph.acting_ops()
+    kinds = [op.kind for op in acting]
+    if kinds.count("tree") != 1 or not OPS.issuperset(kinds):
+        # A dict keeps the order in which the program goes, each kind once.
+        listed = ", ".join(dict.fromkeys(kinds))
+        raise KDError(f"rules are read off a tree, and this policy is made of {listed}; distil with --student tree")
+    return acting[kinds.index("tree")]
 
 
 def _columns(graph: PolicyGraph, register: str) -> list[_Column]:
     """The columns of what a tree reads, by walking back to the observation."""
     if register in graph.observations:
-        shape = graph.observations[register].shape
-        indices = [", ".join(map(str, index)) for index in np.ndindex(shape)]
-        return [_Column(f"{_name(register)}[{index}]" if index else _name(register)) for index in indices]
-    op = next(op for op in graph.ops if op.output == register)
-    parts = [_columns(graph, name) for name in op.inputs]
+        return _numbers(register, graph.observations[register].shape)
+    [op] = [op for op in graph.ops if op.output == register]
+    columns = []
+    for name in op.inputs:
+        columns += _columns(graph, name)
     if op.kind != "one_hot":
-        return list(itertools.chain(*parts))
-    sizes = zip(parts[0], op.attributes["sizes"], strict=True)
-    return [_Column(part.name, category) for part, size in sizes for category in range(int(size))]
+        return columns
+    by_category = []
+    for column, size in zip(columns, op.attributes["sizes"], strict=True):
+        by_category += [_Column(column.name, category) for category in range(int(size))]
+    return by_category
+
+
+def _numbers(key: str, shape: tuple[int, ...]) -> list[_Column]:
+    """Each number of one observation."""
+    name = _name(key)
+    if not shape:
+        return [_Column(name)]
+    columns = []
+    for index in np.ndindex(shape):
+        columns.append(_Column(f"{name}[{', '.join(map(str, index))}]"))
+    return columns
 
 
 def _name(key: str) -> str:
     if key == OBSERVATION:
         return "x"
-    return key if key.isidentifier() and key.isascii() else ascii(key)
+    # A file's strings are a stranger's: escape sequences must not reach a terminal.
+    if key.isidentifier() and key.isascii():
+        return key
+    return ascii(key)
 
 
 def _ends(graph: PolicyGraph, tree: Op, names: Sequence[str]) -> Mapping[int, _End]:
     """The nodes below which all leaves act alike, from leaves upwards."""
-    value, left, right = (tree.tensors[role] for role in ("value", "left", "right"))
+    left, right = tree.tensors["left"].tolist(), tree.tensors["right"].tolist()
     splits = len(left)
-    ends = {splits + leaf: end for leaf, end in enumerate(_leaves(graph, value, names))}
+    ends = dict(enumerate(_leaves(graph, tree.tensors["value"], names), start=splits))
+    # Children come after their split, so backwards they are known before it.
     for node in reversed(range(splits)):
-        one, other = ends.get(int(left[node])), ends.get(int(right[node]))
+        one, other = ends.get(left[node]), ends.get(right[node])
         if one and other and one.action == other.action:
-            known = [p for p in (one.low, one.high, other.low, other.high) if p is not None]
-            ends[node] = _End(one.action, min(known, default=None), max(known, default=None))
+            ends[node] = one.with_those_of(other)
     return ends
 
 
 def _leaves(graph: PolicyGraph, value: Array, names: Sequence[str]) -> list[_End]:
+    """What each leaf does: its greedy action and, where actions are discrete, the probability of that action."""
     head = graph.head
-    greedy = head.greedy(value).reshape(len(value), -1)
+    texts = [_action(head, action, names) for action in head.greedy(value).reshape(len(value), -1)]
     if head.is_gaussian:
-        return [_End(f"action ({', '.join(f'{x:.4g}' for x in row)})", None, None) for row in greedy]
+        return [_End(text, None, None) for text in texts]
     p = head.probabilities(value.astype(np.float64))
+    # The parts of an action are independent, so their probabilities multiply.
     if head.kind == "bernoulli":
         chances = np.maximum(p, 1 - p).prod(axis=1)
     else:
         chances = np.prod([part.max(axis=1) for part in head.split(p)], axis=0)
-    if head.kind == "categorical":
-        texts = [names[a - head.start[0]] if names else f"action {a}" for a in greedy[:, 0]]
-    else:
-        texts = [f"action ({', '.join(map(str, row))})" for row in greedy]
-    return [_End(text, float(chance), float(chance)) for text, chance in zip(texts, chances, strict=True)]
+    return list(map(_End, texts, chances.tolist(), chances.tolist()))
+
+
+def _action(head: HeadSpec, action: Array, names: Sequence[str]) -> str:
+    """The text of one action `[A]`."""
+    if head.is_gaussian:
+        return f"action ({', '.join(map('{:.4g}'.format, action))})"
+    if head.kind != "categorical":
+        return f"action ({', '.join(map(str, action))})"
+    if names:
+        return names[int(action[0]) - head.start[0]]
+    return f"action {action[0]}"
 
 
 def _lines(tree: Op, columns: Sequence[_Column], ends: Mapping[int, _End]) -> list[str]:
     """Depth first, without recursion: a tree may be a long chain."""
-    feature, threshold, left, right = (tree.tensors[role] for role in ("feature", "threshold", "left", "right"))
+    feature, threshold, left, right = map(tree.tensors.__getitem__, SPLIT_ROLES)
     waiting: list[tuple[int, int] | str] = [(0, 0)]
     lines = []
     while waiting:
@@ -151,6 +192,9 @@ def _lines(tree: Op, columns: Sequence[_Column], ends: Mapping[int, _End]) -> li
             lines.append(f"{indent}{ends[node]}")
             continue
         yes, no = columns[feature[node]].conditions(threshold[node])
-        waiting += [(int(right[node]), depth + 1), f"{indent}else:  # {no}",
-                    (int(left[node]), depth + 1), f"{indent}if {yes}:"]  # fmt: skip
+        # A stack: what is to be written first is put there last.
+        waiting.append((int(right[node]), depth + 1))
+        waiting.append(f"{indent}else:  # {no}")
+        waiting.append((int(left[node]), depth + 1))
+        waiting.append(f"{indent}if {yes}:")
     return lines

@@ -1,7 +1,5 @@
 """The native backend: the answers, the errors and the fallbacks are NumPy's."""
 
-import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from exported import GRAPHS, by_numpy, observations_for
-from samples import HEADS, make_graph, make_student
+from samples import make_graph
 
-from kd_agent import KDError, load_policy
+from kd_agent import KDError, plugins
 from kd_agent.native import compiler
 from kd_agent.native.policy import NativePolicy
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
-from kd_agent.settings import Activation
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 WRONG: dict[str, Any] = {
@@ -39,14 +36,6 @@ WRONG: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
-
-
 @pytest.fixture(params=["native", "numpy"])
 def policy(request: pytest.FixtureRequest) -> Policy:
     return {"native": NativePolicy, "numpy": Policy}[request.param](make_graph())
@@ -65,10 +54,10 @@ def test_a_batch_and_single_observations_are_answered_as_by_numpy(name: str) -> 
     graph = GRAPHS[name]()
     native, numpy = NativePolicy(graph), Policy(graph)
     observations = observations_for(graph, 64)
-    given: Any = observations if len(observations) > 1 else observations["obs"]
-    np.testing.assert_allclose(native.params(given), numpy.params(given), atol=1e-5, rtol=1e-5)
-    expected = numpy.predict(given, deterministic=True)[0]
-    actions = native.predict(given, deterministic=True)[0]
+    one_or_all: Any = observations if len(observations) > 1 else observations["obs"]
+    np.testing.assert_allclose(native.params(one_or_all), numpy.params(one_or_all), atol=1e-5, rtol=1e-5)
+    expected = numpy.predict(one_or_all, deterministic=True)[0]
+    actions = native.predict(one_or_all, deterministic=True)[0]
     assert actions.dtype == expected.dtype
     np.testing.assert_allclose(actions, expected, atol=1e-5)
     for i in range(16):
@@ -122,116 +111,11 @@ def test_too_large_a_double_is_infinite(policy: Policy) -> None:
         policy.act(np.array([0, 0, 1e300, 0]))
 
 
-@pytest.mark.parametrize("kind", ["diag_gaussian", "squashed_gaussian", "multi_categorical", "bernoulli"])
-def test_each_action_array_is_a_new_one(kind: str) -> None:
-    policy = NativePolicy(make_graph(kind))
-    first = policy.act(np.zeros(4, np.float32))
-    kept = first.copy()
-    second = policy.act(np.full(4, 2, np.float32))
-    assert not np.shares_memory(first, second)
-    np.testing.assert_array_equal(first, kept)
-    assert first.shape == policy.graph.head.shape
-
-
 def test_samples_follow_the_seed() -> None:
     graph, x = make_graph(), np.zeros((500, 4), np.float32)
     draws = [cls(graph, seed=4).predict(x)[0] for cls in (NativePolicy, Policy)]
     np.testing.assert_array_equal(*draws)
     assert len(set(draws[0].tolist())) > 1
-
-
-@pytest.mark.parametrize("activation", Activation.__args__)
-@pytest.mark.parametrize("hidden", [(), (5,), (7, 6), (4, 3, 5)], ids=str)
-def test_numpy_alone_has_a_short_way_that_says_the_same(activation: str, hidden: tuple[int, ...]) -> None:
-    for head in HEADS.values():
-        policy = make_student(head, activation=activation, hidden=hidden).policy()
-        batch = np.random.default_rng(0).standard_t(3, (50, 4)).astype(np.float32)
-        expected = policy.predict(batch, deterministic=True)[0]
-        np.testing.assert_allclose([policy.act(x) for x in batch], expected, atol=1e-5)
-        assert policy._fast is not None
-
-
-def test_a_library_is_compiled_once_and_then_needs_no_compiler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    student = graph_file.write(make_graph(), tmp_path / "s.safetensors")
-    assert load_policy(student, backend="native").backend == "native"
-    folder = tmp_path / "kd_agent"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    [library] = folder.iterdir()
-    without_compiler(tmp_path, monkeypatch)
-    assert load_policy(student, backend="auto").backend == "native"
-    assert list(folder.iterdir()) == [library]
-    other = graph_file.write(make_graph(seed=3), tmp_path / "other.safetensors")
-    assert load_policy(other, backend="auto").backend == "numpy"
-
-
-def without_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "empty").mkdir(exist_ok=True)
-    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    monkeypatch.setitem(sys.modules, "ziglang", None)
-
-
-def test_without_a_compiler_auto_is_numpy_and_native_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    without_compiler(tmp_path, monkeypatch)
-    student = graph_file.write(make_graph(), tmp_path / "s.safetensors")
-    policy = load_policy(student, backend="auto")
-    assert policy.backend == "numpy"
-    assert policy.act(np.zeros(4, np.float32)) == load_policy(student).act(np.zeros(4, np.float32))
-    with pytest.raises(KDError, match="no C compiler found"):
-        load_policy(student, backend="native")
-    assert list((tmp_path / "kd_agent").iterdir()) == []
-
-
-def test_an_unknown_backend_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    student = graph_file.write(make_graph(), tmp_path / "s.safetensors")
-    with pytest.raises(KDError, match="unknown backend 'nativ'; did you mean 'native'"):
-        load_policy(student, backend="nativ")
-
-
-def test_without_pythons_headers_the_library_is_called_through_ctypes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(compiler, "python_headers", lambda: None)
-    for name in ("categorical", "diag_gaussian", "gru"):
-        graph = GRAPHS[name]()
-        native, x = NativePolicy(graph), observations_for(graph, 9)["obs"]
-        np.testing.assert_allclose(native.params(x), Policy(graph).params(x), atol=1e-5)
-        if name != "gru":
-            np.testing.assert_allclose(native.act(x[0]), Policy(graph).act(x[0]), atol=1e-5)
-
-
-@pytest.mark.parametrize("fault", ["writable by others", "a link", "a file", "a library writable by others"])
-def test_code_is_loaded_from_a_folder_of_ones_own_only(
-    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "kd_agent"
-    if fault == "writable by others":
-        folder.mkdir()
-        folder.chmod(0o777)
-    elif fault == "a link":
-        (tmp_path / "elsewhere").mkdir()
-        folder.symlink_to(tmp_path / "elsewhere")
-    elif fault == "a file":
-        folder.write_text("")
-    else:
-        NativePolicy(make_graph())
-        next(folder.iterdir()).chmod(0o777)
-    with pytest.raises(KDError, match="kd_agent"):
-        NativePolicy(make_graph())
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_somebody_elses_cache_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "kd_agent").mkdir(mode=0o700)
-    os.chown(tmp_path / "kd_agent", 12345, 12345)
-    with pytest.raises(KDError, match="must be yours"):
-        NativePolicy(make_graph())
 
 
 def test_a_damaged_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,14 +126,6 @@ def test_a_damaged_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compiler, "library", lambda *_: library)
     with pytest.raises(KDError, match=r"x\.so: cannot be loaded"):
         NativePolicy(make_graph())
-
-
-def test_the_module_itself_refuses_buffers_of_the_wrong_length() -> None:
-    policy = NativePolicy(make_graph())
-    good, short = np.zeros((3, 4), np.float32), np.zeros((2, 4), np.float32)
-    for arguments in ((good, None, short), (good.astype(float), None, good), (good[:, :3], None, good), (good, None)):
-        with pytest.raises((ValueError, TypeError, BufferError)):
-            policy._params(*arguments)
 
 
 def test_what_does_not_fit_the_stack_is_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,3 +148,25 @@ assert not heavy, heavy
 def test_the_number_of_parameters_is_the_graphs() -> None:
     graph: PolicyGraph = make_graph()
     assert NativePolicy(graph).num_parameters == graph.num_parameters
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_a_step_leaves_the_state_before_it_as_it_was(name: str) -> None:
+    graph = GRAPHS[name]()
+    x = observations_for(graph, 3)["obs"]
+    native, numpy = NativePolicy(graph), Policy(graph)
+    state = native.step_batch({"obs": x})[1]
+    kept = [array.copy() for array in state]
+    native.step_batch({"obs": x}, state)
+    for array, before in zip(state, kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+    again, expected = native.step_batch({"obs": x}, state), numpy.step_batch({"obs": x}, state)
+    np.testing.assert_allclose(again[1][0], expected[1][0], atol=1e-5)
+    with pytest.raises(KDError, match="the state has shapes"):
+        native.step_batch({"obs": x}, (np.zeros((2, 1), np.float32),))
+
+
+def test_an_operation_that_c_does_not_write_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins.load("export", "c"), "OPS", frozenset({"normalise", "activation"}))
+    with pytest.raises(KDError, match="the native backend cannot express the operation 'linear'"):
+        NativePolicy(make_graph())

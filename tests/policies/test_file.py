@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import random
-import signal
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,7 @@ from samples import HEADS, make_graph
 from kd_agent import load_policy
 from kd_agent.errors import KDError
 from kd_agent.policies import file as graph_file
-from kd_agent.policies import safe_files as files
-from kd_agent.policies.graph import PARAMS, ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BLANK = "0" * 64
@@ -223,74 +219,31 @@ def test_a_graph_with_nan_in_its_provenance_is_not_written(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_midway_leaves_the_old_file_whole(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = graph_file.write(make_graph(), tmp_path / "s.safetensors")
-    before = path.read_bytes()
-
-    def fail(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, step, fail)
-    with pytest.raises(OSError, match="No space left"):
-        graph_file.write(make_graph(seed=1), path)
-    assert path.read_bytes() == before
-
-
-def in_child(work: Callable[[], Any]) -> int:
-    """Run `work` in a forked process, which ends without any cleaning up; its process id."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return child
+def test_categories_states_and_whole_tensors_are_kept() -> None:
+    spec = ObservationSpec((), "int64", (4,))
+    tensors = {"weight": np.ones((4, 4), np.float32), "bias": np.zeros(4, np.float32)}
+    ops = (
+        Op("one_hot", ("word",), "hot", {"sizes": [4]}),
+        Op("concatenate", ("hot", "memory"), "both"),
+        Op("slice", ("both",), "memory.next", {"start": 0, "stop": 2}),
+        Op("slice", ("both",), "some", {"start": 2, "stop": 6}),
+        Op("linear", ("some",), "params", {}, tensors),
+    )
+    graph = PolicyGraph({"word": spec}, ops, HEADS["categorical"].spec, {}, {"memory": (2,)})
+    again = graph_file.from_bytes(graph_file.to_bytes(graph))
+    assert again.observations == {"word": spec}
+    assert again.states == {"memory": (2,)}
+    assert again.num_parameters == graph.num_parameters == 16
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_kill_at_the_worst_moment_leaves_the_old_file_whole(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = graph_file.write(make_graph(), tmp_path / "s.safetensors")
-    before = path.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, step, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
-        child = in_child(lambda: graph_file.write(make_graph(seed=1), path))
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert path.read_bytes() == before
+def test_a_file_without_memory_or_categories_does_not_mention_them() -> None:
+    document = json.loads(header_of(graph_file.to_bytes(make_graph()))[0]["__metadata__"]["kd_agent"])
+    assert "states" not in document
+    assert "categories" not in document["observations"]["obs"]
 
 
-def test_kills_at_random_moments_leave_one_of_the_two_files(tmp_path: Path) -> None:
-    path = tmp_path / "s.safetensors"
-    graphs = [make_graph(hidden=(64, 64)), make_graph(hidden=(64, 64), seed=1)]
-    contents = [graph_file.to_bytes(graph) for graph in graphs]
-    path.write_bytes(b"neither")
-
-    def write_for_ever() -> None:
-        while True:
-            for graph in graphs:
-                graph_file.write(graph, path)
-
-    rng = random.Random(0)
-    for _ in range(36):
-        child = in_child(write_for_ever)
-        while path.read_bytes() == b"neither":
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.02))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        assert path.read_bytes() in contents
-        path.write_bytes(b"neither")
-
-
-def test_a_graph_checks_itself_where_it_is_made() -> None:
-    op = Op("linear", ("obs",), PARAMS, {}, {"weight": np.ones((4, 3), np.float32), "bias": np.ones(4, np.float32)})
-    head = HEADS["categorical"].spec
-    assert PolicyGraph({"obs": ObservationSpec((3,), "float32")}, (op,), head).num_parameters == 16
-    with pytest.raises(KDError, match="do not fit together"):
-        PolicyGraph({"obs": ObservationSpec((2,), "float32")}, (op,), head)
-    with pytest.raises(KDError, match="its head needs"):
-        PolicyGraph({"obs": ObservationSpec((3,), "float32")}, (op,), HEADS["bernoulli"].spec)
+def test_a_task_of_a_file_of_one_policy_is_its_environments_or_none() -> None:
+    raw = graph_file.to_bytes(make_graph(provenance={"env": "CartPole-v1"}))
+    assert graph_file.from_bytes(raw, task="CartPole-v1").provenance == {"env": "CartPole-v1"}
+    with pytest.raises(KDError, match="mine: holds one policy, of CartPole-v1, and no task 'Pendulum-v1'"):
+        graph_file.from_bytes(raw, "mine", "Pendulum-v1")

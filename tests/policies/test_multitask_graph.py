@@ -1,45 +1,20 @@
-"""A file of several tasks: shared operations once, one policy a task, and the same guards as every student's file."""
+"""Several tasks in one graph: each acts as its own student, what they share is there once."""
 
-import hashlib
-import json
-import random
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, save
-from samples import HEADS, make_graph, make_student
+from safetensors.numpy import load
+from samples import make_graph
+from task_graphs import SIZES, make_tasks, tied
 
 from kd_agent import KDError, export, load_policy
-from kd_agent.networks.base import Student
 from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import ObservationSpec
+from kd_agent.policies.graph import PARAMS, Op
 from kd_agent.policies.multitask_graph import MAX_TASKS, TaskGraph
-from kd_agent.students import tie, to_graph
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-BLANK = "0" * 64
-SIZES = {"Box-v0": ("diag_gaussian", 3), "Bits-v0": ("bernoulli", 6), "a/Cart-v1": ("categorical", 4)}
-
-
-def tied(hidden: tuple[int, ...] = (5, 5, 4)) -> dict[str, Student]:
-    """Students of three tasks, of other observations and heads each."""
-    students = {
-        task: make_student(HEADS[kind], observations={"obs": ObservationSpec((n,), "float32")}, hidden=hidden, seed=n)
-        for task, (kind, n) in SIZES.items()
-    }
-    tie(list(students.values()))
-    return students
-
-
-def make_tasks(students: dict[str, Student] | None = None) -> TaskGraph:
-    students = students or tied()
-    return to_graph(students, {task: {"env": task} for task in students}, {"tasks": list(students)})
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +29,9 @@ def states(size: int) -> np.ndarray:
 @pytest.mark.parametrize("task", SIZES)
 def test_each_task_acts_as_its_own_student_does(task: str, path: Path) -> None:
     student, policy = tied()[task], load_policy(path, task=task)
-    seen = states(SIZES[task][1])
-    np.testing.assert_array_equal(policy.params(seen), student.policy().params(seen))
-    np.testing.assert_array_equal(policy.act(seen[0]), student.policy().act(seen[0]))
+    observations = states(SIZES[task][1])
+    np.testing.assert_array_equal(policy.params(observations), student.policy().params(observations))
+    np.testing.assert_array_equal(policy.act(observations[0]), student.policy().act(observations[0]))
     assert policy.env_id == task
     assert policy.num_parameters == student.graph().num_parameters
 
@@ -71,14 +46,6 @@ def test_shared_operations_are_stored_once_and_counted_once(path: Path) -> None:
     for task in graph.tasks:
         assert graph.task(task).ops[3 : 3 + len(graph.shared)] == graph.shared
         assert len(graph.task(task).ops) == len(tied()[task].ops())
-
-
-def test_a_round_trip_gives_the_same_bytes_and_order_says_nothing(path: Path) -> None:
-    raw = path.read_bytes()
-    again = graph_file.tasks_from_bytes(raw)
-    assert graph_file.to_bytes(again) == raw
-    assert graph_file.to_bytes(replace(again, tasks=dict(reversed(again.tasks.items())))) == raw
-    assert again.provenance == {"tasks": list(SIZES)}
 
 
 def test_a_task_must_be_named_and_an_unknown_one_is_answered_with_the_nearest(path: Path, tmp_path: Path) -> None:
@@ -111,105 +78,38 @@ assert not {{"torch", "stable_baselines3", "gymnasium"}} & set(sys.modules)
     assert (tmp_path / "cart.mjs").stat().st_size > 0
 
 
-def test_a_file_of_format_2_is_read_for_ever() -> None:
-    expected = json.loads((GOLDEN / "student-format-2.json").read_text())
-    file = GOLDEN / "student-format-2.safetensors"
-    graph = graph_file.read_tasks(file)
-    assert sorted(graph.tasks) == sorted(expected["tasks"])
-    assert graph.num_parameters == expected["parameters"]
-    for task, known in expected["tasks"].items():
-        policy = load_policy(file, task=task)
-        seen = np.array(known["observations"], np.float32)
-        np.testing.assert_allclose(policy.params(seen), known["params"], atol=2e-6)
-        np.testing.assert_allclose(policy.predict(seen, deterministic=True)[0], known["actions"], atol=2e-6)
-        assert policy.num_parameters == known["parameters"]
-        assert policy.env_id == task
+def test_a_task_is_its_entry_then_what_is_shared_then_its_exit() -> None:
+    graph = make_tasks()
+    for name, own in graph.tasks.items():
+        policy = graph.task(name)
+        assert policy.ops == (*own.before, *graph.shared, *own.after)
+        assert (policy.observations, policy.head) == (own.observations, own.head)
+        assert policy.provenance == {"env": name}
 
 
-def test_format_1_is_written_as_ever() -> None:
-    file = GOLDEN / "student-format-1.safetensors"
-    assert graph_file.to_bytes(graph_file.read(file)) == file.read_bytes()
+def test_a_task_that_does_not_fit_is_named() -> None:
+    graph = make_tasks()
+    broken = replace(graph.tasks["Box-v0"], after=())
+    with pytest.raises(KDError, match=r"task 'Box-v0': the policy's operations do not fit together"):
+        replace(graph, tasks={**graph.tasks, "Box-v0": broken})
+    renamed = replace(graph.tasks["Box-v0"], before=(Op("flatten", ("nowhere",), PARAMS),))
+    with pytest.raises(KDError, match=r"task 'Box-v0': operation 'flatten' has wrong registers"):
+        replace(graph, tasks={"Box-v0": renamed})
 
 
-def refused(raw: bytes) -> str:
-    """The one line that refuses these bytes, whatever is asked of them."""
-    with pytest.raises(KDError) as caught:
-        graph_file.tasks_from_bytes(raw, "hostile")
-    with pytest.raises(KDError) as also:
-        graph_file.from_bytes(raw, "hostile", "a/Cart-v1")
-    message = str(caught.value)
-    assert message == str(also.value)
-    assert message.startswith("hostile: ")
-    assert "\n" not in message
-    return message
+@pytest.mark.parametrize("count", [0, MAX_TASKS + 1])
+def test_none_and_too_many_tasks_are_refused(count: int) -> None:
+    graph = make_tasks()
+    own = graph.tasks["Box-v0"]
+    with pytest.raises(KDError, match=rf"{count} tasks in one policy; 1 to {MAX_TASKS} are possible"):
+        TaskGraph(graph.shared, {str(number): own for number in range(count)})
 
 
-def forged(change: Callable[[dict[str, Any]], Any], tensors: dict[str, np.ndarray] | None = None) -> bytes:
-    """A file whose document was changed by somebody who knows how to hash it again."""
-    raw = graph_file.to_bytes(make_tasks())
-    size = int.from_bytes(raw[:8], "little")
-    document = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["kd_agent"])
-    document["sha256"] = BLANK
-    change(document)
-    raw = save({**load(raw), **(tensors or {})}, {"kd_agent": json.dumps(document)})
-    return raw.replace(BLANK.encode(), hashlib.sha256(raw).hexdigest().encode(), 1)
-
-
-def box(document: dict[str, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = document["tasks"]["Box-v0"]
-    return own
-
-
-CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "no tasks": lambda d: d.update(tasks={}),
-    "tasks that are a list": lambda d: d.update(tasks=[1]),
-    "a task that is text": lambda d: d["tasks"].update({"Box-v0": "task"}),
-    "a task too many": lambda d: d["tasks"].update(other=dict(box(d))),
-    "too many tasks": lambda d: d["tasks"].update(
-        {str(i): {**box(d), "before": [], "after": []} for i in range(MAX_TASKS)}
-    ),
-    "a task without its head": lambda d: box(d).pop("head"),
-    "a task of another head": lambda d: box(d).update(head=d["tasks"]["Bits-v0"]["head"]),
-    "a task of other observations": lambda d: box(d)["observations"]["obs"].update(shape=[4]),
-    "observations that fill the memory": lambda d: box(d)["observations"]["obs"].update(shape=[10**6, 10**6]),
-    "a task without its entry": lambda d: box(d).update(before=[]),
-    "a task that ends nowhere": lambda d: box(d).update(after=[]),
-    "an entry of another name": lambda d: box(d)["before"][-1].update(output="elsewhere"),
-    "a register of a task written by the shared part": lambda d: d["shared"][0].update(output="obs"),
-    "a shared part that is text": lambda d: d.update(shared="ops"),
-    "a shared part that is missing": lambda d: d.pop("shared"),
-    "a shared part that is empty": lambda d: d.update(shared=[]),
-    "a tensor of two operations": lambda d: d["shared"][2].update(tensors=dict(d["shared"][0]["tensors"])),
-    "an operation that is unknown": lambda d: box(d)["after"][0].update(kind="exec"),
-    "provenance that is a list": lambda d: box(d).update(provenance=[1]),
-    "provenance of the whole that is missing": lambda d: d.pop("provenance"),
-    "operations as in format 1": lambda d: d.update(format=1),
-    "another format": lambda d: d.update(format=3),
-}
-
-
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_forged_description_is_refused(what: str) -> None:
-    refused(forged(CHANGES[what]))
-
-
-def test_forging_without_a_change_gives_a_readable_file() -> None:
-    assert list(graph_file.tasks_from_bytes(forged(lambda d: None)).tasks) == sorted(SIZES)
-
-
-def test_spare_tensors_strange_types_and_weights_that_are_no_numbers_are_refused() -> None:
-    assert "no operation uses" in refused(forged(lambda d: None, {"spare": np.zeros(1, np.float32)}))
-    assert "strange type" in refused(forged(lambda d: None, {"shared.0.weight": np.zeros((5, 5))}))
-    bad = np.full((5, 5), np.nan, np.float32)
-    assert "task 'Bits-v0': a weight of operation 'linear'" in refused(forged(lambda d: None, {"shared.0.weight": bad}))
-
-
-def test_flipped_bytes_truncations_and_additions_are_noticed() -> None:
-    raw, rng = graph_file.to_bytes(make_tasks()), random.Random(0)
-    for _ in range(500):
-        mutant = bytearray(raw)
-        mutant[rng.randrange(len(raw))] ^= rng.randrange(1, 256)
-        refused(bytes(mutant))
-    for length in [*range(0, len(raw), 97), len(raw) - 1]:
-        refused(raw[:length])
-    refused(raw + b"\0")
+def test_operations_are_shared_where_they_are_the_same_object_only() -> None:
+    graph = make_tasks()
+    box = graph.tasks["Box-v0"]
+    twice = TaskGraph(graph.shared, {"one": box, "other": box})
+    assert twice.num_parameters == twice.task("one").num_parameters
+    copies = tuple(replace(op) for op in box.after)
+    apart = TaskGraph(graph.shared, {"one": box, "other": replace(box, after=copies)})
+    assert apart.num_parameters > twice.num_parameters

@@ -25,10 +25,16 @@ def dict_policy() -> Policy:
     return make_student(HEADS["categorical"], observations=DICT).policy()
 
 
-@pytest.mark.parametrize(("kind", "shape"), [
-    ("categorical", ()), ("multi_categorical", (2,)), ("bernoulli", (3,)), ("diag_gaussian", (2,)),
-    ("squashed_gaussian", (2,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("categorical", ()),
+        ("multi_categorical", (2,)),
+        ("bernoulli", (3,)),
+        ("diag_gaussian", (2,)),
+        ("squashed_gaussian", (2,)),
+    ],
+)
 def test_one_observation_gives_one_action_and_a_batch_gives_a_batch(kind: str, shape: tuple[int, ...]) -> None:
     policy = policy_of(kind)
     single, state = policy.predict(ONE, deterministic=True)
