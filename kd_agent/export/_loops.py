@@ -14,7 +14,7 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
-from kd_agent.policies import ACTIVATIONS, Array, HeadSpec, Op
+from kd_agent.policies import ACTIVATIONS, Array, Op
 
 _FUNCTIONS = {name: f"kd_{name}" for name in ACTIVATIONS}
 
@@ -183,7 +183,7 @@ def _gates(place: Place, count: int, size: int) -> list[str]:
 
 
 def _lstm(s: Source, op: Op) -> Lines:
-    """The memory holds what the units say, then their cells (Hochreiter and Schmidhuber 1997; torch's order of gates)."""
+    """The memory holds what the units say, then their cells (Hochreiter and Schmidhuber 1997; gates as in torch)."""
     x, memory = map(s.row, op.inputs)
     size = _units(op, 4)
     target = s.output(op)
@@ -277,42 +277,3 @@ WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "sde_log_std": _sde_log_std,
     "tree": _tree,
 }
-
-
-def decode(s: Source, head: HeadSpec) -> Lines:
-    """The text that turns `row` into the greedy `action` (all heads but the categorical one).
-
-    Args:
-        s: The source under construction.
-        head: What the row means.
-    """
-    if head.kind == "multi_categorical":
-        return _best_of_each(head)
-    if head.kind == "bernoulli":
-        zero = s.language.literal(0)
-        one = s.language.literal(1)
-        return s.language.loop("i", len(head.nvec), f"action[i] = row[i] > {zero} ? {one} : {zero};")
-    return s.language.loop("i", len(head.low), f"action[i] = {_to_box(s, head)};")
-
-
-def _best_of_each(head: HeadSpec) -> Lines:
-    lines: Lines = []
-    first = 0
-    for part, (count, start) in enumerate(zip(head.nvec, head.start, strict=True)):
-        lines.append(f"action[{part}] = kd_argmax(row, {first}, {count}) + {start};")
-        first += count
-    return lines
-
-
-def _to_box(s: Source, head: HeadSpec) -> str:
-    """Text of number `i` of an action of a Box."""
-    shape = (len(head.low),)
-    # An open side is float32's largest number: neither language's literals have infinity.
-    largest = np.finfo(np.float32).max
-    low = np.clip(np.asarray(head.low, np.float32), -largest, largest)
-    high = np.clip(np.asarray(head.high, np.float32), -largest, largest)
-    if head.kind == "squashed_gaussian":
-        one = s.language.literal(1)
-        half = s.value(np.float32(0.5) * (high - low), shape)
-        return f"{s.value(low, shape)} + (kd_tanh(row[i]) + {one}) * {half}"
-    return f"kd_clip(row[i], {s.value(low, shape)}, {s.value(high, shape)})"

@@ -20,7 +20,12 @@ Lines = list[str]
 
 def indented(lines: Sequence[str]) -> Lines:
     """One level deeper."""
-    return ["    " + line for line in lines]
+    return [f"    {line}" for line in lines]
+
+
+def block(lines: Sequence[str]) -> str:
+    """Lines that end where they end, also where there are none."""
+    return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,12 @@ class Language:
         if "." not in text and "e" not in text:
             text += ".0"
         return text + self.suffix
+
+    def literals(self, values: Array) -> list[str]:
+        """The numbers of a constant array, float32 or whole."""
+        if values.dtype == np.float32:
+            return list(map(self.literal, values))
+        return list(map(str, values))
 
     def loop(self, name: str, stop: int, *body: str, start: int = 0, step: int = 1) -> Lines:
         """A counting loop.
