@@ -13,6 +13,7 @@ from samples import HEADS, make_graph
 
 from kd_agent import KDError, export, plugins
 from kd_agent.export.c import Cost, cost, generate, stack_bytes
+from kd_agent.native.latency import c_loop
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.normalizer import Normalizer
 
@@ -167,3 +168,10 @@ def test_the_header_is_c_plus_plus_too(tmp_path: Path) -> None:
 def test_the_same_policy_is_the_same_text() -> None:
     for int8 in (False, True):
         assert generate(make_graph(), "p.h", int8=int8) == generate(make_graph(), "p.h", int8=int8)
+
+
+@pytest.mark.parametrize("name", ["categorical", "diag_gaussian", "gru"])
+def test_an_action_in_c_takes_less_than_a_millisecond(name: str) -> None:
+    graph = GRAPHS[name]()
+    taken = c_loop(graph, observations_for(graph, 64)["obs"])()
+    assert 0 < np.median(taken) < 1e6
