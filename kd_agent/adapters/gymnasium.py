@@ -26,22 +26,30 @@ class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env[Any, Any], skills: Sequence[Policy], *, steps: int = 8) -> None:
+        # Gymnasium writes the arguments into the environment's spec; it asks for them before the wrapper begins.
         RecordConstructorArgs.__init__(self, skills=skills, steps=steps)
         gym.Wrapper.__init__(self, env)
         if not skills or steps < 1:
             raise KDError("a skill library needs at least one skill, which plays at least one step")
-        self._skills, self._steps = tuple(skills), steps
+        self._skills = tuple(skills)
+        self._steps = steps
         self.action_space = gym.spaces.Discrete(len(skills))
         self._observation: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's."""
+        """As the environment's.
+
+        Args:
+            seed: The environment's.
+            options: The environment's.
+        """
         self._observation, info = self.env.reset(seed=seed, options=options)
         return self._observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Let skill number `action` play."""
-        total, memory = 0.0, None
+        total = 0.0
+        memory = None
         for _ in range(self._steps):
             chosen, memory = self._skills[int(action)].predict(self._observation, memory, deterministic=True)
             self._observation, reward, terminated, truncated, info = self.env.step(chosen)
@@ -68,16 +76,23 @@ class NearReference(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         if reference.recurrent or reference.graph.head.kind == "squashed_gaussian":
             raise KDError("a reference needs a density of its actions, and no memory")
-        self._reference, self._coefficient = reference, coefficient
+        self._reference = reference
+        self._coefficient = coefficient
         self._observation: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As the environment's."""
+        """As the environment's.
+
+        Args:
+            seed: The environment's.
+            options: The environment's.
+        """
         self._observation, info = self.env.reset(seed=seed, options=options)
         return self._observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As the environment's; `info["reference_log_prob"]` is what was paid for, in nats."""
+        # Before the step: the reference is asked about what the learner saw when it chose.
         likely = log_prob(self._reference, self._observation, action)
         self._observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, "reference_log_prob": likely}
@@ -85,17 +100,28 @@ class NearReference(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 def log_prob(policy: Policy, observation: Any, action: Any) -> float:
-    """Log-probability (Box: log-density before clipping) of one action, in nats."""
-    head, params = policy.graph.head, policy.params(observation)
+    """Log-probability (Box: log-density before clipping) of one action, in nats.
+
+    Args:
+        policy: A policy without a memory.
+        observation: One observation, `[*O]` or a dict of such by key.
+        action: The action `[*A]`, in the environment's units.
+    """
+    head = policy.graph.head
+    params = policy.params(observation)
     flat = np.asarray(action).reshape(-1)
     if head.is_gaussian:
         mean, log_std = np.split(params[0].astype(np.float64), 2)
         errors = (flat - mean) / np.exp(log_std)
         return float(-(0.5 * errors**2 + log_std + 0.5 * np.log(2 * np.pi)).sum())
     if head.kind == "bernoulli":
-        return float(-np.logaddexp(0, np.where(flat > 0, -params[0], params[0])).sum())
-    parts = zip(head.split(params), flat - np.asarray(head.start), strict=True)
-    return float(sum(_log_softmax(part[0])[int(index)] for part, index in parts))
+        # log sigmoid(x) = -log(1 + exp(-x)), which does not overflow.
+        against = np.where(flat > 0, -params[0], params[0])
+        return float(-np.logaddexp(0, against).sum())
+    total = np.float32(0)
+    for logits, index in zip(head.split(params), flat - np.asarray(head.start), strict=True):
+        total += _log_softmax(logits[0])[int(index)]
+    return float(total)
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -20,12 +20,19 @@ from torch import Tensor, nn
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
 from kd_agent.networks import check_fits
+from kd_agent.policies import OBSERVATION
 
 _CRITIC_UNITS = 64
+"""Width of the new critic, as in the export to Stable-Baselines3."""
 
 
 def module_spec(student: str | os.PathLike[str], **settings: Any) -> RLModuleSpec:
-    """The specification that RLlib's configurations take; `settings` are RLModuleSpec's own."""
+    """The specification that RLlib's configurations take.
+
+    Args:
+        student: The path of a saved student; each of RLlib's workers reads it.
+        settings: RLModuleSpec's own.
+    """
     return RLModuleSpec(module_class=StudentModule, model_config={"student": os.fspath(student)}, **settings)
 
 
@@ -38,12 +45,14 @@ class StudentModule(TorchRLModule, ValueFunctionAPI):
 
     def setup(self) -> None:
         """Read the student named in `model_config` and check it."""
-        graph = load_policy(self.model_config["student"]).graph
+        policy = load_policy(self.model_config["student"])
+        graph = policy.graph
         head = graph.head
+        # RLlib's row of logits or of means and log standard deviations is ours; its other distributions have none.
         if graph.states or head.kind not in ("categorical", "diag_gaussian") or any(head.start):
             raise KDError("RLlib takes students without a memory, with actions of Discrete (from 0 on) or Box")
         check_fits(graph, (self.observation_space, self.action_space), str(self.model_config["student"]))
-        self.network = load_policy(self.model_config["student"]).to_torch()
+        self.network = policy.to_torch()
         features = sum(spec.features for spec in graph.observations.values())
         self.critic = nn.Sequential(nn.Linear(features, _CRITIC_UNITS), nn.Tanh(), nn.Linear(_CRITIC_UNITS, 1))
 
@@ -51,9 +60,17 @@ class StudentModule(TorchRLModule, ValueFunctionAPI):
         return {Columns.ACTION_DIST_INPUTS: self.network(batch[Columns.OBS])}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
-        """What the critic expects, `[B]`."""
-        obs = batch[Columns.OBS]
-        parts = [obs[key] for key in self.network.graph.observations] if isinstance(obs, dict) else [obs]
-        flat = torch.cat([part.to(torch.float32).flatten(1) for part in parts], dim=-1)
-        values: Tensor = self.critic(flat)[:, 0]
+        """What the critic expects, `[B]`.
+
+        Args:
+            batch: RLlib's columns, observations `[B, *O]` (by key) among them.
+            embeddings: Not used: actor and critic share nothing.
+        """
+        observations = batch[Columns.OBS]
+        if not isinstance(observations, dict):
+            observations = {OBSERVATION: observations}
+        parts: list[Tensor] = []
+        for key in self.network.graph.observations:
+            parts.append(observations[key].to(torch.float32).flatten(1))
+        values: Tensor = self.critic(torch.cat(parts, dim=-1))[:, 0]
         return values

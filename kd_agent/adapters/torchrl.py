@@ -26,10 +26,13 @@ class Greedy(nn.Module):
 
     def forward(self, *observations: Tensor) -> tuple[Tensor, Tensor]:
         """Of any number of leading dimensions."""
-        graph = self.network.graph
-        specs = zip(observations, graph.observations.items(), strict=True)
-        leading = observations[0].shape[: observations[0].ndim - len(next(iter(graph.observations.values())).shape)]
-        params = self.network({key: x.reshape((-1, *spec.shape)) for x, (key, spec) in specs})
+        batch: dict[str, Tensor] = {}
+        leading: torch.Size = torch.Size()
+        for tensor, (key, spec) in zip(observations, self.network.graph.observations.items(), strict=True):
+            # TorchRL's batches are `[environments, time]` or deeper, and none at all where one state is asked about.
+            leading = tensor.shape[: tensor.ndim - len(spec.shape)]
+            batch[key] = tensor.reshape((-1, *spec.shape))
+        params = self.network(batch)
         actions = self.network.greedy(params)
         return params.reshape((*leading, params.shape[-1])), actions.reshape((*leading, *actions.shape[1:]))
 
@@ -69,15 +72,23 @@ def actor(policy: Policy, in_keys: Sequence[str] = ()) -> ProbabilisticActor:
     Raises:
         KDError: It has a memory or another head.
     """
-    graph, kind = _plain(policy), policy.graph.head.kind
+    graph = _plain(policy)
+    kind = graph.head.kind
     if kind not in ("categorical", "diag_gaussian"):
         raise KDError(f"TorchRL's actor takes a categorical or diagonal Gaussian head, not {kind}")
-    out = ["logits"] if kind == "categorical" else ["loc", "scale"]
+    # The keys are the names of the distribution's own arguments.
+    keys = ["loc", "scale"]
+    distribution: type[Any] = IndependentNormal
+    if kind == "categorical":
+        keys = ["logits"]
+        distribution = torch.distributions.Categorical
     return ProbabilisticActor(
-        TensorDictModule(Distributed(graph), in_keys=_keys(policy, in_keys), out_keys=out), in_keys=out,
-        distribution_class=torch.distributions.Categorical if kind == "categorical" else IndependentNormal,
-        default_interaction_type=InteractionType.DETERMINISTIC, return_log_prob=True,
-    )  # fmt: skip
+        TensorDictModule(Distributed(graph), in_keys=_keys(policy, in_keys), out_keys=keys),
+        in_keys=keys,
+        distribution_class=distribution,
+        default_interaction_type=InteractionType.DETERMINISTIC,
+        return_log_prob=True,
+    )
 
 
 def _plain(policy: Policy) -> PolicyGraph:
@@ -87,5 +98,9 @@ def _plain(policy: Policy) -> PolicyGraph:
 
 
 def _keys(policy: Policy, in_keys: Sequence[str]) -> list[str]:
+    if in_keys:
+        return list(in_keys)
     own = list(policy.graph.observations)
-    return list(in_keys) or (["observation"] if own == [OBSERVATION] else own)
+    if own == [OBSERVATION]:
+        return ["observation"]  # TorchRL's word for an observation that is not a Dict
+    return own

@@ -14,6 +14,7 @@ from kd_agent.policies import Array, ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.int8 import rounded
 
 _MARGIN = 2.0
+"""What an observation may still grow by, over the largest of the states: one bit of int16."""
 
 
 def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGraph:
@@ -29,21 +30,30 @@ def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGra
     """
     if not any(op.kind == "linear" for op in graph.ops):
         raise KDError("quantisation rounds the weights of linear layers, and this policy has none")
-    ops = [replace(op, tensors=_on_grid(op)) if op.kind == "linear" else op for op in graph.ops]
+    ops = list(map(_on_grid, graph.ops))
     for key, spec in graph.observations.items():
+        # A whole type has bounds of its own, and a normaliser clips: only other floats can be of any size.
         readers = {op.kind for op in ops if key in op.inputs}
         if np.dtype(spec.dtype).kind == "f" and readers - {"normalise"}:
-            ops = _bounded(ops, key, spec, _MARGIN * float(np.abs(observations[key]).max()))
+            limit = _MARGIN * float(np.abs(observations[key]).max())
+            ops = _bounded(ops, key, spec, limit)
     return replace(graph, ops=tuple(ops))
 
 
-def _on_grid(op: Op) -> dict[str, Array]:
-    return {**op.tensors, "weight": rounded(op.tensors["weight"])}
+def _on_grid(op: Op) -> Op:
+    """A linear layer with weights that int8 can say, any other operation as it is."""
+    if op.kind != "linear":
+        return op
+    return replace(op, tensors={**op.tensors, "weight": rounded(op.tensors["weight"])})
 
 
 def _bounded(ops: list[Op], key: str, spec: ObservationSpec, limit: float) -> list[Op]:
     """The program, reading an observation clipped to `+-limit`."""
     name = f"{key}.bounded"
+    # A normaliser that changes nothing but what is too large: the kind of bound that int8 code looks for.
     tensors = {"mean": np.zeros(spec.shape, np.float32), "scale": np.ones(spec.shape, np.float32)}
-    clip = Op("normalise", (key,), name, {"clip": max(limit, 1e-6)}, tensors)
-    return [clip, *(replace(op, inputs=tuple(name if i == key else i for i in op.inputs)) for op in ops)]
+    bounded = [Op("normalise", (key,), name, {"clip": max(limit, 1e-6)}, tensors)]
+    for op in ops:
+        inputs = [name if register == key else register for register in op.inputs]
+        bounded.append(replace(op, inputs=tuple(inputs)))
+    return bounded

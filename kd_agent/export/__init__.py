@@ -45,6 +45,8 @@ def export(
     graph = _graph(policy)
     _check_options(plugin, name, options)
     _check_ops(plugin, name, graph)
+    # The errors of the first kind are NumPy's and the dictionaries': a program that its own broadcasting allows and
+    # flat loops do not. It is refused, never guessed at.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         written: list[Path] = plugin.write(graph, target, **options)
@@ -66,11 +68,15 @@ def _inferred(path: Path) -> str:
 def _graph(policy: Policy | PolicyGraph | str | os.PathLike[str]) -> PolicyGraph:
     if isinstance(policy, PolicyGraph):
         return policy
-    return policy.graph if isinstance(policy, Policy) else graph_file.read(policy)
+    if isinstance(policy, Policy):
+        return policy.graph
+    return graph_file.read(policy)
 
 
 def _check_options(plugin: ModuleType, name: str, options: dict[str, Any]) -> None:
-    known = [k for k, p in inspect.signature(plugin.write).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    # A format's options are the keyword-only arguments of its `write`, so that no list of them can go stale.
+    parameters = inspect.signature(plugin.write).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             raise unknown(f"{name} option", option, known)
@@ -78,7 +84,11 @@ def _check_options(plugin: ModuleType, name: str, options: dict[str, Any]) -> No
 
 def _check_ops(plugin: ModuleType, name: str, graph: PolicyGraph) -> None:
     kinds = {op.kind for op in graph.ops}
-    if lacking := sorted(kinds - plugin.OPS):
-        able = [other for other in plugins.names("export") if kinds <= plugins.load("export", other).OPS]
-        hint = f"formats that can: {', '.join(able)}" if able else "no format can"
-        raise KDError(f"{name} cannot express the operation {lacking[0]!r}; {hint}")
+    lacking = sorted(kinds - plugin.OPS)
+    if not lacking:
+        return
+    able = [other for other in plugins.names("export") if kinds <= plugins.load("export", other).OPS]
+    hint = "no format can"
+    if able:
+        hint = f"formats that can: {', '.join(able)}"
+    raise KDError(f"{name} cannot express the operation {lacking[0]!r}; {hint}")

@@ -16,18 +16,23 @@ _SLACK = 1.01
 
 def bounds(graph: PolicyGraph) -> dict[str, float]:
     """Largest absolute value that each register can reach, whatever is observed."""
-    found = {key: _of_type(spec.dtype) for key, spec in graph.observations.items()}
-    found |= dict.fromkeys(graph.states, np.inf)
+    largest = {key: _of_type(spec.dtype) for key, spec in graph.observations.items()}
+    largest |= dict.fromkeys(graph.states, np.inf)
     for op in graph.ops:
-        found[op.output] = _SLACK * _RULES.get(op.kind, _unknown)(op, [found[name] for name in op.inputs])
-    return found
+        rule = _RULES.get(op.kind, _unknown)
+        inputs = [largest[name] for name in op.inputs]
+        largest[op.output] = _SLACK * rule(op, inputs)
+    return largest
 
 
 def _of_type(dtype: str) -> float:
     kind = np.dtype(dtype)
     if kind.kind == "b":
         return 1.0
-    return np.inf if kind.kind == "f" else float(max(-np.iinfo(kind).min, np.iinfo(kind).max))
+    if kind.kind == "f":
+        return np.inf
+    limits = np.iinfo(kind)
+    return float(max(-limits.min, limits.max))
 
 
 def _unknown(op: Op, inputs: Sequence[float]) -> float:
@@ -39,15 +44,27 @@ def _largest(array: Array) -> float:
 
 
 def _weighted(op: Op, inputs: Sequence[float]) -> float:
-    rows = np.abs(rounded(op.tensors["weight"])).reshape(len(op.tensors["weight"]), -1).sum(axis=1)
-    return float((rows * inputs[0] + np.abs(op.tensors["bias"])).max()) if np.isfinite(inputs[0]) else np.inf
+    [largest] = inputs
+    if not np.isfinite(largest):  # a row of zeros times infinity would be not a number
+        return np.inf
+    weight = np.abs(rounded(op.tensors["weight"]))
+    # The worst input has every number at its largest, with the sign of its weight.
+    rows = weight.reshape(len(weight), -1).sum(axis=1)
+    return float((rows * largest + np.abs(op.tensors["bias"])).max())
 
 
 def _activated(op: Op, inputs: Sequence[float]) -> float:
     """No activation is farther from 0 than its input and 1 more."""
-    return 1.0 if op.attributes["function"] in ("tanh", "sigmoid") else inputs[0] + 1
+    if op.attributes["function"] in ("tanh", "sigmoid"):
+        return 1.0
+    return inputs[0] + 1
 
 
+def _clipped(op: Op, inputs: Sequence[float]) -> float:
+    return max(abs(float(op.attributes["low"])), abs(float(op.attributes["high"])))
+
+
+# What is not here (gru, lstm, trees, sums of squares) is bounded by nothing, which only costs int8 a better scale.
 _RULES: Mapping[str, Callable[[Op, Sequence[float]], float]] = {
     "flatten": lambda op, xs: xs[0],
     "transpose": lambda op, xs: xs[0],
@@ -56,7 +73,7 @@ _RULES: Mapping[str, Callable[[Op, Sequence[float]], float]] = {
     "append": lambda op, xs: max(xs[0], _largest(op.tensors["value"])),
     "one_hot": lambda op, xs: 1.0,
     "normalise": lambda op, xs: float(op.attributes["clip"]),
-    "clip": lambda op, xs: max(abs(float(op.attributes[side])) for side in ("low", "high")),
+    "clip": _clipped,
     "scale": lambda op, xs: _largest(op.tensors["scale"]) * xs[0] + _largest(op.tensors["shift"]),
     "linear": _weighted,
     "conv2d": _weighted,

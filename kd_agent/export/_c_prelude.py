@@ -6,6 +6,10 @@ compilers turn loops over it into vector code (no branches, clamping by integers
 
 import re
 
+# Hexadecimal numbers are the bits of floats: 0x42ae0000 is 87, near where exp(-x) leaves float32's normal range;
+# 0x3f800000 is 1 and 0x3f3504f3 the root of one half, around which kd_log folds its argument; 0x4b400000 is 3 * 2^22.
+# 0.693359375 and -2.12194440e-4 add up to ln 2, the first so short that its products with k are exact (Cody and
+# Waite 1980).
 FUNCTIONS = {
     "kd_word": "typedef union { float f; int32_t i; } kd_word;",
     "kd_clip": """\
@@ -128,6 +132,7 @@ static int kd_argmax(const float *x, int first, int count) {
 }
 
 
+# 0x40682b18 is 3.62763: held from there on, the quotient is never farther from tanh than it was before.
 ROUGH = {
     "kd_tanh": """\
 /* tanh to 7e-4, finer than int8 weights: the best quotient of its degrees, cut where it reaches 1. */
@@ -158,12 +163,21 @@ static inline float kd_silu(float x) {
 
 
 def prelude(text: str, *, rough: bool = False) -> str:
-    """The functions that `text` calls and those that they call, in order."""
-    functions = FUNCTIONS | ROUGH if rough else FUNCTIONS
+    """The functions that `text` calls and those that they call, in order.
+
+    Args:
+        text: The generated code.
+        rough: Whether the cheaper definitions do, as they do beside int8 weights.
+    """
+    functions = dict(FUNCTIONS)
+    if rough:
+        functions |= ROUGH
     needed: set[str] = set()
     waiting = [text]
     while waiting:
-        found = {name for name in re.findall(r"\bkd_\w+", waiting.pop()) if name in functions} - needed
-        needed |= found
-        waiting += [functions[name] for name in found]
-    return "\n\n".join(functions[name] for name in functions if name in needed)
+        called = set(re.findall(r"\bkd_\w+", waiting.pop()))
+        new = called & functions.keys() - needed
+        needed |= new
+        waiting += [functions[name] for name in new]
+    # C wants a function before who calls it: the table is in that order, the search above is not.
+    return "\n\n".join(text for name, text in functions.items() if name in needed)

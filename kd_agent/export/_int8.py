@@ -16,23 +16,30 @@ from kd_agent.export._source import Lines, Source
 from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST, quantise
 
-_PROBES, _MARGIN, _LARGEST = 1024, 2.0, 32767
+_PROBES = 1024
+_MARGIN = 2.0
+"""A range beyond what the probes reached: one bit of an input, against saturation."""
+_LARGEST_INPUT = 32767
+_LARGEST_SUM = 2**31 - 1
 _LOOSE = 8.0
 """How far a bound may be beyond the range: 3 of 15 bits of an input."""
 
 
 def quantised(graph: PolicyGraph) -> dict[str, Callable[[Source, Op], Lines]]:
     """The writers of the operations that compute in int8; KDError where there are none."""
+    # A product with int8 weights is all that pays: everything else stays in floats.
     if not any(op.kind == "linear" for op in graph.ops):
         raise KDError("int8 stores the weights of linear layers, and this policy has none; write it without int8")
-    ranges, proven = _ranges(graph), bounds(graph)
+    ranges = _ranges(graph)
+    proven = bounds(graph)
 
-    def linear(source: Source, op: Op) -> Lines:
+    def _write(source: Source, op: Op) -> Lines:
         [name] = op.inputs
-        safe = proven[name] <= _LOOSE * ranges[name]
-        return _linear(source, op, proven[name] if safe else ranges[name], saturates=not safe)
+        if proven[name] <= _LOOSE * ranges[name]:
+            return _linear(source, op, proven[name], saturates=False)
+        return _linear(source, op, ranges[name], saturates=True)
 
-    return {"linear": linear}
+    return {"linear": _write}
 
 
 def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
@@ -43,19 +50,26 @@ def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
     """
     whole, scale = quantise(op.tensors["weight"])
     m, n = whole.shape
-    limit = min(_LARGEST, (2**31 - 1) // (LARGEST * n))
-    source, target, loop = s.row(op.inputs[0]), s.output(op), s.language.loop
+    # n products of the largest weight and the largest input must fit the sum of 32 bits.
+    limit = min(_LARGEST_INPUT, _LARGEST_SUM // (LARGEST * n))
+    loop = s.language.loop
+    source = s.row(op.inputs[0])
+    target = s.output(op)
     s.multiply_adds += m * n
-    s.whole_inputs, s.whole_sums = max(s.whole_inputs, n), max(s.whole_sums, m)
-    weights, bias = s.constant(transposed(whole)), s.bias(op.tensors["bias"], m)
+    s.whole_inputs = max(s.whole_inputs, n)
+    s.whole_sums = max(s.whole_sums, m)
+    weights = s.constant(transposed(whole))
+    bias = s.bias(op.tensors["bias"], m)
     scales = s.constant(np.asarray(scale * (largest / limit), np.float32))
-    whole_input = f"kd_round({{}} * {s.language.literal(limit / largest)})"
-    if saturates or limit < _LARGEST:
-        whole_input = f"kd_saturate({{}} * {s.language.literal(limit / largest)}, {limit})"
+    steps = f"{source.at('i')} * {s.language.literal(limit / largest)}"
+    whole_input = f"kd_round({steps})"
+    # A limit below that of int16 is within what rounding errors may pass, so it is enforced as well.
+    if saturates or limit < _LARGEST_INPUT:
+        whole_input = f"kd_saturate({steps}, {limit})"
     return [
         f"w = {weights};",
         *loop("j", m, "sum[j] = 0;"),
-        *loop("i", n, f"q[i] = {whole_input.format(source.at('i'))};"),
+        *loop("i", n, f"q[i] = {whole_input};"),
         *loop("i", n, *loop("j", m, "sum[j] += q[i] * w[j];"), f"w += {m};"),
         *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
     ]
@@ -67,11 +81,16 @@ def _ranges(graph: PolicyGraph) -> Mapping[str, float]:
     The graph runs on observations at and within the corners of the box that the normaliser lets
     through (or the dtype holds), the farthest that it can be driven; their maximum is doubled.
     """
+    # The same probes always: the same policy must become the same text.
     rng = np.random.default_rng(0)
     probes = {key: _probes(graph, key, rng) for key in graph.observations}
+    ranges: dict[str, float] = {}
     with np.errstate(all="ignore"):
         registers = graph.compile()(probes | graph.memory(_PROBES))
-        ranges = {name: _MARGIN * max(float(np.abs(array).max()), 1e-6) for name, array in registers.items()}
+        for name, array in registers.items():
+            largest = float(np.abs(array).max())
+            ranges[name] = _MARGIN * max(largest, 1e-6)  # a register that is always 0 still divides
+    # Written so that a range that is not a number fails too.
     if not all(largest < np.finfo(np.float32).max for largest in ranges.values()):
         raise KDError("int8 needs ranges that are finite")
     return ranges
@@ -83,12 +102,23 @@ def _probes(graph: PolicyGraph, key: str, rng: np.random.Generator) -> Array:
     unit = rng.uniform(-1, 1, (_PROBES, *spec.shape))
     unit[::2] = np.sign(unit[::2])
     if np.dtype(spec.dtype).kind != "f":
-        low, high = (0, 1) if spec.dtype == "bool" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
+        low, high = _limits(spec.dtype)
         return np.rint(low + (unit + 1) / 2 * (high - low)).astype(np.float32)
     readers = [op for op in graph.ops if key in op.inputs]
     if any(op.kind != "normalise" for op in readers) or not readers:
         raise KDError(f"int8 needs to know how large observation {key!r} gets: a student with a normaliser")
-    op = readers[0]
-    if not (op.tensors["scale"] > 0).all():
+    normalise = readers[0]
+    scale = normalise.tensors["scale"]
+    if not (scale > 0).all():
         raise KDError(f"int8 needs a normaliser of observation {key!r} whose scale is positive")
-    return np.asarray(op.tensors["mean"] + unit * (op.attributes["clip"] / op.tensors["scale"]), np.float32)
+    # Half a side of the box: where the normaliser clips, in the observation's own units.
+    reach = normalise.attributes["clip"] / scale
+    return np.asarray(normalise.tensors["mean"] + unit * reach, np.float32)
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    """Least and greatest number of a whole type."""
+    if dtype == "bool":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)

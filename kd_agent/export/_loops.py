@@ -1,6 +1,9 @@
 """How each kind of operation is written as loops over flat arrays, for C99 and JavaScript alike.
 
 The functions the text calls (`kd_tanh`, ...) are each language's prelude.
+
+Letters: `s` the source under construction. Arrays and constants are numbered as they are asked for, so the order of
+the calls on it is part of the text.
 """
 
 import math
@@ -11,7 +14,9 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
-from kd_agent.policies import ACTIVATIONS, Array, HeadSpec, Op
+from kd_agent.policies import ACTIVATIONS, Array, Op
+
+_FUNCTIONS = {name: f"kd_{name}" for name in ACTIVATIONS}
 
 
 def _linear(s: Source, op: Op) -> Lines:
@@ -20,74 +25,97 @@ def _linear(s: Source, op: Op) -> Lines:
 
 def _normalise(s: Source, op: Op) -> Lines:
     shape = s.program.shapes[op.output]
-    low, high = (s.language.literal(sign * float(op.attributes["clip"])) for sign in (-1, 1))
-    mean, scale = s.value(op.tensors["mean"], shape), s.value(op.tensors["scale"], shape)
+    limit = float(op.attributes["clip"])
+    low = s.language.literal(-limit)
+    high = s.language.literal(limit)
+    mean = s.value(op.tensors["mean"], shape)
+    scale = s.value(op.tensors["scale"], shape)
     return s.elementwise(op, lambda x: f"kd_clip(({x} - {mean}) * {scale}, {low}, {high})")
 
 
 def _scale(s: Source, op: Op) -> Lines:
     shape = s.program.shapes[op.output]
-    scale, shift = s.value(op.tensors["scale"], shape), s.value(op.tensors["shift"], shape)
+    scale = s.value(op.tensors["scale"], shape)
+    shift = s.value(op.tensors["shift"], shape)
     return s.elementwise(op, lambda x: f"{x} * {scale} + {shift}")
 
 
 def _clip(s: Source, op: Op) -> Lines:
-    low, high = (s.language.literal(op.attributes[side]) for side in ("low", "high"))
+    low = s.language.literal(op.attributes["low"])
+    high = s.language.literal(op.attributes["high"])
     return s.elementwise(op, lambda x: f"kd_clip({x}, {low}, {high})")
 
 
 def _activation(s: Source, op: Op) -> Lines:
-    function = {name: f"kd_{name}" for name in ACTIVATIONS}[op.attributes["function"]]
+    # Looked up, not put together: the file's own word never becomes code.
+    function = _FUNCTIONS[op.attributes["function"]]
     return s.elementwise(op, lambda x: f"{function}({x})")
 
 
 def _concatenate(s: Source, op: Op) -> Lines:
-    target, lines, offset = s.output(op), [], 0
+    """Along the last axis: `i` counts the rows, `j` the columns of one input."""
+    target = s.output(op)
     total = s.program.shapes[op.output][-1]
+    lines: Lines = []
+    offset = 0
     for name in op.inputs:
-        width, rows = s.program.shapes[name][-1], s.program.size(name) // s.program.shapes[name][-1]
-        inner = f"{Place(target.array, offset).at(f'i * {total} + j')} = {s.places[name].at(f'i * {width} + j')};"
+        width = s.program.shapes[name][-1]
+        rows = s.program.size(name) // width
+        into = Place(target.array, offset).at(f"i * {total} + j")
+        inner = f"{into} = {s.places[name].at(f'i * {width} + j')};"
         lines += s.language.loop("i", rows, *s.language.loop("j", width, inner))
         offset += width
     return lines
 
 
 def _slice(s: Source, op: Op) -> Lines:
-    shape, width = s.program.shapes[op.inputs[0]], s.program.shapes[op.output][-1]
+    shape = s.program.shapes[op.inputs[0]]
+    width = s.program.shapes[op.output][-1]
+    # As Python reads it: a start below zero counts from the end.
     start = slice(int(op.attributes["start"]), int(op.attributes["stop"])).indices(shape[-1])[0]
     if len(shape) == 1:
         return s.alias(op, start)
-    source, target = s.places[op.inputs[0]], s.output(op)
+    source = s.places[op.inputs[0]]
+    target = s.output(op)
     inner = f"{target.at(f'i * {width} + j')} = {source.at(f'i * {shape[-1]} + {start} + j')};"
     return s.language.loop("i", math.prod(shape[:-1]), *s.language.loop("j", width, inner))
 
 
 def _transpose(s: Source, op: Op) -> Lines:
-    source, target = s.places[op.inputs[0]], s.output(op)
+    """Loops over the axes of the output, the first outermost."""
+    source = s.places[op.inputs[0]]
+    target = s.output(op)
     shape = s.program.shapes[op.inputs[0]]
+    # Axes are counted without the batch, from the end where they are below zero; the 1 is the batch.
     axes = [(int(axis) + 1) % (len(shape) + 1) - 1 for axis in op.attributes["axes"]]
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    names = [f"i{k}" for k in range(len(axes))]
-    into, out = " + ".join(f"{n} * {strides[a]}" for n, a in zip(names, axes, strict=True)), "0"
-    for name, axis in zip(names, axes, strict=True):
-        out = name if out == "0" else f"({out}) * {shape[axis]} + {name}"
-    lines = [f"{target.at(out)} = {source.at(into)};"]
-    for name, axis in reversed(list(zip(names, axes, strict=True))):
-        lines = s.language.loop(name, shape[axis], *lines)
+    read: list[str] = []
+    written = ""
+    for k, axis in enumerate(axes):
+        read.append(f"i{k} * {math.prod(shape[axis + 1 :])}")
+        written = f"({written}) * {shape[axis]} + i{k}" if written else f"i{k}"
+    lines = [f"{target.at(written)} = {source.at(' + '.join(read))};"]
+    for k, axis in reversed(list(enumerate(axes))):
+        lines = s.language.loop(f"i{k}", shape[axis], *lines)
     return lines
 
 
 def _append(s: Source, op: Op) -> Lines:
-    source, target, value = s.places[op.inputs[0]], s.output(op), op.tensors["value"]
+    source = s.places[op.inputs[0]]
+    target = s.output(op)
+    value = op.tensors["value"]
     width = s.program.size(op.inputs[0])
     tail = f"{Place(target.array, width).at('i')} = {s.value(value, value.shape)};"
     return s.copy(target, source, width) + s.language.loop("i", len(value), tail)
 
 
 def _one_hot(s: Source, op: Op) -> Lines:
-    source, target, lines, offset = s.places[op.inputs[0]], s.output(op), [], 0
-    one, zero = s.language.literal(1), s.language.literal(0)
-    for part, size in enumerate(int(size) for size in op.attributes["sizes"]):
+    source = s.places[op.inputs[0]]
+    target = s.output(op)
+    one = s.language.literal(1)
+    zero = s.language.literal(0)
+    lines: Lines = []
+    offset = 0
+    for part, size in enumerate(map(int, op.attributes["sizes"])):
         test = f"{source.at(part)} == i ? {one} : {zero}"
         lines += s.language.loop("i", size, f"{Place(target.array, offset).at('i')} = {test};")
         offset += size
@@ -95,7 +123,10 @@ def _one_hot(s: Source, op: Op) -> Lines:
 
 
 def _sde_log_std(s: Source, op: Op) -> Lines:
-    source, target, variance = s.row(op.inputs[0]), s.output(op), op.tensors["variance"]
+    """`log sqrt(x^2 variance + 1e-6)`: of Stable-Baselines3, the 1e-6 too."""
+    source = s.row(op.inputs[0])
+    target = s.output(op)
+    variance = op.tensors["variance"]
     squares = s.buffer(len(variance))
     half = s.language.literal(0.5)
     return [
@@ -106,23 +137,32 @@ def _sde_log_std(s: Source, op: Op) -> Lines:
 
 
 def _conv2d(s: Source, op: Op) -> Lines:
-    """Output channels side by side: the innermost loop runs over them."""
+    """Output channels `o` side by side, at place `(y, x)`: the innermost loop runs over them.
+
+    `c` counts input channels, `(v, u)` the places of the kernel, `(row, column)` those of the input.
+    """
     weight, bias = op.tensors["weight"], op.tensors["bias"]
     out, channels, high, wide = weight.shape
     _, rows, columns = s.program.shapes[op.inputs[0]]
     _, y_stop, x_stop = s.program.shapes[op.output]
-    stride, padding = int(op.attributes["stride"]), int(op.attributes.get("padding", 0))
-    source, target, total, loop = s.places[op.inputs[0]], s.output(op), s.buffer(out), s.language.loop
+    stride = int(op.attributes["stride"])
+    padding = int(op.attributes.get("padding", 0))
+    loop = s.language.loop
+    source = s.places[op.inputs[0]]
+    target = s.output(op)
+    total = s.buffer(out)
     s.multiply_adds += y_stop * x_stop * weight.size
     pixel = source.at(f"(c * {rows} + row) * {columns} + column")
-    tap = loop("o", out, f"{total.at('o')} += {pixel} * "
-               f"{s.constant(transposed(weight))}[((c * {high} + v) * {wide} + u) * {out} + o];")  # fmt: skip
-    shift = f" - {padding}" if padding else ""
-    inside = f"if (row >= 0 && row < {rows} && column >= 0 && column < {columns}) {{"
-    guarded = [inside, *indented(tap), "}"] if padding else tap
+    factor = f"{s.constant(transposed(weight))}[((c * {high} + v) * {wide} + u) * {out} + o]"
+    tap = loop("o", out, f"{total.at('o')} += {pixel} * {factor};")
+    shift = ""
+    if padding:  # zeros around the image are not stored: what lies outside adds nothing
+        shift = f" - {padding}"
+        inside = f"if (row >= 0 && row < {rows} && column >= 0 && column < {columns}) {{"
+        tap = [inside, *indented(tap), "}"]
     row = f"{s.language.whole} row = y * {stride} + v{shift};"
     column = f"{s.language.whole} column = x * {stride} + u{shift};"
-    window = loop("c", channels, *loop("v", high, *loop("u", wide, row, column, *guarded)))
+    window = loop("c", channels, *loop("v", high, *loop("u", wide, row, column, *tap)))
     begin = loop("o", out, f"{total.at('o')} = {s.bias(bias, out)}[o];")
     finish = loop("o", out, f"{target.at(f'(o * {y_stop} + y) * {x_stop} + x')} = {total.at('o')};")
     return loop("y", y_stop, *loop("x", x_stop, *begin, *window, *finish))
@@ -137,11 +177,19 @@ def _units(op: Op, gates: int) -> int:
     return size
 
 
+def _gates(place: Place, count: int, size: int) -> list[str]:
+    """Text of unit `i` of each of `count` gates that lie one after the other."""
+    return [Place(place.array, k * size).at("i") for k in range(count)]
+
+
 def _lstm(s: Source, op: Op) -> Lines:
-    x, memory = (s.row(name) for name in op.inputs)
+    """The memory holds what the units say, then their cells (Hochreiter and Schmidhuber 1997; gates as in torch)."""
+    x, memory = map(s.row, op.inputs)
     size = _units(op, 4)
-    target, gates = s.output(op), s.buffer(4 * size)
-    into, keep, new, out = (Place(gates.array, k * size).at("i") for k in range(4))
+    target = s.output(op)
+    gates = s.buffer(4 * size)
+    into, keep, new, out = _gates(gates, 4, size)
+    before = Place(memory.array, memory.offset + size).at("i")
     cell = Place(target.array, size).at("i")
     return [
         *s.dense(gates, x, op.tensors["weight_input"], op.tensors["bias"]),
@@ -149,20 +197,21 @@ def _lstm(s: Source, op: Op) -> Lines:
         *s.language.loop(
             "i",
             size,
-            f"{cell} = kd_sigmoid({keep}) * {Place(memory.array, memory.offset + size).at('i')}"
-            f" + kd_sigmoid({into}) * kd_tanh({new});",
+            f"{cell} = kd_sigmoid({keep}) * {before} + kd_sigmoid({into}) * kd_tanh({new});",
             f"{target.at('i')} = kd_sigmoid({out}) * kd_tanh({cell});",
         ),
     ]
 
 
 def _gru(s: Source, op: Op) -> Lines:
-    x, memory = (s.row(name) for name in op.inputs)
+    """Gates `r` (reset), `z` (update) and `n` (new) of the input `x` and the memory `h` (Cho et al. 2014, as torch)."""
+    x, memory = map(s.row, op.inputs)
     size = _units(op, 3)
-    target, from_x, from_h = s.output(op), s.buffer(3 * size), s.buffer(3 * size)
-    (rx, zx, nx), (rh, zh, nh) = (
-        [Place(p.array, k * size).at("i") for k in range(3)] for p in (from_x, from_h)
-    )  # fmt: skip
+    target = s.output(op)
+    from_x = s.buffer(3 * size)
+    from_h = s.buffer(3 * size)
+    rx, zx, nx = _gates(from_x, 3, size)
+    rh, zh, nh = _gates(from_h, 3, size)
     number = s.language.number
     return [
         *s.dense(from_x, x, op.tensors["weight_input"], op.tensors["bias_input"]),
@@ -179,28 +228,35 @@ def _gru(s: Source, op: Op) -> Lines:
 
 def _tree(s: Source, op: Op) -> Lines:
     """A walk from the first split to a leaf; the constants are of the smallest type that holds them."""
-    source, target = s.row(op.inputs[0]), s.output(op)
-    value, threshold = s.constant(op.tensors["value"]), s.constant(op.tensors["threshold"])
-    feature, left, right = (s.constant(_narrow(op.tensors[role])) for role in ("feature", "left", "right"))
-    splits, width = len(op.tensors["feature"]), op.tensors["value"].shape[1]
+    source = s.row(op.inputs[0])
+    target = s.output(op)
+    value = s.constant(op.tensors["value"])
+    threshold = s.constant(op.tensors["threshold"])
+    feature = s.constant(_narrow(op.tensors["feature"]))
+    left = s.constant(_narrow(op.tensors["left"]))
+    right = s.constant(_narrow(op.tensors["right"]))
+    splits = len(op.tensors["feature"])
+    width = op.tensors["value"].shape[1]
+    # Thresholds are float32: a wider number beside one could fall on the other side of it.
     below = f"{s.language.single}({source.at(f'{feature}[node]')}) <= {threshold}[node]"
     row = f"{target.at('i')} = {value}[(node - {splits}) * {width} + i];"
-    return [
-        "{",
-        *indented([
-            f"{s.language.index} node = 0;",
-            f"while (node < {splits}) {{",
-            *indented([f"node = {below} ? {left}[node] : {right}[node];"]),
-            "}",
-            *s.language.loop("i", width, row),
-        ]),
+    walk = [
+        f"{s.language.index} node = 0;",
+        f"while (node < {splits}) {{",
+        *indented([f"node = {below} ? {left}[node] : {right}[node];"]),
         "}",
-    ]  # fmt: skip
+        *s.language.loop("i", width, row),
+    ]
+    # Braces of its own, so that several trees may each have a `node`.
+    return ["{", *indented(walk), "}"]
 
 
 def _narrow(whole: Array) -> Array:
     """Whole numbers from 0 on as int8, int16 or int32."""
-    return whole.astype(next(t for t in (np.int8, np.int16, np.int32) if whole.max() <= np.iinfo(t).max))
+    for narrow in (np.int8, np.int16):
+        if whole.max() <= np.iinfo(narrow).max:
+            return whole.astype(narrow)
+    return whole.astype(np.int32)
 
 
 WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
@@ -221,24 +277,3 @@ WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "sde_log_std": _sde_log_std,
     "tree": _tree,
 }
-
-
-def decode(s: Source, head: HeadSpec) -> Lines:
-    """The text that turns `row` into the greedy `action` (all heads but the categorical one)."""
-    if head.kind == "multi_categorical":
-        offsets = np.cumsum([0, *head.nvec])
-        return [
-            f"action[{part}] = kd_argmax(row, {offsets[part]}, {count}) + {start};"
-            for part, (count, start) in enumerate(zip(head.nvec, head.start, strict=True))
-        ]
-    zero, one = s.language.literal(0), s.language.literal(1)
-    if head.kind == "bernoulli":
-        return s.language.loop("i", len(head.nvec), f"action[i] = row[i] > {zero} ? {one} : {zero};")
-    shape, largest = (len(head.low),), np.finfo(np.float32).max
-    low, high = (np.clip(np.asarray(side, np.float32), -largest, largest) for side in (head.low, head.high))
-    if head.kind == "squashed_gaussian":
-        half = s.value(np.float32(0.5) * (high - low), shape)
-        text = f"{s.value(low, shape)} + (kd_tanh(row[i]) + {one}) * {half}"
-    else:
-        text = f"kd_clip(row[i], {s.value(low, shape)}, {s.value(high, shape)})"
-    return s.language.loop("i", len(head.low), f"action[i] = {text};")

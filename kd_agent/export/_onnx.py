@@ -1,4 +1,8 @@
-"""Nodes of an ONNX graph under construction, and how each kind of operation is written as such."""
+"""Nodes of an ONNX graph under construction, and how each kind of operation is written as such.
+
+Letters: `n` the nodes under construction. They are numbered as they are added, so the order of the calls is part of
+the file.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +14,15 @@ from kd_agent.policies import OBSERVATION, Array, Op
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""
+_ACTIVATIONS = {
+    "relu": "Relu",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "elu": "Elu",
+    "softplus": "Softplus",
+    "gelu": "Gelu",
+}
+"""Activations that ONNX has under a name of its own."""
 
 
 class Nodes:
@@ -35,7 +48,12 @@ class Nodes:
         return name
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """Add a constant and return its name."""
+        """Add a constant and return its name.
+
+        Args:
+            value: A number or an array.
+            dtype: Its NumPy dtype in the file.
+        """
         from onnx import numpy_helper
 
         name = f"c{len(self.constants)}"
@@ -47,16 +65,38 @@ class Nodes:
         return self.constant(values, "int64")
 
     def columns(self, value: str, start: int, stop: int, axis: int = -1) -> str:
-        """A part of the last axis."""
+        """A part of one axis.
+
+        Args:
+            value: What it is a part of.
+            start: The first column.
+            stop: The column after the last.
+            axis: The axis, the last by default.
+        """
         return self.add("Slice", value, self.whole(start), self.whole(stop), self.whole(axis))
+
+    def gates(self, value: str, count: int, size: int) -> list[str]:
+        """Gates that lie side by side.
+
+        Args:
+            value: All of them, `[B, count * size]`.
+            count: How many they are.
+            size: Units of each.
+        """
+        return [self.columns(value, k * size, (k + 1) * size) for k in range(count)]
 
     def observation(self, key: str) -> Any:
         """Declare an input; the register holds it as float32."""
-        spec = self.program.graph.observations[key]
-        name = OBSERVATION if list(self.program.graph.observations) == [OBSERVATION] else f"obs.{key}"
-        dtype = "float32" if np.dtype(spec.dtype).kind == "f" else spec.dtype
-        self.registers[key] = name if dtype == "float32" else self.add("Cast", name, to=type_number("float32"))
-        return value_info(name, dtype, spec.shape)
+        observations = self.program.graph.observations
+        spec = observations[key]
+        name = f"obs.{key}"
+        if list(observations) == [OBSERVATION]:
+            name = OBSERVATION
+        if np.dtype(spec.dtype).kind == "f":  # float64 comes in as float32: policies compute in nothing wider
+            self.registers[key] = name
+            return value_info(name, "float32", spec.shape)
+        self.registers[key] = self.add("Cast", name, to=type_number("float32"))
+        return value_info(name, spec.dtype, spec.shape)
 
     def state(self, name: str) -> Any:
         """Declare the memory before the step."""
@@ -64,15 +104,29 @@ class Nodes:
         return value_info(self.registers[name], "float32", self.program.graph.states[name])
 
     def result(self, name: str, value: str, dtype: str, shape: tuple[int, ...]) -> Any:
-        """Declare an output."""
+        """Declare an output.
+
+        Args:
+            name: Its name.
+            value: What it is.
+            dtype: Its NumPy dtype.
+            shape: Of one observation.
+        """
         from onnx import helper
 
+        # A copy, since one value may be two outputs, or an input that goes out as it came.
         self.nodes.append(helper.make_node("Identity", [value], [name]))
         return value_info(name, dtype, shape)
 
 
 def value_info(name: str, dtype: str, shape: tuple[int, ...]) -> Any:
-    """What an input or output is, `[batch, *shape]`."""
+    """What an input or output is, `[batch, *shape]`.
+
+    Args:
+        name: Its name.
+        dtype: Its NumPy dtype.
+        shape: Of one observation.
+    """
     from onnx import helper
 
     return helper.make_tensor_value_info(name, type_number(dtype), ["batch", *shape])
@@ -96,7 +150,8 @@ def _affine(n: Nodes, x: str, weight: Array, bias: Array) -> str:
 
 def _normalise(n: Nodes, op: Op) -> str:
     centred = n.add("Sub", n.registers[op.inputs[0]], n.constant(op.tensors["mean"]))
-    scaled, limit = n.add("Mul", centred, n.constant(op.tensors["scale"])), op.attributes["clip"]
+    scaled = n.add("Mul", centred, n.constant(op.tensors["scale"]))
+    limit = op.attributes["clip"]
     return n.add("Clip", scaled, n.constant(-limit), n.constant(limit))
 
 
@@ -106,23 +161,25 @@ def _scale(n: Nodes, op: Op) -> str:
 
 
 def _clip(n: Nodes, op: Op) -> str:
-    low, high = (n.constant(op.attributes[side]) for side in ("low", "high"))
+    low = n.constant(op.attributes["low"])
+    high = n.constant(op.attributes["high"])
     return n.add("Clip", n.registers[op.inputs[0]], low, high)
 
 
 def _activation(n: Nodes, op: Op) -> str:
-    x, function = n.registers[op.inputs[0]], op.attributes["function"]
+    x = n.registers[op.inputs[0]]
+    function = op.attributes["function"]
     if function == "silu":
         return n.add("Mul", x, n.add("Sigmoid", x))
     if function == "leaky_relu":
-        return n.add("LeakyRelu", x, alpha=0.01)
-    names = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "elu": "Elu", "softplus": "Softplus", "gelu": "Gelu"}
-    return n.add(names[function], x)
+        return n.add("LeakyRelu", x, alpha=0.01)  # torch's slope, and the kernels'
+    return n.add(_ACTIVATIONS[function], x)
 
 
 def _append(n: Nodes, op: Op) -> str:
-    x, value = n.registers[op.inputs[0]], op.tensors["value"]
-    batch = n.add("Shape", x, start=0, end=1)
+    x = n.registers[op.inputs[0]]
+    value = op.tensors["value"]
+    batch = n.add("Shape", x, start=0, end=1)  # unknown until it runs
     shape = n.add("Concat", batch, n.whole(len(value)), axis=0)
     return n.add("Concat", x, n.add("Expand", n.constant(value), shape), axis=-1)
 
@@ -131,7 +188,8 @@ def _one_hot(n: Nodes, op: Op) -> str:
     sizes = [int(size) for size in op.attributes["sizes"]]
     rows = n.add("Reshape", n.registers[op.inputs[0]], n.whole(-1, len(sizes)))
     part = np.repeat(np.arange(len(sizes)), sizes)
-    wanted = n.constant(np.concatenate([np.arange(size) for size in sizes]))
+    # Each column of the result compares one part with one category; OneHot would take a single part.
+    wanted = n.constant(np.concatenate(list(map(np.arange, sizes))))
     same = n.add("Equal", n.add("Gather", rows, n.constant(part, "int64"), axis=1), wanted)
     return n.add("Cast", same, to=type_number("float32"))
 
@@ -143,64 +201,90 @@ def _sde_log_std(n: Nodes, op: Op) -> str:
 
 
 def _conv2d(n: Nodes, op: Op) -> str:
-    stride, padding = int(op.attributes["stride"]), int(op.attributes.get("padding", 0))
-    tensors = [n.constant(op.tensors[role]) for role in ("weight", "bias")]
-    return n.add("Conv", n.registers[op.inputs[0]], *tensors, strides=[stride] * 2, pads=[padding] * 4)
+    stride = int(op.attributes["stride"])
+    padding = int(op.attributes.get("padding", 0))
+    weight = n.constant(op.tensors["weight"])
+    bias = n.constant(op.tensors["bias"])
+    return n.add("Conv", n.registers[op.inputs[0]], weight, bias, strides=[stride] * 2, pads=[padding] * 4)
 
 
 def _lstm(n: Nodes, op: Op) -> str:
-    x, memory = (n.registers[name] for name in op.inputs)
+    # Of plain nodes: ONNX's own LSTM wants a whole sequence, other gates first and the cells as a second state.
+    x, memory = [n.registers[name] for name in op.inputs]
     size = len(op.tensors["bias"]) // 4
-    hidden, cell = n.columns(memory, 0, size), n.columns(memory, size, 2 * size)
+    hidden, cell = n.gates(memory, 2, size)
     no_bias = np.zeros(4 * size, np.float32)
-    gates = n.add("Add", _affine(n, x, op.tensors["weight_input"], op.tensors["bias"]),
-                  _affine(n, hidden, op.tensors["weight_hidden"], no_bias))  # fmt: skip
-    into, keep, new, out = (n.columns(gates, k * size, (k + 1) * size) for k in range(4))
+    from_x = _affine(n, x, op.tensors["weight_input"], op.tensors["bias"])
+    from_hidden = _affine(n, hidden, op.tensors["weight_hidden"], no_bias)
+    into, keep, new, out = n.gates(n.add("Add", from_x, from_hidden), 4, size)
     fresh = n.add("Mul", n.add("Sigmoid", into), n.add("Tanh", new))
     kept = n.add("Add", n.add("Mul", n.add("Sigmoid", keep), cell), fresh)
     return n.add("Concat", n.add("Mul", n.add("Sigmoid", out), n.add("Tanh", kept)), kept, axis=-1)
 
 
 def _gru(n: Nodes, op: Op) -> str:
-    x, memory = (n.registers[name] for name in op.inputs)
+    x, memory = [n.registers[name] for name in op.inputs]
     size = len(op.tensors["bias_input"]) // 3
-    sides = [_affine(n, value, op.tensors[f"weight_{side}"], op.tensors[f"bias_{side}"])
-             for value, side in ((x, "input"), (memory, "hidden"))]  # fmt: skip
-    (rx, zx, nx), (rh, zh, nh) = (
-        [n.columns(value, k * size, (k + 1) * size) for k in range(3)] for value in sides
-    )  # fmt: skip
-    reset, update = n.add("Sigmoid", n.add("Add", rx, rh)), n.add("Sigmoid", n.add("Add", zx, zh))
+    from_x = _affine(n, x, op.tensors["weight_input"], op.tensors["bias_input"])
+    from_h = _affine(n, memory, op.tensors["weight_hidden"], op.tensors["bias_hidden"])
+    rx, zx, nx = n.gates(from_x, 3, size)
+    rh, zh, nh = n.gates(from_h, 3, size)
+    reset = n.add("Sigmoid", n.add("Add", rx, rh))
+    update = n.add("Sigmoid", n.add("Add", zx, zh))
     new = n.add("Tanh", n.add("Add", nx, n.add("Mul", reset, nh)))
+    # (1 - update) new + update memory, with one product less.
     return n.add("Add", new, n.add("Mul", update, n.add("Sub", memory, new)))
 
 
 def _tree(n: Nodes, op: Op) -> str:
     """One tree of ONNX's ensembles; its nodes are the splits, then the leaves."""
-    feature, threshold, left, right, value = (
-        op.tensors[role] for role in ("feature", "threshold", "left", "right", "value")
-    )
-    splits, (leaves, width) = len(feature), value.shape
-    nodes, no_child = splits + leaves, [0] * leaves
+    value = op.tensors["value"]
+    splits = len(op.tensors["feature"])
+    leaves, width = value.shape
+    nodes = splits + leaves
+    no_child = [0] * leaves  # every list has an entry a node, used or not
     return n.add(
-        "TreeEnsembleRegressor", n.registers[op.inputs[0]], domain=TREES, n_targets=width,
-        nodes_treeids=[0] * nodes, nodes_nodeids=list(range(nodes)),
+        "TreeEnsembleRegressor",
+        n.registers[op.inputs[0]],
+        domain=TREES,
+        n_targets=width,
+        nodes_treeids=[0] * nodes,
+        nodes_nodeids=list(range(nodes)),
         nodes_modes=["BRANCH_LEQ"] * splits + ["LEAF"] * leaves,
-        nodes_featureids=[*feature.tolist(), *no_child], nodes_values=[*threshold.tolist(), *no_child],
-        nodes_truenodeids=[*left.tolist(), *no_child], nodes_falsenodeids=[*right.tolist(), *no_child],
-        target_treeids=[0] * value.size, target_nodeids=np.repeat(range(splits, nodes), width).tolist(),
-        target_ids=list(range(width)) * leaves, target_weights=value.reshape(-1).tolist(),
-    )  # fmt: skip
+        nodes_featureids=op.tensors["feature"].tolist() + no_child,
+        nodes_values=op.tensors["threshold"].tolist() + no_child,
+        nodes_truenodeids=op.tensors["left"].tolist() + no_child,
+        nodes_falsenodeids=op.tensors["right"].tolist() + no_child,
+        target_treeids=[0] * value.size,
+        target_nodeids=np.repeat(range(splits, nodes), width).tolist(),
+        target_ids=list(range(width)) * leaves,
+        target_weights=value.reshape(-1).tolist(),
+    )
+
+
+def _flatten(n: Nodes, op: Op) -> str:
+    return n.add("Reshape", n.registers[op.inputs[0]], n.whole(-1, n.program.size(op.output)))
+
+
+def _transpose(n: Nodes, op: Op) -> str:
+    after_batch = [int(axis) + 1 for axis in op.attributes["axes"]]
+    return n.add("Transpose", n.registers[op.inputs[0]], perm=[0, *after_batch])
+
+
+def _concatenate(n: Nodes, op: Op) -> str:
+    inputs = [n.registers[name] for name in op.inputs]
+    return n.add("Concat", *inputs, axis=-1)
+
+
+def _slice(n: Nodes, op: Op) -> str:
+    return n.columns(n.registers[op.inputs[0]], int(op.attributes["start"]), int(op.attributes["stop"]))
 
 
 WRITERS: dict[str, Callable[[Nodes, Op], str]] = {
-    "flatten": lambda n, op: n.add("Reshape", n.registers[op.inputs[0]], n.whole(-1, n.program.size(op.output))),
-    "transpose": lambda n, op: n.add(
-        "Transpose", n.registers[op.inputs[0]], perm=[0, *(int(axis) + 1 for axis in op.attributes["axes"])]
-    ),
-    "concatenate": lambda n, op: n.add("Concat", *(n.registers[name] for name in op.inputs), axis=-1),
-    "slice": lambda n, op: n.columns(
-        n.registers[op.inputs[0]], int(op.attributes["start"]), int(op.attributes["stop"])
-    ),
+    "flatten": _flatten,
+    "transpose": _transpose,
+    "concatenate": _concatenate,
+    "slice": _slice,
     "append": _append,
     "one_hot": _one_hot,
     "normalise": _normalise,

@@ -4,6 +4,7 @@ Letters: `A` acting columns of the row, `P` all of them.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,11 +39,7 @@ class Program:
 
 def analyse(graph: PolicyGraph) -> Program:
     """Shapes by a dry run on zeros, and the acting part by walking backwards."""
-    zeros = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in graph.observations.items()}
-    registers = graph.compile()(zeros | graph.memory(1))
-    shapes = {name: array.shape[1:] for name, array in registers.items()}
-    if not all(math.prod(shape) for shape in shapes.values()):
-        raise KDError("an operation of the policy writes nothing")
+    shapes = _shapes(graph)
     row = _row(graph, shapes)
     needed = {row, *map(following, graph.states)}
     acting: list[Op] = []
@@ -54,10 +51,28 @@ def analyse(graph: PolicyGraph) -> Program:
     return Program(graph, shapes, tuple(acting), rest, row)
 
 
+def _shapes(graph: PolicyGraph) -> dict[str, tuple[int, ...]]:
+    """Shape of each register, without the batch."""
+    observations = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in graph.observations.items()}
+    registers = graph.compile()(observations | graph.memory(1))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, array in registers.items():
+        # C has no arrays of length 0.
+        if not array.size:
+            raise KDError("an operation of the policy writes nothing")
+        shapes[name] = array.shape[1:]
+    return shapes
+
+
 def _row(graph: PolicyGraph, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    # A greedy Gaussian acts by its means alone; where the program joins log standard deviations to them at its very
+    # end, `act` need not compute these.
     last = next(op for op in graph.ops if op.output == PARAMS)
-    joins = graph.head.is_gaussian and last.kind in ("append", "concatenate")
-    return last.inputs[0] if joins and shapes[last.inputs[0]] == (graph.head.num_acting,) else PARAMS
+    if graph.head.is_gaussian and last.kind in ("append", "concatenate"):
+        means = last.inputs[0]
+        if shapes[means] == (graph.head.num_acting,):
+            return means
+    return PARAMS
 
 
 def transposed(weight: Array) -> Array:
@@ -66,5 +81,12 @@ def transposed(weight: Array) -> Array:
 
 
 def plain(text: object, limit: int = 60) -> str:
-    """Text from a file that is safe inside a comment or a literal of any language."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in " _.:-/") else "_" for c in str(text))[:limit]
+    """Text from a file that is safe inside a comment or a literal of any language.
+
+    Args:
+        text: Anything, by whoever made the file.
+        limit: Characters of it that are kept.
+    """
+    # Letters, digits and these six: none opens or closes a comment or a literal, none begins an escape or a trigraph.
+    # (A slash does nothing without an asterisk or a second one, and the comments that hold this text are open.)
+    return re.sub(r"[^A-Za-z0-9 _.:/-]", "_", str(text))[:limit]

@@ -5,7 +5,7 @@ nothing of a file's strings reaches it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,12 @@ Lines = list[str]
 
 def indented(lines: Sequence[str]) -> Lines:
     """One level deeper."""
-    return ["    " + line for line in lines]
+    return [f"    {line}" for line in lines]
+
+
+def block(lines: Sequence[str]) -> str:
+    """Lines that end where they end, also where there are none."""
+    return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,11 @@ class Place:
 
     def at(self, index: str | int) -> str:
         """The text of one element."""
-        inner = f"{self.offset} + {index}" if self.offset and index != 0 else f"{self.offset or index}"
-        return f"{self.array}[{inner}]"
+        if not self.offset:
+            return f"{self.array}[{index}]"
+        if index == 0:
+            return f"{self.array}[{self.offset}]"
+        return f"{self.array}[{self.offset} + {index}]"
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,32 @@ class Language:
         number = np.float32(np.clip(np.float64(value), -largest, largest))
         if np.isnan(number):
             raise KDError("a constant of the policy is not a number")
+        # Nine digits tell every float32 from its neighbours.
         text = f"{number:.9g}"
-        return (text if "." in text or "e" in text else f"{text}.0") + self.suffix
+        # `1f` is no literal of C.
+        if "." not in text and "e" not in text:
+            text += ".0"
+        return text + self.suffix
+
+    def literals(self, values: Array) -> list[str]:
+        """The numbers of a constant array, float32 or whole."""
+        if values.dtype == np.float32:
+            return list(map(self.literal, values))
+        return list(map(str, values))
 
     def loop(self, name: str, stop: int, *body: str, start: int = 0, step: int = 1) -> Lines:
-        """A counting loop."""
-        move = f"{name}++" if step == 1 else f"{name} += {step}"
+        """A counting loop.
+
+        Args:
+            name: The index.
+            stop: The index ends before this number.
+            body: Lines.
+            start: Its first number.
+            step: What it grows by.
+        """
+        move = f"{name}++"
+        if step != 1:
+            move = f"{name} += {step}"
         head = f"for ({self.index} {name} = {start}; {name} < {stop}; {move}) {{"
         return [head, *indented(body), "}"]
 
@@ -97,14 +125,21 @@ class Source:
 
     def __post_init__(self) -> None:
         graph = self.program.graph
-        for array, names in (("obs", list(graph.observations)), ("state", sorted(graph.states))):
-            offset = 0
-            for name in names:
-                self.places[name] = Place(array, offset)
-                offset += self.program.size(name)
-        ops = [*self.program.acting, *self.program.rest]
-        self._uses = Counter(name for op in ops for name in op.inputs)
+        self._lay_out("obs", graph.observations)
+        # Sorted, as `PolicyGraph.memory` has them: the caller's array is the same in every runtime.
+        self._lay_out("state", sorted(graph.states))
+        self._uses: Counter[str] = Counter()
+        for op in graph.ops:
+            self._uses.update(op.inputs)
+        # What is copied out at the end is read once more.
         self._uses.update([self.program.row, PARAMS, *map(following, graph.states)])
+
+    def _lay_out(self, array: str, registers: Iterable[str]) -> None:
+        """Registers one after the other in an array of the caller's."""
+        offset = 0
+        for name in registers:
+            self.places[name] = Place(array, offset)
+            offset += self.program.size(name)
 
     def body(self) -> Lines:
         """The text that reads `obs` (and `state`), and writes `out` (and `state`).
@@ -119,13 +154,17 @@ class Source:
             acting = self.copy(out, self.places[program.row], graph.head.num_acting)
             complete = ["if (all) {", *indented(complete), "} else {", *indented(acting), "}"]
         lines += complete
+        # Last: until here the operations read the memory as it was before the step.
         for name in sorted(graph.states):
             lines += self.copy(self.places[name], self.places[following(name)], program.size(name))
         return lines
 
     def statements(self, ops: Sequence[Op]) -> Lines:
         """The text of some operations, in order."""
-        return [line for op in ops for line in self.writers[op.kind](self, op)]
+        lines: Lines = []
+        for op in ops:
+            lines += self.writers[op.kind](self, op)
+        return lines
 
     def constant(self, values: Array) -> str:
         """Name of a constant array."""
@@ -134,11 +173,23 @@ class Source:
         return name
 
     def bias(self, values: Array, size: int) -> str:
-        """Name of a constant vector `[size]`."""
+        """Name of a constant vector `[size]`.
+
+        Args:
+            values: `[size]`, or `[1]` for all.
+            size: Numbers in the vector.
+        """
+        # `[1, size]`, a batch of one, as NumPy's kernels add it: a bias of more axes than they allow fails here too.
         return self.constant(np.broadcast_to(values, (1, size)))
 
     def value(self, values: Array, shape: tuple[int, ...], index: str = "i") -> str:
-        """Text of element `index` of a constant; a literal where all are equal."""
+        """Text of element `index` of a constant; a literal where all are equal.
+
+        Args:
+            values: What broadcasts to `shape`.
+            shape: The shape of the register that it is combined with.
+            index: Text of the index into the flat register.
+        """
         flat = np.broadcast_to(values, (1, *shape)).reshape(-1)
         if (flat == flat[0]).all():
             return self.language.literal(flat[0])
@@ -157,44 +208,74 @@ class Source:
         return place
 
     def elementwise(self, op: Op, text: Callable[[str], str]) -> Lines:
-        """A loop of one expression, in place where nobody else reads the input."""
+        """A loop of one expression, in place where nobody else reads the input.
+
+        Args:
+            op: The operation.
+            text: From the text of an element of its input to that of its output.
+        """
         source = self.places[op.inputs[0]]
-        alone = self._uses[op.inputs[0]] == 1 and source.array in self.buffers
-        target = source if alone else self.output(op)
-        self.places[op.output] = target
+        alone = self._uses[op.inputs[0]] == 1 and source.array in self.buffers  # the caller's arrays are not ours
+        if alone:
+            target = source
+            self.places[op.output] = target
+        else:
+            target = self.output(op)
         size = self.program.size(op.output)
         return self.language.loop("i", size, f"{target.at('i')} = {text(source.at('i'))};")
 
     def alias(self, op: Op, offset: int = 0) -> Lines:
-        """The output is (a part of) the input, unmoved."""
+        """The output is (a part of) the input, unmoved.
+
+        Args:
+            op: The operation.
+            offset: Index of the part's first number.
+        """
         source = self.places[op.inputs[0]]
         self.places[op.output] = Place(source.array, source.offset + offset)
+        # Whoever else reads the input reads the same numbers: nobody may write over them.
         self._uses[op.output] += self._uses[op.inputs[0]] - 1
         return []
 
     def row(self, register: str) -> Place:
         """Where a register of one axis lies; KDError for one of more."""
-        if len(self.program.shapes[register]) != 1:
-            raise KDError(
-                f"products of arrays of shape {self.program.shapes[register]} are written as ONNX or torch only"
-            )
+        shape = self.program.shapes[register]
+        if len(shape) != 1:
+            raise KDError(f"products of arrays of shape {shape} are written as ONNX or torch only")
         return self.places[register]
 
     def copy(self, target: Place, source: Place, size: int) -> Lines:
-        """A copying loop."""
+        """A copying loop.
+
+        Args:
+            target: Where to.
+            source: Where from.
+            size: How many numbers.
+        """
         return self.language.loop("i", size, f"{target.at('i')} = {source.at('i')};")
 
     def dense(self, target: Place, source: Place, weight: Array, bias: Array | None) -> Lines:
         """`target = weight [m, n] source + bias`, or `target += weight source` without a bias.
 
         Four inputs at a time, outputs side by side: compilers turn the inner loop into vector code.
+
+        Args:
+            target: `[m]`.
+            source: `[n]`.
+            weight: `[m, n]`.
+            bias: `[m]`, or `[1]` for all.
         """
         m, n = weight.shape
         self.multiply_adds += m * n
-        w, loop = self.constant(transposed(weight)), self.language.loop
-        lines = [] if bias is None else loop("j", m, f"{target.at('j')} = {self.bias(bias, m)}[j];")
+        loop = self.language.loop
+        w = self.constant(transposed(weight))
+        lines: Lines = []
+        if bias is not None:
+            lines += loop("j", m, f"{target.at('j')} = {self.bias(bias, m)}[j];")
         whole = n - n % 4
         if whole:
+            # Four a pass save three quarters of the loads and stores of the sums; added in pairs, they do not wait for
+            # each other.
             parts = [f"{source.at(f'i + {k}')} * {w}[(i + {k}) * {m} + j]" for k in range(4)]
             total = f"({parts[0]} + {parts[1]}) + ({parts[2]} + {parts[3]})"
             lines += loop("i", whole, *loop("j", m, f"{target.at('j')} += {total};"), step=4)

@@ -46,16 +46,19 @@ def build(graph: PolicyGraph, opset: int | None = None) -> Any:
     inputs += [nodes.state(name) for name in sorted(graph.states)]
     for op in graph.ops:
         nodes.registers[op.output] = WRITERS[op.kind](nodes, op)
-    outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (graph.head.num_params,))]
-    outputs.append(nodes.result("action", _action(nodes, graph.head), graph.head.dtype, graph.head.shape))
+    head = graph.head
+    outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (head.num_params,))]
+    outputs.append(nodes.result("action", _action(nodes, head), head.dtype, head.shape))
     for name in sorted(graph.states):
         source = nodes.registers[following(name)]
         outputs.append(nodes.result(f"state.{name}.next", source, "float32", graph.states[name]))
     versions = [helper.make_opsetid("", opset or onnx.defs.onnx_opset_version())]
-    versions += [helper.make_opsetid(TREES, 1)] if any(op.kind == "tree" for op in graph.ops) else []
+    if any(op.kind == "tree" for op in graph.ops):
+        versions.append(helper.make_opsetid(TREES, 1))
     model = helper.make_model(
         helper.make_graph(nodes.nodes, "policy", inputs, outputs, nodes.constants),
         opset_imports=versions,
+        # The oldest that these operators allow: runtimes refuse files that are newer than they are.
         ir_version=helper.find_min_ir_version_for(versions),
         producer_name="kd_agent",
     )
@@ -79,16 +82,24 @@ def _action(n: Nodes, head: HeadSpec) -> str:
     if head.kind == "categorical":
         return n.add("Cast", _best(n, row, head.start[0], keepdims=0), to=type_number(head.dtype))
     if head.kind == "multi_categorical":
-        bounds = np.cumsum([0, *head.nvec]).tolist()
-        parts = [
-            _best(n, n.columns(row, bounds[i], bounds[i + 1]), start, keepdims=1) for i, start in enumerate(head.start)
-        ]
-        flat = n.add("Concat", *parts, axis=-1)
+        flat = n.add("Concat", *_best_of_each(n, row, head), axis=-1)
     elif head.kind == "bernoulli":
         flat = n.add("Greater", row, n.constant(0.0))
     else:
+        # `row` may hold log standard deviations behind the means.
         flat = _to_box(n, n.columns(row, 0, head.num_acting), head)
     return n.add("Reshape", n.add("Cast", flat, to=type_number(head.dtype)), n.whole(-1, *head.shape))
+
+
+def _best_of_each(n: Nodes, row: str, head: HeadSpec) -> list[str]:
+    """The best category of each part, `[B, 1]`."""
+    parts: list[str] = []
+    first = 0
+    for count, start in zip(head.nvec, head.start, strict=True):
+        logits = n.columns(row, first, first + count)
+        parts.append(_best(n, logits, start, keepdims=1))
+        first += count
+    return parts
 
 
 def _best(n: Nodes, logits: str, start: int, keepdims: int) -> str:
@@ -96,8 +107,10 @@ def _best(n: Nodes, logits: str, start: int, keepdims: int) -> str:
 
 
 def _to_box(n: Nodes, latent: str, head: HeadSpec) -> str:
-    low, high = np.asarray(head.low, np.float32), np.asarray(head.high, np.float32)
+    low = np.asarray(head.low, np.float32)
+    high = np.asarray(head.high, np.float32)
     if head.kind == "squashed_gaussian":
         unit = n.add("Add", n.add("Tanh", latent), n.constant(1.0))
         return n.add("Add", n.add("Mul", unit, n.constant(0.5 * (high - low))), n.constant(low))
+    # Not Clip, whose bounds are single numbers.
     return n.add("Min", n.add("Max", latent, n.constant(low)), n.constant(high))

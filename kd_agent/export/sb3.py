@@ -19,10 +19,20 @@ from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGr
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
-_MODULES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "silu": "SiLU", "elu": "ELU",
-            "leaky_relu": "LeakyReLU", "softplus": "Softplus", "gelu": "GELU"}  # fmt: skip
+_MODULES = {
+    "relu": "ReLU",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "silu": "SiLU",
+    "elu": "ELU",
+    "leaky_relu": "LeakyReLU",
+    "softplus": "Softplus",
+    "gelu": "GELU",
+}
 _FOLDABLE = 1000.0
+"""Standard deviations between a feature's mean and 0 beyond which float32 would lose three of its seven digits."""
 _CRITIC = [64, 64]
+"""Hidden layers of the new critic: PPO's own default, whatever the student's size."""
 
 
 @dataclass(frozen=True)
@@ -59,51 +69,81 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
     layers = _layers(graph)
     model = _model(graph, layers, env or str(graph.provenance.get("env", "")))
     _fill(model.policy, layers, fold=not vecnormalize)
+    # Stable-Baselines3 appends `.zip` to names without it, and writes in place.
     temporary = path.with_name(f".{path.name}.part.zip")
     model.save(temporary)
     write_atomically(path, temporary.read_bytes())
     temporary.unlink()
-    return [path, _write_statistics(model, layers, path)] if vecnormalize and layers.statistics else [path]
+    if vecnormalize and layers.statistics:
+        return [path, _write_statistics(model, layers, path)]
+    return [path]
 
 
 def _layers(graph: PolicyGraph) -> _Layers:
     """Read an MLP off its program; KDError where it is none."""
     by_output = {op.output: op for op in graph.ops}
-    register, log_std = PARAMS, None
-    if by_output[register].kind == "append":
-        log_std, register = by_output[register].tensors["value"], by_output[register].inputs[0]
-    linears: list[Op] = []
-    functions: list[Op] = []
-    while register in by_output and by_output[register].kind in ("linear", "activation"):
-        wanted = "linear" if len(linears) == len(functions) else "activation"
-        _require(by_output[register].kind == wanted, "its layers and activations do not alternate")
-        (linears if wanted == "linear" else functions).insert(0, by_output[register])
-        register = by_output[register].inputs[0]
+    # Backwards from the row: the order in which a program is written says nothing of who reads whom.
+    register = PARAMS
+    log_std = None
+    last = by_output[PARAMS]
+    if last.kind == "append":
+        register = last.inputs[0]
+        log_std = last.tensors["value"]
+    linears, functions, register = _chain(by_output, register)
     keys, statistics, passed = _inputs(graph, by_output, register)
     names = {op.attributes["function"] for op in functions}
     _require(len(functions) == len(linears) - 1 and len(names) <= 1, "it is not a plain MLP")
+    # An operation that the walk did not meet is one that PPO would leave out.
     _require(len(linears) + len(functions) + passed + (log_std is not None) == len(graph.ops), "it is not a chain")
-    return _Layers(keys, statistics, linears, next(iter(names), "tanh"), log_std)
+    activation = names.pop() if names else "tanh"  # without hidden layers, any will do
+    return _Layers(keys, statistics, linears, activation, log_std)
+
+
+def _chain(by_output: dict[str, Op], register: str) -> tuple[list[Op], list[Op], str]:
+    """Linear operations and activations that lead to `register`, in order, and the register that they begin from."""
+    linears: list[Op] = []
+    functions: list[Op] = []
+    while register in by_output and by_output[register].kind in ("linear", "activation"):
+        op = by_output[register]
+        wanted, layers = ("activation", functions) if len(linears) > len(functions) else ("linear", linears)
+        _require(op.kind == wanted, "its layers and activations do not alternate")
+        layers.insert(0, op)
+        register = op.inputs[0]
+    return linears, functions, register
 
 
 def _inputs(graph: PolicyGraph, by_output: dict[str, Op], register: str) -> tuple[list[str], dict[str, Op], int]:
     """Keys side by side below `register`, the normalise operation of each, and the number of operations passed."""
+    columns: tuple[str, ...] = (register,)
+    passed = 0
+    if register in by_output and by_output[register].kind == "concatenate":
+        columns = by_output[register].inputs
+        passed = 1
     keys: list[str] = []
     statistics: dict[str, Op] = {}
-    joined = register in by_output and by_output[register].kind == "concatenate"
-    passed = int(joined)
-    for start in by_output[register].inputs if joined else (register,):
-        name, normaliser = start, None
-        while name in by_output:
-            op = by_output[name]
-            _require(op.kind in ("normalise", "flatten"), f"the operation {op.kind!r} comes before the first layer")
-            _require(op.kind == "flatten" or normaliser is None, "it normalises twice")
-            normaliser = op if op.kind == "normalise" else normaliser
-            name, passed = op.inputs[0], passed + 1
-        keys.append(name)
-        statistics |= {name: normaliser} if normaliser else {}
+    for name in columns:
+        key, normaliser, steps = _observation(by_output, name)
+        keys.append(key)
+        if normaliser:
+            statistics[key] = normaliser
+        passed += steps
     _require(sorted(keys) == sorted(graph.observations), "it does not read each observation once")
     return keys, statistics, passed
+
+
+def _observation(by_output: dict[str, Op], name: str) -> tuple[str, Op | None, int]:
+    """The observation that a register is of, its normalise operation, and the number of operations between."""
+    normaliser = None
+    steps = 0
+    while name in by_output:
+        op = by_output[name]
+        _require(op.kind in ("normalise", "flatten"), f"the operation {op.kind!r} comes before the first layer")
+        if op.kind == "normalise":
+            _require(normaliser is None, "it normalises twice")
+            normaliser = op
+        name = op.inputs[0]
+        steps += 1
+    return name, normaliser, steps
 
 
 def _require(condition: bool, reason: str) -> None:
@@ -118,7 +158,9 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
 
     observation_space, action_space = _spaces(graph, layers, env)
     hidden = [len(op.tensors["bias"]) for op in layers.linears[:-1]]
-    policy = "MlpPolicy" if layers.keys == [OBSERVATION] else "MultiInputPolicy"
+    policy = "MultiInputPolicy"
+    if layers.keys == [OBSERVATION]:
+        policy = "MlpPolicy"
     model = PPO(
         policy,
         env=None,  # type: ignore[arg-type]
@@ -130,7 +172,11 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
         seed=0,
         _init_setup_model=False,
     )
-    model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
+    # PPO takes its spaces from an environment, and the student's may not be installed here: the constructor waits, as
+    # it does inside PPO.load.
+    model.observation_space = observation_space
+    model.action_space = action_space
+    model.n_envs = 1
     model._setup_model()
     return model
 
@@ -145,13 +191,25 @@ def _spaces(graph: PolicyGraph, layers: _Layers, env: str) -> tuple[Any, Any]:
         spaces = made.observation_space, made.action_space
         made.close()
     else:
-        shapes = [graph.observations[key].shape for key in layers.keys]
-        boxes: list[Any] = [gym.spaces.Box(-np.inf, np.inf, shape, np.float32) for shape in shapes]
-        named = list(zip(layers.keys, boxes, strict=True))
-        spaces = (boxes[0] if layers.keys == [OBSERVATION] else gym.spaces.Dict(named)), _action_space(graph.head)
-    keys = list(spaces[0].spaces) if isinstance(spaces[0], gym.spaces.Dict) else [OBSERVATION]
+        spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
+    keys = [OBSERVATION]
+    if isinstance(spaces[0], gym.spaces.Dict):
+        # In the space's order PPO joins the keys, and so it must read the columns of the first layer.
+        keys = list(spaces[0].spaces)
     _require(keys == layers.keys, f"its first layer reads {layers.keys}, the environment gives {keys}")
     return spaces
+
+
+def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:
+    from gymnasium import spaces
+
+    boxes: dict[str, Any] = {}
+    for key in keys:
+        boxes[key] = spaces.Box(-np.inf, np.inf, graph.observations[key].shape, np.float32)
+    if keys == [OBSERVATION]:
+        return boxes[OBSERVATION]
+    # As pairs: Dict sorts the keys of a dictionary.
+    return spaces.Dict(list(boxes.items()))
 
 
 def _action_space(head: HeadSpec) -> Any:
@@ -163,9 +221,12 @@ def _action_space(head: HeadSpec) -> Any:
     if head.kind == "multi_categorical":
         return spaces.MultiDiscrete(np.reshape(head.nvec, head.shape))
     if head.kind == "bernoulli":
-        return spaces.MultiBinary(head.shape if len(head.shape) > 1 else head.shape[0])
+        if len(head.shape) == 1:
+            return spaces.MultiBinary(head.shape[0])
+        return spaces.MultiBinary(head.shape)
     _require(head.kind == "diag_gaussian", f"its head is a {head.kind}")
-    low, high = (np.reshape(np.asarray(side, np.float32), head.shape) for side in (head.low, head.high))
+    low = np.reshape(np.asarray(head.low, np.float32), head.shape)
+    high = np.reshape(np.asarray(head.high, np.float32), head.shape)
     return spaces.Box(low, high, dtype=np.dtype(head.dtype).type)
 
 
@@ -173,11 +234,11 @@ def _fill(policy: Any, layers: _Layers, *, fold: bool) -> None:
     """Put the student's weights into the actor."""
     import torch
 
-    first = layers.linears[0]
     weights = [(op.tensors["weight"], op.tensors["bias"]) for op in layers.linears]
     if fold:
-        weights[0] = _folded(first, layers)
-    modules = [m for m in policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)] + [policy.action_net]
+        weights[0] = _folded(layers.linears[0], layers)
+    hidden = [module for module in policy.mlp_extractor.policy_net if isinstance(module, torch.nn.Linear)]
+    modules = [*hidden, policy.action_net]
     with torch.no_grad():
         for module, (weight, bias) in zip(modules, weights, strict=True):
             module.weight.copy_(torch.tensor(weight))
@@ -192,15 +253,20 @@ def _folded(first: Op, layers: _Layers) -> tuple[Array, Array]:
     if not layers.statistics:
         return weight, bias
     _require(set(layers.statistics) == set(layers.keys), "only some of its observations are normalised")
-    mean, scale = (
-        np.concatenate([np.ravel(layers.statistics[key].tensors[role]) for key in layers.keys]).astype(np.float64)
-        for role in ("mean", "scale")
-    )
+    mean = _columns(layers, "mean")
+    scale = _columns(layers, "scale")
     _require(len(mean) == weight.shape[1], "its statistics are not one a feature")
     if np.abs(mean * scale).max() > _FOLDABLE:
         raise KDError("a feature's mean is over 1000 standard deviations: folding would lose digits; use vecnormalize")
+    # In float64, rounded once at the end: the bias is a difference of numbers that may be large.
     folded = weight * scale
     return folded.astype(np.float32), (bias - folded @ mean).astype(np.float32)
+
+
+def _columns(layers: _Layers, role: str) -> Array:
+    """A statistic of every feature, in the order of the first layer's columns, float64."""
+    parts = [np.ravel(layers.statistics[key].tensors[role]) for key in layers.keys]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _write_statistics(model: Any, layers: _Layers, path: Path) -> Path:
@@ -211,16 +277,21 @@ def _write_statistics(model: Any, layers: _Layers, path: Path) -> Path:
     class Spaces(gym.Env[Any, Any]):
         """An environment that has spaces and nothing else."""
 
-        observation_space, action_space = model.observation_space, model.action_space
+        observation_space = model.observation_space
+        action_space = model.action_space
 
     clips = {float(op.attributes["clip"]) for op in layers.statistics.values()}
     _require(len(clips) == 1 and set(layers.statistics) == set(layers.keys), "its observations are clipped differently")
     settings: dict[str, Any] = {"training": False, "norm_reward": False, "clip_obs": clips.pop(), "epsilon": 0.0}
     normalize = VecNormalize(DummyVecEnv([Spaces]), **settings)
     for key, op in layers.statistics.items():
-        rms: Any = normalize.obs_rms[key] if isinstance(normalize.obs_rms, dict) else normalize.obs_rms
-        rms.mean, rms.count = np.asarray(op.tensors["mean"], np.float64), 1e6
+        rms: Any = normalize.obs_rms
+        if isinstance(rms, dict):
+            rms = rms[key]
+        rms.mean = np.asarray(op.tensors["mean"], np.float64)
+        # VecNormalize divides by sqrt(var + epsilon), epsilon 0 here: exactly what the student multiplies by.
         rms.var = 1 / np.asarray(op.tensors["scale"], np.float64) ** 2
+        rms.count = 1e6  # so many observations that who goes on learning moves them slowly
     target = path.with_name("vecnormalize.pkl")
     normalize.save(str(target))
     return target

@@ -17,6 +17,8 @@ from kd_agent.policies import OBSERVATION, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 OPS = frozenset(WRITERS)
+_DTYPES = {"float64": "float32"}
+"""Policies compute in float32; the program takes what they compute with."""
 
 
 def write(graph: PolicyGraph, path: Path) -> list[Path]:
@@ -33,19 +35,19 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
 
     if graph.states:
         raise KDError("a torch program has no memory; use to_torch() and its step(), or onnx, c, javascript")
+    # By name: whoever loads the exports for another format need not have torch.
     module = import_module("kd_agent.policies.torch_policy").WithAction(graph).eval()
     batch = torch.export.Dim("batch", min=1)
-    example: dict[str, Any] = {
-        key: torch.zeros((2, *spec.shape), dtype=getattr(torch, "float32" if spec.dtype == "float64" else spec.dtype))
-        for key, spec in graph.observations.items()
-    }
-    shapes: dict[str, Any] = {key: {0: batch} for key in example}
-    alone = list(example) == [OBSERVATION]
-    program = torch.export.export(
-        module,
-        (example[OBSERVATION] if alone else example,),
-        dynamic_shapes=(shapes[OBSERVATION] if alone else shapes,),
-    )
+    example: dict[str, Any] = {}
+    shapes: dict[str, Any] = {}
+    for key, spec in graph.observations.items():
+        # Two observations, since torch takes a batch of one for a constant.
+        example[key] = torch.zeros((2, *spec.shape), dtype=getattr(torch, _DTYPES.get(spec.dtype, spec.dtype)))
+        shapes[key] = {0: batch}
+    if list(example) == [OBSERVATION]:
+        example = example[OBSERVATION]
+        shapes = shapes[OBSERVATION]
+    program = torch.export.export(module, (example,), dynamic_shapes=(shapes,))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     write_atomically(path, buffer.getvalue())

@@ -1,13 +1,11 @@
-"""Students inside other agents: what they say there is what they say here."""
+"""Students as parts of an environment: skills to choose from, and a reference to stay near."""
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from exported import GRAPHS, observations_for
 from gymnasium.utils.env_checker import check_env
 from samples import HEADS, SPACES, make_graph, make_student
 
@@ -107,88 +105,44 @@ def test_log_probabilities_are_those_of_torch(kind: str) -> None:
         space.seed(seed)
         action = space.sample()
         flat = torch.as_tensor(np.asarray(action).reshape(1, -1) - (np.asarray(head.spec.start or 0)))
-        given = flat[:, 0] if kind == "categorical" else flat.to(torch.float32)
-        wanted = float(distribution.log_prob(given).sum())
+        actions = flat[:, 0] if kind == "categorical" else flat.to(torch.float32)
+        wanted = float(distribution.log_prob(actions).sum())
         assert log_prob(policy, observation, action) == pytest.approx(wanted, abs=1e-4)
 
 
-def rllib_module(graph: PolicyGraph, tmp_path: Any, spaces: tuple[gym.Space, gym.Space]) -> Any:
-    pytest.importorskip("ray.rllib", reason="the extra rllib is not installed")
-    from kd_agent.adapters.rllib import module_spec
-    from kd_agent.policies import file as graph_file
-
-    path = graph_file.write(graph, tmp_path / "s.safetensors")
-    return module_spec(path, observation_space=spaces[0], action_space=spaces[1]).build()
-
-
-SEES = gym.spaces.Box(-9, 9, (4,))
+def test_a_seed_reaches_the_environment() -> None:
+    plain, _ = gym.make("CartPole-v1").reset(seed=7)
+    for env in (
+        Skills(gym.make("CartPole-v1"), [always(0)]),
+        NearReference(gym.make("CartPole-v1"), always(0), coefficient=1.0),
+    ):
+        np.testing.assert_array_equal(env.reset(seed=7)[0], plain)
 
 
-@pytest.mark.parametrize("kind", ["categorical", "diag_gaussian"])
-def test_an_rllib_module_says_what_the_student_says(kind: str, tmp_path: Any) -> None:
-    graph = make_graph(kind)
-    space = SPACES["Discrete" if kind == "categorical" else "Box"]
-    module = rllib_module(graph, tmp_path, (SEES, space))
-    batch = {"obs": torch.from_numpy(observations_for(graph, 50)["obs"])}
-    rows = module.forward_inference(batch)["action_dist_inputs"]
-    np.testing.assert_allclose(rows.numpy(), Policy(graph).params(batch["obs"].numpy()), atol=1e-5)
-    greedy = module.get_inference_action_dist_cls().from_logits(rows).to_deterministic().sample()
-    if kind == "categorical":
-        np.testing.assert_array_equal(
-            greedy.numpy(), Policy(graph).predict(batch["obs"].numpy(), deterministic=True)[0]
-        )
-    assert module.compute_values(batch).shape == (50,)
+def test_the_reference_is_asked_about_what_the_learner_saw() -> None:
+    """The observation before the step, not the one after it."""
+    reference = Policy(make_student(head_for(gym.spaces.Discrete(2))).graph({"env": "CartPole-v1"}))
+    env = NearReference(gym.make("CartPole-v1"), reference, coefficient=1.0)
+    observation, _ = env.reset(seed=3)
+    for action in (1, 0, 1):
+        expected = log_prob(reference, observation, action)
+        observation, _, _, _, info = env.step(action)
+        assert info["reference_log_prob"] == expected
+        assert log_prob(reference, observation, action) != expected
 
 
-def test_rllib_refuses_what_it_cannot_say(tmp_path: Any) -> None:
-    with pytest.raises(KDError, match="RLlib takes students without a memory"):
-        rllib_module(make_graph("bernoulli"), tmp_path, (SEES, SPACES["MultiBinary"]))
-    with pytest.raises(KDError, match="expects observation 'obs' of shape"):
-        rllib_module(make_graph(), tmp_path, (gym.spaces.Box(-9, 9, (5,)), SPACES["Discrete"]))
+def test_a_reference_with_a_memory_is_refused() -> None:
+    reference = Policy(make_student(head_for(gym.spaces.Discrete(2)), "gru").graph())
+    with pytest.raises(KDError, match="no memory"):
+        NearReference(gym.make("CartPole-v1"), reference, coefficient=1.0)
 
 
-def torchrl_adapter(name: str) -> Callable[..., Any]:
-    pytest.importorskip("torchrl", reason="the extra torchrl is not installed")
-    from kd_agent.adapters import torchrl
-
-    found: Callable[..., Any] = getattr(torchrl, name)
-    return found
-
-
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_torchrl_module_acts_as_the_student_does(kind: str) -> None:
-    policy = Policy(make_graph(kind))
-    module = torchrl_adapter("module")(policy)
-    from tensordict import TensorDict
-
-    obs = observations_for(policy.graph, 60)["obs"]
-    data = module(TensorDict({"observation": torch.from_numpy(obs.reshape(5, 12, 4))}, [5, 12]))
-    actions = data["action"].detach().numpy()
-    assert actions.shape[:2] == (5, 12)
-    wanted = policy.predict(obs, deterministic=True)[0]
-    np.testing.assert_allclose(actions.reshape(wanted.shape), wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["categorical", "diag_gaussian"])
-def test_a_torchrl_actor_is_greedy_by_itself_and_learns(kind: str) -> None:
-    policy = Policy(make_graph(kind))
-    actor = torchrl_adapter("actor")(policy)
-    from tensordict import TensorDict
-
-    obs = observations_for(policy.graph, 60)["obs"]
-    data = actor(TensorDict({"observation": torch.from_numpy(obs)}, [60]))
-    mean = policy.params(obs)[:, :2] if kind == "diag_gaussian" else policy.predict(obs, deterministic=True)[0]
-    np.testing.assert_allclose(data["action"].detach().numpy(), mean, atol=1e-5)
-    actor.get_dist(data).log_prob(data["action"].detach()).sum().backward()
-    assert any(p.grad is not None and p.grad.any() for p in actor.parameters())
-
-
-def test_torchrl_sees_several_keys_and_refuses_a_memory() -> None:
-    graph = GRAPHS["several keys"]()
-    module = torchrl_adapter("module")(Policy(graph))
-    assert list(module.in_keys) == ["floor", "joints"]
-    for name in ("module", "actor"):
-        with pytest.raises(KDError, match="memory"):
-            torchrl_adapter(name)(Policy(GRAPHS["gru"]()))
-    with pytest.raises(KDError, match="not bernoulli"):
-        torchrl_adapter("actor")(Policy(make_graph("bernoulli")))
+def test_the_probabilities_of_all_actions_add_up_to_one() -> None:
+    observation = np.float32([0.1, -0.4, 0.3, 0.9])
+    one = Policy(make_graph("categorical"))
+    assert sum(np.exp(log_prob(one, observation, a)) for a in range(4)) == pytest.approx(1)
+    two = Policy(make_graph("multi_categorical"))
+    pairs = [(a, b) for a in range(3) for b in range(4)]
+    assert sum(np.exp(log_prob(two, observation, pair)) for pair in pairs) == pytest.approx(1)
+    three = Policy(make_graph("bernoulli"))
+    assert sum(np.exp(log_prob(three, observation, bits)) for bits in np.ndindex(2, 2, 2)) == pytest.approx(1)

@@ -1,0 +1,171 @@
+"""Every format: what it writes answers as NumPy does, or it refuses in one line; new formats are found by themselves.
+
+A format that can be run has a runtime in `exported.RUNTIMES`; PPO's zip, which holds only some policies, is run in its
+own file.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exported import RUNTIMES, Answers, assert_same, by_c, by_javascript, by_numpy
+from sample_graphs import GRAPHS, linear, observations_for
+from samples import HEADS, make_graph
+
+from kd_agent import KDError, export, plugins
+from kd_agent.export import SUFFIXES
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.ops import KERNELS
+from kd_agent.policies.policy import Policy
+
+FORMATS = plugins.names("export")
+SUFFIX_OF = {name: suffix for suffix, name in SUFFIXES.items()}
+EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
+
+every_graph = pytest.mark.parametrize("name", GRAPHS)
+every_format = pytest.mark.parametrize("name", FORMATS)
+
+
+def plain_graph() -> PolicyGraph:
+    """An MLP for an environment that is registered nowhere: every format can write it."""
+    return make_graph("categorical", {"env": "nowhere-v0"})
+
+
+def test_every_format_has_a_suffix_and_is_run_by_a_test() -> None:
+    assert sorted(SUFFIXES.values()) == FORMATS
+    runnable = {runtime.partition(" ")[0] for runtime in RUNTIMES}
+    assert runnable | {"sb3"} == set(FORMATS)
+
+
+@every_format
+def test_a_format_says_which_operations_it_writes(name: str) -> None:
+    plugin = plugins.load("export", name)
+    assert {"linear", "activation"} <= plugin.OPS <= set(KERNELS)
+
+
+@every_format
+def test_a_format_returns_the_files_that_it_wrote_and_leaves_no_others(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "deeper" / f"policy{SUFFIX_OF[name]}"
+    files = export(plain_graph(), target)
+    assert files[0] == target
+    assert sorted(files) == sorted(target.parent.iterdir())
+    assert all(path.stat().st_size for path in files)
+
+
+@every_format
+def test_a_format_leaves_the_graph_as_it_was(name: str, tmp_path: Path) -> None:
+    graph = plain_graph()
+    before = [tensor.copy() for op in graph.ops for tensor in op.tensors.values()]
+    export(graph, tmp_path / "policy.any", name)
+    after = [tensor for op in graph.ops for tensor in op.tensors.values()]
+    assert all(map(np.array_equal, before, after))
+
+
+@every_format
+def test_an_unknown_option_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KDError, match=f"unknown {name} option 'colour'"):
+        export(plain_graph(), tmp_path / "policy.any", name, colour="red")
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_format
+def test_an_operation_that_a_format_lacks_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = plugins.load("export", name)
+    monkeypatch.setattr(plugin, "OPS", plugin.OPS - {"linear"})
+    others = ", ".join(other for other in FORMATS if other != name)
+    with pytest.raises(KDError, match=f"{name} cannot express the operation 'linear'; formats that can: {others}"):
+        export(plain_graph(), tmp_path / "policy.any", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_format_can_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FORMATS:
+        monkeypatch.setattr(plugins.load("export", name), "OPS", frozenset())
+    with pytest.raises(KDError, match="no format can"):
+        export(plain_graph(), tmp_path / "policy.c")
+
+
+def count_for(graph: PolicyGraph) -> int:
+    """10,000 observations, fewer where each is an image or a step of one episode."""
+    return 10_000 if not graph.states and np.prod(next(iter(graph.observations.values())).shape) < 100 else 300
+
+
+@every_graph
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_exported_policy_acts_as_numpy_does(name: str, runtime: str, tmp_path: Path) -> None:
+    graph = GRAPHS[name]()
+    observations = observations_for(graph, count_for(graph))
+    assert_same(graph, RUNTIMES[runtime](graph, observations, tmp_path), by_numpy(graph, observations))
+
+
+def test_the_graphs_use_every_operation() -> None:
+    assert {op.kind for make in GRAPHS.values() for op in make().ops} == set(KERNELS)
+
+
+def hostile_graph() -> PolicyGraph:
+    """A policy whose every string tries to break out of a comment or a literal."""
+    names = [f"{EVIL}{k}" for k in range(2)]
+    ops = (
+        Op("concatenate", tuple(names), "int main(void) { evil(); }"),
+        linear("int main(void) { evil(); }", "r0[0] = evil(); //", 5, 4),
+        Op("activation", ("r0[0] = evil(); //",), "k0", {"function": "tanh"}),
+        linear("k0", "params", 4, 5),
+    )
+    observations = {name: ObservationSpec((2,), "float32") for name in names}
+    return PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
+
+
+@pytest.mark.parametrize("runtime", [by_c, by_javascript])
+def test_no_string_of_a_file_reaches_generated_code(runtime: Callable[..., Answers], tmp_path: Path) -> None:
+    graph = hostile_graph()
+    observations = observations_for(graph, 50)
+    assert_same(graph, runtime(graph, observations, tmp_path), by_numpy(graph, observations))
+    for path in tmp_path.glob("policy.*"):
+        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        code = re.sub(r"//.*", "", code) if path.suffix == ".mjs" else code
+        assert "evil" not in code
+        assert "??" not in path.read_text()
+        assert path.read_text().isascii()
+
+
+def odd_graph(case: str) -> PolicyGraph:
+    """Programs that NumPy's broadcasting allows, and flat loops must not guess at."""
+    head, one = HEADS["categorical"].spec, np.float32([1])
+    weight = linear("", "", 4, 4).tensors["weight"]
+    if case == "rows":  # a product of each row of a matrix
+        ops = (linear("obs", "wide", 2, 4), Op("flatten", ("wide",), "flat"), linear("flat", "params", 4, 6))
+        return PolicyGraph({"obs": ObservationSpec((3, 4), "float32")}, ops, head)
+    if case == "one bias for all":
+        ops = (Op("linear", ("obs",), "params", {}, {"weight": weight, "bias": one}),)
+    elif case == "bias wider than weight":
+        ops = (Op("linear", ("obs",), "params", {}, {"weight": weight[:1], "bias": weight[0]}),)
+    elif case == "nothing":
+        nothing = Op("slice", ("obs",), "nothing", {"start": 2, "stop": 2})
+        ops = (nothing, Op("concatenate", ("obs", "nothing"), "params"))
+    elif case == "clip of infinity":
+        tensors = {"mean": np.float32([[1, 2, 3, -4]]), "scale": one}
+        ops = (Op("normalise", ("obs",), "params", {"clip": 1e300}, tensors),)
+    else:  # a clip below zero
+        ops = (Op("normalise", ("obs",), "params", {"clip": -1.0}, {"mean": one, "scale": one}),)
+    return PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, head)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize(
+    "case", ["rows", "one bias for all", "bias wider than weight", "nothing", "clip of infinity", ""]
+)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_odd_program_is_written_right_or_refused(case: str, runtime: str, tmp_path: Path) -> None:
+    graph = odd_graph(case)
+    observations = observations_for(graph, 50)
+    expected = by_numpy(graph, observations)
+    single = Policy(graph).act(observations["obs"][0])
+    assert single == expected.actions[0]
+    try:
+        found = RUNTIMES[runtime](graph, observations, tmp_path)
+    except KDError:
+        assert case in ("rows", "bias wider than weight", "nothing")
+        return
+    np.testing.assert_allclose(found.params, expected.params, atol=1e-5)

@@ -1,0 +1,184 @@
+"""Stable-Baselines3: the zip acts as the student, goes on learning, and is refused where PPO has no such policy."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from sample_graphs import GRAPHS, linear, observations_for
+from samples import HEADS, make_graph, make_student
+from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from kd_agent import KDError, export
+from kd_agent.networks.distributions import head_for
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.normalizer import Normalizer
+from kd_agent.policies.policy import Policy
+
+PPO_HEADS = [kind for kind in HEADS if kind != "squashed_gaussian"]
+FOUR = {"obs": ObservationSpec((4,), "float32")}
+
+
+def venv_of(model: PPO) -> DummyVecEnv:
+    """An environment that has the spaces of a model and nothing else."""
+
+    class Spaces(gym.Env):
+        observation_space, action_space = model.observation_space, model.action_space
+
+    return DummyVecEnv([Spaces])
+
+
+@pytest.mark.parametrize("kind", PPO_HEADS)
+@pytest.mark.parametrize("vecnormalize", [False, True])
+def test_an_sb3_zip_acts_as_the_student_does(kind: str, vecnormalize: bool, tmp_path: Path) -> None:
+    graph = make_graph(kind, {"env": "nowhere-v0"}, hidden=(16, 14), activation="elu")
+    observations = observations_for(graph, 2000)["obs"]
+    normalise = graph.ops[0]
+    files = export(graph, tmp_path / "policy.zip", vecnormalize=vecnormalize)
+    model = PPO.load(files[0], device="cpu")
+    if vecnormalize:
+        statistics = VecNormalize.load(str(files[1]), venv_of(model))
+        assert not statistics.training
+        what_it_sees = statistics.normalize_obs(observations)
+    else:  # exact where nothing is clipped
+        inside = np.abs((observations - normalise.tensors["mean"]) * normalise.tensors["scale"]).max(axis=1) < 3
+        observations = what_it_sees = observations[inside]
+    found = model.predict(what_it_sees, deterministic=True)[0]
+    expected = Policy(graph).predict(observations, deterministic=True)[0]
+    if graph.head.is_gaussian:
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    else:
+        assert np.mean(found.reshape(len(found), -1) == expected.reshape(len(found), -1)) > 0.999
+    assert not list(tmp_path.glob(".*"))
+
+
+def two_action_graph(graph: PolicyGraph) -> PolicyGraph:
+    *rest, last = graph.ops
+    tensors = {role: tensor[:2] for role, tensor in last.tensors.items()}
+    narrow = Op(last.kind, last.inputs, last.output, {}, tensors)
+    return PolicyGraph(
+        graph.observations, (*rest, narrow), head_for(gym.spaces.Discrete(2)).spec, {"env": "CartPole-v1"}
+    )
+
+
+def test_an_sb3_zip_plays_as_the_student_and_goes_on_learning(tmp_path: Path) -> None:
+    graph = two_action_graph(make_graph())
+    [path] = export(graph, tmp_path / "policy.zip")
+    venv = DummyVecEnv([lambda: gym.make("CartPole-v1")])
+    model = PPO.load(path, env=venv, device="cpu", n_steps=64)
+    returns = []
+    for player in (model, Policy(graph)):
+        venv.seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            returns.append(evaluate_policy(player, venv, 4, return_episode_rewards=True)[0])
+    assert returns[0] == returns[1]
+    before = model.policy.action_net.weight.clone()
+    model.learn(64)
+    assert not torch.equal(before, model.policy.action_net.weight)
+
+
+def test_ppo_refuses_what_it_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(KDError, match="squashed_gaussian; formats that can: onnx"):
+        export(make_graph("squashed_gaussian", {"env": ""}), tmp_path / "p.zip")
+    with pytest.raises(KDError, match="sb3 cannot express the operation 'gru'; formats that can: c, javascript"):
+        export(GRAPHS["gru"](), tmp_path / "p.zip")
+    with pytest.raises(KDError, match="'activation' comes before the first layer"):
+        export(GRAPHS["activations"](), tmp_path / "p.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def wide_range(clip: float = 3.0, mean: float = 0.0) -> Op:
+    return Normalizer(np.full(4, mean), np.ones(4), clip=clip).op("obs", "unit")
+
+
+def doubled_layers() -> tuple[Op, ...]:
+    return wide_range(), linear("unit", "h", 5, 4), linear("h", "params", 4, 5)
+
+
+def twice_normalised() -> tuple[Op, ...]:
+    again = replace(wide_range(), inputs=("unit",), output="again")
+    return wide_range(), again, linear("again", "params", 4, 4)
+
+
+def two_activations() -> tuple[Op, ...]:
+    return (
+        linear("obs", "h", 5, 4),
+        Op("activation", ("h",), "a", {"function": "tanh"}),
+        linear("a", "g", 5, 5),
+        Op("activation", ("g",), "b", {"function": "relu"}),
+        linear("b", "params", 4, 5),
+    )
+
+
+def an_operation_beside() -> tuple[Op, ...]:
+    return linear("obs", "unused", 5, 4), linear("obs", "params", 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("ops", "words"),
+    [
+        (doubled_layers, "do not alternate"),
+        (twice_normalised, "it normalises twice"),
+        (two_activations, "it is not a plain MLP"),
+        (an_operation_beside, "it is not a chain"),
+    ],
+)
+def test_a_program_that_is_no_mlp_is_refused(ops, words: str, tmp_path: Path) -> None:
+    graph = PolicyGraph(FOUR, ops(), HEADS["categorical"].spec)
+    with pytest.raises(KDError, match=words):
+        export(graph, tmp_path / "p.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mean_far_out_is_not_folded_in(tmp_path: Path) -> None:
+    ops = (wide_range(mean=1001.0), linear("unit", "params", 4, 4))
+    graph = PolicyGraph(FOUR, ops, HEADS["categorical"].spec)
+    with pytest.raises(KDError, match="use vecnormalize"):
+        export(graph, tmp_path / "p.zip")
+    names = [path.name for path in export(graph, tmp_path / "p.zip", vecnormalize=True)]
+    assert names == ["p.zip", "vecnormalize.pkl"]
+
+
+def test_standard_deviations_are_carried_over(tmp_path: Path) -> None:
+    graph = make_graph("diag_gaussian", {"env": "nowhere-v0"})
+    model = PPO.load(export(graph, tmp_path / "p.zip")[0], device="cpu")
+    np.testing.assert_array_equal(model.policy.log_std.detach().numpy(), graph.ops[-1].tensors["value"])
+
+
+def test_a_student_without_statistics_or_hidden_layers_is_a_zip_alone(tmp_path: Path) -> None:
+    graph = PolicyGraph(FOUR, (linear("obs", "params", 4, 4),), HEADS["categorical"].spec)
+    [path] = export(graph, tmp_path / "p.zip", vecnormalize=True)
+    model = PPO.load(path, device="cpu")
+    observations = observations_for(graph, 200)["obs"]
+    expected = Policy(graph).predict(observations, deterministic=True)[0]
+    np.testing.assert_array_equal(model.predict(observations, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("vecnormalize", [False, True])
+def test_a_dict_observation_keeps_the_order_of_its_keys(vecnormalize: bool, tmp_path: Path) -> None:
+    observations = {"wide": ObservationSpec((3,), "float32"), "arm": ObservationSpec((2, 2), "float32")}
+    graph = make_student(HEADS["diag_gaussian"], "mlp", observations, hidden=(6,)).graph({"env": "nowhere-v0"})
+    files = export(graph, tmp_path / "p.zip", vecnormalize=vecnormalize)
+    model = PPO.load(files[0], device="cpu")
+    assert list(model.observation_space.spaces) == ["wide", "arm"]
+    near = {key: np.zeros((2, *spec.shape), np.float32) for key, spec in observations.items()}
+    near["wide"][1] = 0.1
+    expected = Policy(graph).predict(near, deterministic=True)[0]
+    if vecnormalize:
+        statistics = VecNormalize.load(str(files[1]), venv_of(model))
+        near = statistics.normalize_obs(near)
+    np.testing.assert_allclose(model.predict(near, deterministic=True)[0], expected, atol=1e-5)
+
+
+def test_an_environment_with_other_keys_is_refused(tmp_path: Path) -> None:
+    observations = {"wide": ObservationSpec((3,), "float32"), "arm": ObservationSpec((2,), "float32")}
+    graph = make_student(HEADS["categorical"], "mlp", observations).graph({"env": "nowhere-v0"})
+    with pytest.raises(KDError, match=r"reads \['wide', 'arm'\], the environment gives \['obs'\]"):
+        export(graph, tmp_path / "p.zip", env="CartPole-v1")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+"""The page of a run: what it shows, that nothing in it is anybody else's code, and that it is the same again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_agent.report import html
+from kd_agent.runs import RunFolder
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def player(mean: float, **more: Any) -> dict[str, Any]:
+    """The figures of a policy that played thirty episodes."""
+    returns = (mean + np.random.default_rng(0).normal(size=30) * 20).tolist()
+    return {"returns": returns, "iqm": mean, "iqm_ci": [mean - 5.0, mean + 5.0], "parameters": 12345, **more}
+
+
+def run_result(**more: Any) -> dict[str, Any]:
+    """What `result.json` says of a run, as far as the page reads it."""
+    return {
+        "env": "CartPole-v1",
+        "seed": 0,
+        "teacher": player(200, algo="ppo", weak=False, reward_threshold=475.0, source="t.zip", sha256="ab"),
+        "student": player(190, kl=0.012, kl_uniform=0.9, agreement=0.97, file="s.safetensors", bytes=999, sha256="cd"),
+        "random": {"iqm": 20.0},
+        "verdict": {
+            "decision": "non-inferior",
+            "difference": -1.0,
+            "difference_ci": [-5.0, 3.0],
+            "level": 0.95,
+            "margin": 10.0,
+            "episodes": 30,
+            "compression": 12.3,
+        },
+        "cost": {"env_steps": 1000, "gradient_steps": 20, "teacher_s": 1, "distill_s": 2, "evaluate_s": 3},
+        **more,
+    }
+
+
+def size(hidden: list[int], iqm: float, rung: int = 2) -> dict[str, Any]:
+    """A size that a search tried."""
+    return {"hidden": hidden, "rung": rung, "iqm": iqm, "iqm_ci": [iqm - 9, iqm + 4], "parameters": 1000 + sum(hidden)}
+
+
+def searched(*front: dict[str, Any], margin: float = 10.0) -> dict[str, Any]:
+    result = run_result(search={"front": list(front), "chosen": [8, 8], "judged": [{"hidden": [], "decision": "no"}]})
+    result["verdict"]["margin"] = margin
+    return result
+
+
+def page_of(result: dict[str, Any], folder: Path) -> str:
+    html.write(RunFolder(folder), result)
+    return (folder / "report.html").read_text()
+
+
+def drawn_texts(page: str) -> list[str]:
+    """Texts of the drawings: matplotlib writes each as a comment beside its outlines."""
+    return re.findall(r"<!-- (.*?) -->", page)
+
+
+def test_the_figures_are_on_the_page(tmp_path: Path) -> None:
+    page = page_of(run_result(), tmp_path)
+    assert '<p class="verdict non-inferior"><strong>non-inferior</strong>' in page
+    assert "<td>student</td><td>190.0</td><td>185.0 to 195.0</td><td>12,345</td>" in page
+    assert "teacher (ppo)</td><td>200.0" in page
+    assert "same greedy action</td><td>97.0 %" in page
+    assert {"teacher", "student", "the same seeds", "all episodes"} <= set(drawn_texts(page))
+
+
+def test_the_same_result_is_the_same_page_and_names_no_date(tmp_path: Path) -> None:
+    first = page_of(run_result(), tmp_path)
+    assert page_of(run_result(), tmp_path) == first
+    assert "dc:date" not in first
+
+
+def test_the_page_is_whole_by_itself(tmp_path: Path) -> None:
+    page = page_of(searched(size([8, 8], 190)), tmp_path)
+    assert "<script" not in page
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", page)
+    assert "<?xml" not in page
+    assert page.count("<svg") == page.count("</svg>") == 2
+
+
+def test_every_string_is_escaped(tmp_path: Path) -> None:
+    result = run_result(env=EVIL)
+    result["teacher"] |= {"algo": EVIL, "source": EVIL, "sha256": EVIL}
+    result["student"] |= {"file": EVIL, "sha256": EVIL}
+    result["verdict"]["decision"] = EVIL
+    result["temperature"] = {"reason": EVIL}
+    page = page_of(result, tmp_path)
+    assert "<script>" not in page
+    assert "<img" not in page
+    assert page.count("&lt;script&gt;") >= 8
+
+
+def test_a_control_is_shown_where_there_is_one(tmp_path: Path) -> None:
+    control = player(150, env_steps=480, difference=40.0, difference_ci=[30.0, 50.0], seconds=2)
+    without, beside = page_of(run_result(), tmp_path), page_of(run_result(control=control), tmp_path)
+    assert "control" not in without
+    assert "trained by PPO alone</td><td>150.0" in beside
+    assert "control" in drawn_texts(beside)
+
+
+def test_a_weak_teacher_is_warned_of(tmp_path: Path) -> None:
+    result = run_result()
+    assert "The teacher is weak" not in page_of(result, tmp_path)
+    result["teacher"]["weak"] = True
+    assert "counts as solved from 475.0" in page_of(result, tmp_path)
+
+
+def test_a_temperature_that_chose_itself_says_why(tmp_path: Path) -> None:
+    assert "chose itself" not in page_of(run_result(), tmp_path)
+    assert "chose itself: by agreement." in page_of(run_result(temperature={"reason": "by agreement"}), tmp_path)
+
+
+def test_a_search_has_a_drawing_of_every_size(tmp_path: Path) -> None:
+    page = page_of(searched(size([], 180), size([4], 185, rung=1), size([8, 8], 190)), tmp_path)
+    texts = drawn_texts(page)
+    assert {"linear", "1,000", "4", "1,004", "8x8", "1,016", "teacher, less the margin"} <= set(texts)
+    assert "Verdicts, the smallest size first: linear\n  no." in page
+
+
+def test_a_size_far_below_is_an_arrow_with_its_score(tmp_path: Path) -> None:
+    floor = 200 - 6 * 10
+    assert "139" in drawn_texts(page_of(searched(size([4], floor - 1), size([8, 8], 190)), tmp_path))
+    assert "141" not in drawn_texts(page_of(searched(size([4], floor + 1), size([8, 8], 190)), tmp_path))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_margin_of_nothing_and_equal_returns_can_be_drawn(tmp_path: Path) -> None:
+    result = searched(size([4], 200), size([8, 8], 200), margin=0.0)
+    result["teacher"]["returns"] = result["student"]["returns"] = [200.0] * 30
+    assert page_of(result, tmp_path).count("<svg") == 2
