@@ -19,7 +19,7 @@ from kd_agent.distillation.temperature import check_temperature, known_choice, r
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import judge, weighed
-from kd_agent.losses import Bound
+from kd_agent.losses import BoundObjective
 from kd_agent.networks import LAYER, Student, Teacher
 from kd_agent.policies import Array, ObservationSpec
 from kd_agent.policies.tree_rules import rules
@@ -142,7 +142,7 @@ def check_losses(config: DistillConfig, teacher: Teacher, seen: Mapping[str, Obs
     if layer:
         student = new_student(config, teacher, seen, blank(seen), seed=0)
         shown = {key: torch.from_numpy(array) for key, array in blank(seen).items()}
-        Bound(objective, teacher.head, student(shown), target, None)
+        BoundObjective(objective, teacher.head, student(shown), target, None)
 
 
 def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:

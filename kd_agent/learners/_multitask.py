@@ -13,7 +13,7 @@ from torch import nn
 
 from kd_agent.errors import KDError
 from kd_agent.learners._batches import states
-from kd_agent.losses import Bound, Objective
+from kd_agent.losses import BoundObjective, Objective
 from kd_agent.networks import PolicyOutput, Student
 from kd_agent.policies import Op, Task, TaskGraph
 from kd_agent.rollouts import Rollout
@@ -131,10 +131,10 @@ def fit_together(
     return last
 
 
-def _bound(objective: Objective, student: Student) -> Bound:
+def _bound(objective: Objective, student: Student) -> BoundObjective:
     """An objective of action distributions alone, which nothing need be fitted beside."""
     nothing = PolicyOutput(torch.empty(0, student.head.num_params))
-    return Bound(objective, student.head, nothing, nothing, None)
+    return BoundObjective(objective, student.head, nothing, nothing, None)
 
 
 def _key(index: int) -> str:

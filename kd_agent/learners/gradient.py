@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_agent.errors import KDError
 from kd_agent.learners._batches import states, windows
-from kd_agent.losses import Bound, Objective
+from kd_agent.losses import BoundObjective, Objective
 from kd_agent.networks import Student
 from kd_agent.rollouts import Rollout
 
@@ -68,7 +68,7 @@ def fit(
     return _finite(float(torch.stack(recent).mean())) if recent else 0.0
 
 
-def _bound(objective: Objective, student: Student, rollouts: Sequence[Rollout]) -> Bound:
+def _bound(objective: Objective, student: Student, rollouts: Sequence[Rollout]) -> BoundObjective:
     """The objective for these labels, on the student's device; torch's global generator stays as it is."""
     device = next(student.parameters()).device
     values = [rollout.value for rollout in rollouts if rollout.value is not None]
@@ -76,7 +76,7 @@ def _bound(objective: Objective, student: Student, rollouts: Sequence[Rollout]) 
         example = next((windows if student.states() else states)(rollouts[:1], 2, 1, device))
         output = student.read(example.observations, example.starts)
         known = np.concatenate([value.ravel() for value in values]) if values else None
-        return Bound(objective, student.head, output, example.target, known).to(device)
+        return BoundObjective(objective, student.head, output, example.target, known).to(device)
 
 
 def _optimizer(student: nn.Module, learning_rate: float, l2: float) -> torch.optim.Optimizer:

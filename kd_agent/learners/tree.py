@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kd_agent.errors import KDError
-from kd_agent.losses import Bound, Objective, default_loss
+from kd_agent.losses import BoundObjective, Objective, default_loss
 from kd_agent.networks import ActionHead, PolicyOutput, Softening, Teacher
 from kd_agent.policies import MAX_LEAVES, Array, HeadSpec, ObservationSpec
 from kd_agent.rollouts import Rollout, aggregate
@@ -224,5 +224,5 @@ def _losses(student: Tree, observations: Mapping[str, Array], params: Array, obj
     """The objective in each state, `[S]`."""
     output = student({key: torch.from_numpy(array) for key, array in observations.items()})
     labels = PolicyOutput(torch.from_numpy(params))
-    losses: Array = Bound(objective, student.head, output, labels, None)(output, labels).detach().numpy()
+    losses: Array = BoundObjective(objective, student.head, output, labels, None)(output, labels).detach().numpy()
     return losses

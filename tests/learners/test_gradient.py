@@ -10,7 +10,7 @@ from samples import HEADS, Agent, make_student
 
 from kd_agent import KDError, load_teacher
 from kd_agent.learners.gradient import fit
-from kd_agent.losses import Bound, Objective
+from kd_agent.losses import BoundObjective, Objective
 from kd_agent.networks.base import PolicyOutput, Student, Teacher
 from kd_agent.rollouts.collect import Rollout
 
@@ -113,8 +113,8 @@ def test_a_loss_that_becomes_nan_is_one_line(teacher: Teacher) -> None:
         fit(student, [labelled(teacher)], KL, steps=5)
 
 
-def bound(weights: dict[str, float], output: PolicyOutput, target: PolicyOutput) -> Bound:
-    return Bound(Objective(weights), HEADS["categorical"], output, target, None)
+def bound(weights: dict[str, float], output: PolicyOutput, target: PolicyOutput) -> BoundObjective:
+    return BoundObjective(Objective(weights), HEADS["categorical"], output, target, None)
 
 
 def test_an_objective_is_the_weighted_sum_of_its_losses() -> None:
