@@ -1,7 +1,7 @@
 """What torch adds to a policy: densities, gradients, and the faces of teachers and students."""
 
 from kd_agent.networks.base import (
-    ACTIVATIONS,
+    ACTIVATION_LAYERS,
     LAYER,
     Observations,
     Origin,
@@ -15,7 +15,7 @@ from kd_agent.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, ActionHead
 from kd_agent.networks.graph_student import GraphStudent
 
 __all__ = [
-    "ACTIVATIONS",
+    "ACTIVATION_LAYERS",
     "LAYER",
     "LOG_STD_MAX",
     "LOG_STD_MIN",

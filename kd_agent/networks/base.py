@@ -25,7 +25,7 @@ LAYER = "layer"
 """Key of the one layer whose features a loss compares, whatever teacher and student call it."""
 State = Sequence[Any] | None
 """Memory of a recurrent policy: arrays or tensors `[B, *S]`; None without one."""
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,

@@ -17,7 +17,7 @@ from kd_agent.environments import Recipe, recipe_of, resolve_id, select
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm
-from kd_agent.networks import ACTIVATIONS, Teacher
+from kd_agent.networks import ACTIVATION_LAYERS, Teacher
 from kd_agent.policies import Array, Normalizer
 from kd_agent.rollouts import Predicts, episode_seeds, evaluate
 from kd_agent.runs import Advance, Reporter
@@ -233,7 +233,7 @@ def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[in
         "use_sde": settings.use_sde,
         "policy_kwargs": {
             "net_arch": {"pi": layers if actor is None else list(actor), "vf": layers},
-            "activation_fn": ACTIVATIONS[settings.activation],
+            "activation_fn": ACTIVATION_LAYERS[settings.activation],
             "log_std_init": settings.log_std_init,
         },
     }

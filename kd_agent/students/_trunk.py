@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.networks import ACTIVATIONS, ActionHead, PolicyOutput, Student
+from kd_agent.networks import ACTIVATION_LAYERS, ActionHead, PolicyOutput, Student
 from kd_agent.policies import PARAMS, Array, Normalizer, ObservationSpec, Op
 
 
@@ -77,7 +77,7 @@ class Trunk(Student):
             fan_out: Its units.
             last: Whether it is the last hidden layer.
         """
-        return [nn.Linear(fan_in, fan_out), ACTIVATIONS[self.activation]()]
+        return [nn.Linear(fan_in, fan_out), ACTIVATION_LAYERS[self.activation]()]
 
     def encode(self, key: str, x: Tensor) -> Tensor:
         """Features `[B, F]` of an observation: normalised and flat; one-hot where it is categories.
