@@ -104,6 +104,7 @@ class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
 
     def observation(self, observation: Vector) -> Vector:
         """The observation without its velocities."""
+        # A copy: MountainCarContinuous, for one, shows the very array that it keeps as its state.
         masked = np.array(observation)
         masked[self._places] = 0
         return masked

@@ -65,7 +65,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         except Exception as error:
             raise self._failure(f"raised {type(error).__name__}: {error}") from error
         self._check(observation)
-        if not math.isfinite(reward):
+        if not _is_finite(reward):
             raise self._failure(f"returned the reward {reward}")
         self._return += float(reward)
         if self._length == 1 and self._last:
@@ -78,6 +78,8 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def _check(self, observation: Any) -> None:
         parts = observation if isinstance(observation, dict) else {OBSERVATION: observation}
         for key, spec in self._specs.items():
+            if key not in parts:
+                raise self._failure(f"returned an observation without {key!r}")
             part = np.asarray(parts[key])
             if part.shape != spec.shape:
                 raise self._failure(f"returned an observation of shape {part.shape}, its space says {spec.shape}")
@@ -86,8 +88,18 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
                 # One dot product is the cheapest look at all numbers; where it overflows, large ones may be finite.
                 if not math.isfinite(flat @ flat) and not np.isfinite(flat).all():
                     raise self._failure("returned an observation that is NaN or infinite")
+            elif part.dtype.kind not in "iub":
+                raise self._failure(f"returned an observation of type {part.dtype}, which is no number")
 
     def _failure(self, what: str) -> KDError:
         message = f"environment {self._index} (seed {self.episode_seed}, step {self._length}) {what}"
         # What environments say goes over several lines; an error of ours has one.
         return KDError(" ".join(message.split()))
+
+
+def _is_finite(reward: Any) -> bool:
+    """Whether a reward is a number at all, and a finite one."""
+    try:
+        return math.isfinite(reward)
+    except (TypeError, OverflowError):
+        return False

@@ -50,7 +50,7 @@ class Recipe:
                 wrappers=wrappers,
                 frame_stack=int(plain["frame_stack"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the environment's description is damaged: {error!r}") from None
 
 

@@ -15,13 +15,15 @@ def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
     """Shape and dtype of each observation array as policies see it (floats as float32).
 
     Raises:
-        KDError: A space that is not (a Dict of) arrays of fixed shape.
+        KDError: A space that is not (a Dict of) arrays of fixed shape, or has categories that do not start at 0.
     """
     parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
     specs: dict[str, ObservationSpec] = {}
     for key, part in parts.items():
         if part.shape is None or part.dtype is None:
             raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
+        if any(_start(part)):
+            raise KDError(f"observation {key!r} of space {part}: categories are read where they start at 0")
         dtype = _policy_dtype(np.dtype(part.dtype))
         specs[key] = ObservationSpec(tuple(part.shape), dtype.name, _categories(part))
     return specs
@@ -38,6 +40,13 @@ def _categories(space: gym.Space[Any]) -> tuple[int, ...]:
         return (int(space.n),)
     if isinstance(space, gym.spaces.MultiDiscrete):
         return tuple(map(int, np.ravel(space.nvec)))
+    return ()
+
+
+def _start(space: gym.Space[Any]) -> tuple[int, ...]:
+    """The first number of each part of a Discrete or MultiDiscrete; nothing for other spaces."""
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        return tuple(map(int, np.ravel(space.start)))
     return ()
 
 
@@ -79,7 +88,7 @@ def _policy_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:
-    """Require two spaces to be of one kind, shape and size (of Dicts: in every part that `own` has).
+    """Require two spaces to be of one kind, shape, size and start (of Dicts: in every part that `own` has).
 
     Args:
         own: The space of a policy.
@@ -109,4 +118,7 @@ def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds:
 
 def _size(space: gym.Space[Any]) -> tuple[Any, ...]:
     """What two spaces of one kind must have in common; of a Box not the width of its floats."""
-    return _categories(space) or (space.shape, np.dtype(space.dtype).kind)
+    categories = _categories(space)
+    if categories:
+        return (categories, _start(space))
+    return (space.shape, np.dtype(space.dtype).kind)
