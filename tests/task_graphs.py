@@ -2,10 +2,10 @@
 
 from samples import HEADS, make_student
 
-from kd_agent.learners import tie, to_graph
 from kd_agent.networks.base import Student
 from kd_agent.policies.graph import ObservationSpec
 from kd_agent.policies.multitask_graph import TaskGraph
+from kd_agent.students import tie, to_graph
 
 SIZES = {"Box-v0": ("diag_gaussian", 3), "Bits-v0": ("bernoulli", 6), "a/Cart-v1": ("categorical", 4)}
 
@@ -16,7 +16,7 @@ def tied(hidden: tuple[int, ...] = (5, 5, 4)) -> dict[str, Student]:
         task: make_student(HEADS[kind], observations={"obs": ObservationSpec((n,), "float32")}, hidden=hidden, seed=n)
         for task, (kind, n) in SIZES.items()
     }
-    tie(students)
+    tie(list(students.values()))
     return students
 
 

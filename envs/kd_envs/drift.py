@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium.envs.box2d import lunar_lander
 from numpy.typing import NDArray
 
+# Where LunarLander's own `step` applies the impulses of its engines, without the random dispersion.
 _AXIS_IMPULSE = lunar_lander.MAIN_ENGINE_Y_LOCATION / lunar_lander.SCALE
 _SIDE_IMPULSE = lunar_lander.SIDE_ENGINE_AWAY / lunar_lander.SCALE
 _SIDE_POINT = (17 / lunar_lander.SCALE, lunar_lander.SIDE_ENGINE_HEIGHT / lunar_lander.SCALE)
@@ -33,17 +34,26 @@ class World:
     side_engine_power: float = lunar_lander.SIDE_ENGINE_POWER
 
     def __post_init__(self) -> None:
+        # LunarLander's own bounds, which it checks at its construction alone.
         if not -12 < self.gravity < 0:
             raise ValueError(f"gravity {self.gravity} should be between -12 and 0")
 
     def towards(self, other: "World", share: float) -> "World":
-        """The world a `share` of the way to the `other`."""
-        old, new = asdict(self), asdict(other)
-        return World(**{f.name: (1 - share) * old[f.name] + share * new[f.name] for f in fields(World)})
+        """The world on the way to another one.
+
+        Args:
+            other: Where the way ends.
+            share: How far along it, in [0, 1].
+        """
+        new = asdict(other)
+        between = {name: (1 - share) * value + share * new[name] for name, value in asdict(self).items()}
+        return World(**between)
 
 
 OLD = World()
+"""LunarLander's own world."""
 NEW = World(wind_power=15.0, turbulence_power=1.5, main_engine_power=11.0)
+"""A world where an agent of the old one fares badly: the wind that LunarLander proposes, and a main engine of 11."""
 
 
 class DriftingLander(lunar_lander.LunarLander):
@@ -79,7 +89,9 @@ class DriftingLander(lunar_lander.LunarLander):
             raise ValueError(f"begin {begin} and duration {duration} should be 0 or more, drift {drift} in [0, 1]")
         self.old = OLD if old is None else World(**old)
         self.new = NEW if new is None else World(**new)
-        self._begin, self._duration, self._fixed = begin, duration, drift
+        self._begin = begin
+        self._duration = duration
+        self._fixed = drift
         self._steps = 0
         super().__init__(render_mode)
         self._enter(self.drift)
@@ -90,12 +102,19 @@ class DriftingLander(lunar_lander.LunarLander):
         if self._fixed is not None:
             return self._fixed
         late = self._steps - self._begin
-        return float(late >= 0) if self._duration == 0 else min(max(late / self._duration, 0.0), 1.0)
+        if self._duration == 0:
+            return float(late >= 0)
+        return min(max(late / self._duration, 0.0), 1.0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode in the present world."""
+        """Begin an episode in the present world.
+
+        Args:
+            seed: LunarLander's.
+            options: LunarLander's.
+        """
         self._enter(self.drift)
         observation, info = super().reset(seed=seed, options=options)
         return observation, {**info, **self._told()}
@@ -112,10 +131,13 @@ class DriftingLander(lunar_lander.LunarLander):
         return self.old.towards(self.new, share)
 
     def _enter(self, share: float) -> None:
-        self._share, self.present = share, self._world_at(share)
-        world = self.present
+        world = self._world_at(share)
+        self._share = share
+        self.present = world
+        # LunarLander reads these at each reset and step; its engines' powers are constants of its module.
         self.gravity = world.gravity
-        self.wind_power, self.turbulence_power = world.wind_power, world.turbulence_power
+        self.wind_power = world.wind_power
+        self.turbulence_power = world.turbulence_power
         self.enable_wind = world.wind_power > 0 or world.turbulence_power > 0
 
     def _told(self) -> dict[str, Any]:
@@ -129,9 +151,12 @@ class DriftingLander(lunar_lander.LunarLander):
         main = self.present.main_engine_power - lunar_lander.MAIN_ENGINE_POWER
         side = self.present.side_engine_power - lunar_lander.SIDE_ENGINE_POWER
         if action == 2 and main:
-            lander.ApplyLinearImpulse((-sin * _AXIS_IMPULSE * main, cos * _AXIS_IMPULSE * main),
-                                      lander.worldCenter, True)  # fmt: skip
+            impulse = (-sin * _AXIS_IMPULSE * main, cos * _AXIS_IMPULSE * main)
+            lander.ApplyLinearImpulse(impulse, lander.worldCenter, True)
         elif action != 2 and side:
-            x, y = (-part * (action - 2) * _SIDE_IMPULSE for part in (cos, sin))
+            # Actions 1 and 3 fire the left and the right engine: the side is -1 or 1.
+            direction = action - 2
+            x = -cos * direction * _SIDE_IMPULSE
+            y = -sin * direction * _SIDE_IMPULSE
             point = (lander.position[0] + x - sin * _SIDE_POINT[0], lander.position[1] + y + cos * _SIDE_POINT[1])
             lander.ApplyLinearImpulse((-x * side, -y * side), point, True)

@@ -19,8 +19,10 @@ Picture = NDArray[np.uint8]
 Point = tuple[float, float]
 
 LANDER = [(x / lunar_lander.SCALE, y / lunar_lander.SCALE) for x, y in lunar_lander.LANDER_POLY]
-LEG = [(x * lunar_lander.LEG_W / lunar_lander.SCALE, y * lunar_lander.LEG_H / lunar_lander.SCALE)
-       for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]  # fmt: skip
+_LEG_WIDTH = lunar_lander.LEG_W / lunar_lander.SCALE
+_LEG_HEIGHT = lunar_lander.LEG_H / lunar_lander.SCALE
+# Box2D's boxes are given by half their sides.
+LEG = [(-_LEG_WIDTH, -_LEG_HEIGHT), (_LEG_WIDTH, -_LEG_HEIGHT), (_LEG_WIDTH, _LEG_HEIGHT), (-_LEG_WIDTH, _LEG_HEIGHT)]
 
 
 class Canvas:
@@ -37,28 +39,45 @@ class Canvas:
 
     def __init__(self, size: tuple[int, int], left: float, top: float, scale: float) -> None:
         self.pixels = np.zeros(size, np.float32)
-        self._left, self._top, self._scale = left, top, scale
-        self._rows, self._columns = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+        self._left = left
+        self._top = top
+        self._scale = scale
+        # A pixel stands for its middle.
+        self._rows = np.arange(size[0]) + 0.5
+        self._columns = np.arange(size[1]) + 0.5
 
     def place(self, points: Iterable[Point]) -> list[Point]:
         """World coordinates as column and row, in pixels."""
         return [((x - self._left) * self._scale, (self._top - y) * self._scale) for x, y in points]
 
     def polygon(self, points: Iterable[Point], grey: int) -> None:
-        """Fill a convex polygon whose corners go round counter-clockwise."""
+        """Fill a convex polygon.
+
+        Args:
+            points: Its corners, counter-clockwise, in world coordinates.
+            grey: What it is filled with, 0 to 255.
+        """
         corners = self.place(points)
-        window = tuple(
-            slice(max(int(min(axis)) - 1, 0), max(int(max(axis)) + 2, 0)) for axis in zip(*corners, strict=True)
-        )[::-1]
-        rows, columns = self._rows[window[0]], self._columns[window[1]]
-        edges = [_half_plane(*pair) for pair in zip(corners, corners[1:] + corners[:1], strict=True)]
+        x_of_corners, y_of_corners = zip(*corners, strict=True)
+        # Only the pixels around it are looked at: most of a picture is none of its business.
+        window = (_span(y_of_corners), _span(x_of_corners))
+        rows = self._rows[window[0]]
+        columns = self._columns[window[1]]
+        edges = list(map(_half_plane, corners, corners[1:] + corners[:1]))
         x, y, offset = np.array(edges).T[:, :, None]
+        # How many pixels `[H, W]` outside of the edge that it is farthest outside of.
         outside = ((y * rows - offset)[:, :, None] + (x * columns)[:, None]).max(axis=0)
-        seen = self.pixels[window]
-        seen += np.minimum(np.maximum(0.5 - outside, 0), 1) * (grey - seen)
+        covered = np.minimum(np.maximum(0.5 - outside, 0), 1)
+        pixels = self.pixels[window]
+        pixels += covered * (grey - pixels)
 
     def ground(self, points: Iterable[Point], grey: int) -> None:
-        """Fill what lies below a line, given from left to right."""
+        """Fill what lies below a line.
+
+        Args:
+            points: The line's corners from left to right, in world coordinates.
+            grey: What is filled in, 0 to 255.
+        """
         x, y = zip(*self.place(points), strict=True)
         covered = np.clip(self._rows[:, None] + 0.5 - np.interp(self._columns, x, y), 0, 1)
         self.pixels += covered * (grey - self.pixels)
@@ -66,6 +85,11 @@ class Canvas:
     def picture(self) -> Picture:
         """What has been drawn, `[H, W]`."""
         return np.rint(self.pixels).astype(np.uint8)
+
+
+def _span(places: Sequence[float]) -> slice:
+    """The pixels of an axis that places on it may touch, from 0 on."""
+    return slice(max(int(min(places)) - 1, 0), max(int(max(places)) + 2, 0))
 
 
 def _half_plane(start: Point, end: Point) -> tuple[float, float, float]:
@@ -77,7 +101,13 @@ def _half_plane(start: Point, end: Point) -> tuple[float, float, float]:
 
 
 def turned(points: Iterable[Point], angle: float, by: Point) -> list[Point]:
-    """Points turned counter-clockwise around the origin, then moved."""
+    """Points turned counter-clockwise around the origin, then moved.
+
+    Args:
+        points: In world coordinates.
+        angle: In radians.
+        by: How far they are moved, `(x, y)`.
+    """
     sin, cos = math.sin(angle), math.cos(angle)
     return [(cos * x - sin * y + by[0], sin * x + cos * y + by[1]) for x, y in points]
 
@@ -103,14 +133,16 @@ class LanderPainter:
 
     def __call__(self, env: Any) -> Picture:
         """The present pictures `[H, W, 2]` of an unwrapped LunarLander: the standing camera's, the following one's."""
+        height, width, _ = self.shape
+        standing = Canvas((height, width), 0.0, 40 / 3 + self._RAISED, self._scale)
         near = self._scale * self.ZOOM
         x, y = env.lander.position
-        left, top = x - self.shape[1] / near / 2, y + self.shape[0] / near / 2
-        standing = Canvas(self.shape[:2], 0.0, 40 / 3 + self._RAISED, self._scale)
-        following = Canvas(self.shape[:2], left, top, near)
-        ground = [env.sky_polys[0][0], *(corners[1] for corners in env.sky_polys)]
-        bodies = zip(env.drawlist, (LANDER, LEG, LEG), strict=True)
-        outlines = [turned(corners, body.angle, body.position) for body, corners in bodies]
+        following = Canvas((height, width), x - width / near / 2, y + height / near / 2, near)
+        # The game keeps the sky, piece by piece: each begins with two points of the ground below it.
+        ground = [env.sky_polys[0][0], *(piece[1] for piece in env.sky_polys)]
+        outlines = []
+        for body, corners in zip(env.drawlist, (LANDER, LEG, LEG), strict=True):
+            outlines.append(turned(corners, body.angle, body.position))
         for canvas in (standing, following):
             canvas.ground(ground, self.GROUND)
             for outline in outlines:
@@ -136,6 +168,8 @@ class CartPolePainter:
         """The present picture `[H, W, 1]` of an unwrapped CartPole."""
         x, _, angle, _ = env.state
         canvas = Canvas(self.shape[:2], -2.4, 1.3, self._scale)
+        # The game draws a cart of 50 x 30 pixels, a pole of 10 x 125 and its axle 7.5 above the cart's middle; 125 of
+        # its pixels are a unit.
         cart = [(-0.2, -0.12), (0.2, -0.12), (0.2, 0.12), (-0.2, 0.12)]
         pole = [(-0.04, -0.04), (0.04, -0.04), (0.04, 0.96), (-0.04, 0.96)]
         canvas.polygon(turned(cart, 0, (x, 0)), self.CART)
@@ -163,16 +197,22 @@ class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
         gym.utils.RecordConstructorArgs.__init__(self, width=width, ages=ages)
         gym.Wrapper.__init__(self, env)
         painter = PAINTERS[name_of(env)]
-        self._paint, self._ages = painter(width) if width else painter(), ages or painter.AGES
-        self._seen: deque[Picture] = deque(maxlen=max(self._ages) + 1)
+        self._paint = painter(width) if width else painter()
+        self._ages = ages or painter.AGES
+        self._pictures: deque[Picture] = deque(maxlen=max(self._ages) + 1)
         *size, cameras = self._paint.shape
         pixels = gym.spaces.Box(0, 255, (*size, cameras * len(self._ages)), np.uint8)
         self.observation_space = gym.spaces.Dict({"state": env.observation_space, "pixels": pixels})
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, and with it the pictures."""
+        """Begin an episode, and with it the pictures.
+
+        Args:
+            seed: The environment's.
+            options: The environment's.
+        """
         state, info = self.env.reset(seed=seed, options=options)
-        self._seen.clear()
+        self._pictures.clear()
         return self._show(state), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -181,9 +221,9 @@ class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
         return self._show(state), reward, terminated, truncated, info
 
     def _show(self, state: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        self._seen.append(self._paint(self.env.unwrapped))
-        last = len(self._seen) - 1
-        shown = [self._seen[max(last - age, 0)] for age in self._ages]
+        self._pictures.append(self._paint(self.env.unwrapped))
+        last = len(self._pictures) - 1
+        shown = [self._pictures[max(last - age, 0)] for age in self._ages]
         return {"state": state, "pixels": np.concatenate(shown, axis=-1)}
 
 
@@ -199,6 +239,7 @@ class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
         gym.ObservationWrapper.__init__(self, env)
         space = env.observation_space
         assert isinstance(space, gym.spaces.Box)
+        # Left out, not zeros as behind `MaskVelocityWrapper`: a student pays for each number that it reads.
         self._kept = np.delete(np.arange(space.shape[0]), MaskVelocityWrapper.velocities[name_of(env)])
         positions = gym.spaces.Box(space.low[self._kept], space.high[self._kept], dtype=np.float32)
         self.observation_space = gym.spaces.Dict({"state": space, "positions": positions})
@@ -210,13 +251,22 @@ class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
 
 def name_of(env: gym.Env[Any, Any]) -> str:
     """The environment's id without its version."""
-    return env.spec.id.rpartition("-v")[0] if env.spec else ""
+    if env.spec is None:
+        return ""
+    return env.spec.id.rpartition("-v")[0]
 
 
 def with_pixels(
     base: str, width: int | None = None, ages: Sequence[int] | None = None, **kwargs: Any
 ) -> gym.Env[Any, Any]:
-    """The environment `base` behind `StateAndPixels`."""
+    """The environment `base` behind `StateAndPixels`.
+
+    Args:
+        base: A registered id.
+        width: Pixels across; default: the painter's.
+        ages: How many steps ago each picture was taken, the oldest first; default: the painter's.
+        kwargs: Keyword arguments of `base`.
+    """
     return StateAndPixels(gym.make(base, **kwargs), width, ages)
 
 

@@ -36,7 +36,12 @@ class ProbeEnv(gym.Env[NDArray[np.float32], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Draw an observation."""
+        """Draw an observation.
+
+        Args:
+            seed: Seed of the observations to come.
+            options: Not used.
+        """
         super().reset(seed=seed)
         return self._draw(), {}
 
@@ -44,8 +49,10 @@ class ProbeEnv(gym.Env[NDArray[np.float32], Any]):
         """Reward the action and draw the next observation; episodes end by the time limit alone."""
         best = best_action(self.action_space, self._observation)
         error = np.abs(np.asarray(action, np.float64) - best)
-        reward = 1 - float(np.mean(error if isinstance(self.action_space, gym.spaces.Box) else error > 0))
-        return self._draw(), reward, False, False, {}
+        if not isinstance(self.action_space, gym.spaces.Box):
+            # Of actions that are names, another one is wrong however near its number.
+            error = error > 0
+        return self._draw(), 1 - float(np.mean(error)), False, False, {}
 
     def _draw(self) -> NDArray[np.float32]:
         self._observation = self.np_random.uniform(-1, 1, 4).astype(np.float32)
@@ -68,7 +75,12 @@ class ProbeDictEnv(gym.ObservationWrapper[Any, Any, Any]):
 
 
 def best_action(space: gym.Space[Any], observation: NDArray[np.float32]) -> Any:
-    """The action that earns 1 for `observation [4]`."""
+    """The action that earns 1.
+
+    Args:
+        space: The probe's action space.
+        observation: `[4]`.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return int(np.argmax(observation))
     if isinstance(space, gym.spaces.MultiDiscrete):

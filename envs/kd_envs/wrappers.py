@@ -42,32 +42,38 @@ class HistoryWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], horizon: int = 2) -> None:
         super().__init__(env)
-        seen, done = env.observation_space, env.action_space
-        assert isinstance(seen, gym.spaces.Box)
-        assert isinstance(done, gym.spaces.Box)
-        low = np.concatenate([seen.low] * horizon + [done.low] * horizon).astype(seen.dtype)
-        high = np.concatenate([seen.high] * horizon + [done.high] * horizon).astype(seen.dtype)
-        self.observation_space = gym.spaces.Box(low, high, dtype=seen.dtype.type)
+        observed = env.observation_space
+        acted = env.action_space
+        assert isinstance(observed, gym.spaces.Box)
+        assert isinstance(acted, gym.spaces.Box)
+        low = np.concatenate([observed.low] * horizon + [acted.low] * horizon).astype(observed.dtype)
+        high = np.concatenate([observed.high] * horizon + [acted.high] * horizon).astype(observed.dtype)
+        self.observation_space = gym.spaces.Box(low, high, dtype=observed.dtype.type)
         self._horizon = horizon
-        self._seen: list[Vector] = []
-        self._done: list[Vector] = []
+        self._observations: list[Vector] = []
+        self._actions: list[Vector] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
-        """Forget everything."""
+        """Forget everything.
+
+        Args:
+            seed: The environment's.
+            options: The environment's.
+        """
         observation, info = self.env.reset(seed=seed, options=options)
-        self._seen = [np.zeros_like(observation)] * self._horizon
-        self._done = [np.zeros(self.action_space.shape or (), np.float32)] * self._horizon
+        self._observations = [np.zeros_like(observation)] * self._horizon
+        self._actions = [np.zeros(self.action_space.shape or (), np.float32)] * self._horizon
         return self._remember(observation), info
 
     def step(self, action: Vector) -> tuple[Vector, Any, bool, bool, dict[str, Any]]:
         """One step, remembered."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._done = [*self._done[1:], np.asarray(action)]
+        self._actions = [*self._actions[1:], np.asarray(action)]
         return self._remember(observation), reward, terminated, truncated, info
 
     def _remember(self, observation: Vector) -> Vector:
-        self._seen = [*self._seen[1:], observation]
-        return np.concatenate([*self._seen, *self._done]).astype(self.observation_space.dtype)
+        self._observations = [*self._observations[1:], observation]
+        return np.concatenate([*self._observations, *self._actions]).astype(self.observation_space.dtype)
 
 
 class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
@@ -89,6 +95,7 @@ class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
+        # The innermost one's: a wrapper may be part of an id that says more than the environment's name.
         spec = env.unwrapped.spec
         name = spec.id.rpartition("-v")[0] if spec else ""
         if name not in self.velocities:
@@ -97,6 +104,7 @@ class MaskVelocityWrapper(gym.ObservationWrapper[Any, Any, Any]):
 
     def observation(self, observation: Vector) -> Vector:
         """The observation without its velocities."""
+        # A copy: MountainCarContinuous, for one, shows the very array that it keeps as its state.
         masked = np.array(observation)
         masked[self._places] = 0
         return masked
@@ -115,7 +123,8 @@ class ZeroContactForces(gym.ObservationWrapper[Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any], size: int, forces: int = 84) -> None:
         super().__init__(env)
-        self._kept, self._zeros = size - forces, np.zeros(forces)
+        self._kept = size - forces
+        self._zeros = np.zeros(forces)
         if not 0 < self._kept <= int(np.prod(env.observation_space.shape or ())):
             raise ValueError(f"{size} numbers, {forces} of them forces, do not fit {env.observation_space}")
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)

@@ -9,7 +9,7 @@ from kd_agent.environments.recipe import (
     resolve_id,
     versions,
 )
-from kd_agent.environments.spaces import as_mapping, check_same, observation_specs, select
+from kd_agent.environments.spaces import as_mapping, check_same, is_image, observation_specs, select
 
 __all__ = [
     "TIME_FEATURE",
@@ -17,6 +17,7 @@ __all__ = [
     "Recipe",
     "as_mapping",
     "check_same",
+    "is_image",
     "observation_specs",
     "recipe_of",
     "recorded_recipe",

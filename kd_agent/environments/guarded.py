@@ -26,9 +26,10 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], index: int) -> None:
         super().__init__(env)
         self.seeds: Iterator[int] = iter(())
-        self._index = index
         self.episode_seed: int | None = None
-        self._length, self._return = 0, 0.0
+        self._index = index
+        self._length = 0
+        self._return = 0.0
         self._last: tuple[int | None, float, int] | None = None
         self._specs = observation_specs(env.observation_space)
 
@@ -37,9 +38,18 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.seeds = seeds
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode with the next of `seeds`, or else with `seed`."""
+        """Start an episode.
+
+        Args:
+            seed: The episode's seed where `seeds` has none left.
+            options: Passed on to the environment.
+
+        Raises:
+            KDError: The environment raised an error, or what it shows is not what its space says.
+        """
         self.episode_seed = next(self.seeds, seed)
-        self._length, self._return = 0, 0.0
+        self._length = 0
+        self._return = 0.0
         try:
             observation, info = self.env.reset(seed=self.episode_seed, options=options)
         except Exception as error:
@@ -55,26 +65,41 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         except Exception as error:
             raise self._failure(f"raised {type(error).__name__}: {error}") from error
         self._check(observation)
-        if not math.isfinite(reward):
+        if not _is_finite(reward):
             raise self._failure(f"returned the reward {reward}")
         self._return += float(reward)
         if self._length == 1 and self._last:
             info["last_episode"] = self._last
         if terminated or truncated:
-            info["episode"] = self._last = (self.episode_seed, self._return, self._length)
+            self._last = (self.episode_seed, self._return, self._length)
+            info["episode"] = self._last
         return observation, float(reward), terminated, truncated, info
 
     def _check(self, observation: Any) -> None:
         parts = observation if isinstance(observation, dict) else {OBSERVATION: observation}
         for key, spec in self._specs.items():
+            if key not in parts:
+                raise self._failure(f"returned an observation without {key!r}")
             part = np.asarray(parts[key])
             if part.shape != spec.shape:
                 raise self._failure(f"returned an observation of shape {part.shape}, its space says {spec.shape}")
             if part.dtype.kind == "f":
                 flat = part.reshape(-1)
+                # One dot product is the cheapest look at all numbers; where it overflows, large ones may be finite.
                 if not math.isfinite(flat @ flat) and not np.isfinite(flat).all():
                     raise self._failure("returned an observation that is NaN or infinite")
+            elif part.dtype.kind not in "iub":
+                raise self._failure(f"returned an observation of type {part.dtype}, which is no number")
 
     def _failure(self, what: str) -> KDError:
         message = f"environment {self._index} (seed {self.episode_seed}, step {self._length}) {what}"
+        # What environments say goes over several lines; an error of ours has one.
         return KDError(" ".join(message.split()))
+
+
+def _is_finite(reward: Any) -> bool:
+    """Whether a reward is a number at all, and a finite one."""
+    try:
+        return math.isfinite(reward)
+    except (TypeError, OverflowError):
+        return False

@@ -44,8 +44,13 @@ class Recipe:
         """Inverse of `to_json`; raises KDError on anything else."""
         try:
             wrappers = tuple((str(name), dict(kwargs)) for name, kwargs in plain["wrappers"])
-            return Recipe(str(plain["env_id"]), dict(plain["env_kwargs"]), wrappers, int(plain["frame_stack"]))
-        except (KeyError, TypeError, ValueError) as error:
+            return Recipe(
+                env_id=str(plain["env_id"]),
+                env_kwargs=dict(plain["env_kwargs"]),
+                wrappers=wrappers,
+                frame_stack=int(plain["frame_stack"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the environment's description is damaged: {error!r}") from None
 
 
@@ -58,12 +63,14 @@ def resolve_id(env_id: str) -> str:
         KDError: Nothing like it is registered; the message names the nearest.
     """
     importlib.import_module("kd_envs")
+    # Gymnasium's own spelling for environments of other packages: "module:id", importing the module registers them.
     module, _, name = env_id.rpartition(":")
     if module:
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise KDError(f"environment {env_id!r}: module {module!r} cannot be imported ({error})") from None
+    # Only now: importing Atari takes its time, and most environments do without it.
     if name not in gym.registry and re.search(r"^ALE/|NoFrameskip|Deterministic-v", name):
         _register_atari(name)
     if _playable(name):
@@ -78,13 +85,18 @@ def resolve_id(env_id: str) -> str:
 def versions(env_id: str) -> list[str]:
     """The playable ids that differ from `env_id` in their version alone, the newest first."""
     base = _VERSION.sub("", env_id)
-    found = [i for i in gym.registry if _VERSION.search(i) and _VERSION.sub("", i) == base and _playable(i)]
-    return sorted(found, key=lambda i: int(i.rpartition("-v")[2]), reverse=True)
+    found: dict[int, str] = {}
+    for other in gym.registry:
+        version = _VERSION.search(other)
+        if version and other[: version.start()] == base and _playable(other):
+            found[int(version.group(1))] = other
+    return [found[number] for number in sorted(found, reverse=True)]
 
 
 def _playable(env_id: str) -> bool:
     """Whether an id is registered, and not as a mere notice that it is gone (MuJoCo's old versions)."""
     spec = gym.registry.get(env_id)
+    # Gymnasium keeps ids that are gone, with functions named `_raise_...` that tell where they went.
     return spec is not None and not getattr(spec.entry_point, "__name__", "").startswith("_raise")
 
 
@@ -99,16 +111,22 @@ def recipe_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) ->
     """The recipe of an id: the environment alone, or Atari as everybody plays it.
 
     That is 84 x 84 grey pixels, four frames side by side, each action four times, a lost life like an end
-    (Mnih et al. 2015); the returns that `GuardedEnv` reports are of whole games, unclipped. Keyword arguments
-    asked for win over those of a recipe.
+    (Mnih et al. 2015); the returns that `GuardedEnv` reports are of whole games, unclipped.
+
+    Args:
+        env: An id (see `resolve_id`), or a recipe.
+        env_kwargs: Keyword arguments of the environment; they win over those of a recipe.
     """
+    asked = dict(env_kwargs or {})
     if isinstance(env, Recipe):
-        return replace(env, env_kwargs={**env.env_kwargs, **(env_kwargs or {})})
-    env_id, kwargs = resolve_id(env), dict(env_kwargs or {})
+        return replace(env, env_kwargs={**env.env_kwargs, **asked})
+    env_id = resolve_id(env)
     if not str(gym.registry[env_id].entry_point).startswith("ale_py"):
-        return Recipe(env_id, kwargs)
-    skipping = {} if "NoFrameskip" in env_id else {"frameskip": 1}
-    return Recipe(env_id, {**skipping, **kwargs}, ((ATARI, {}),), frame_stack=4)
+        return Recipe(env_id, asked)
+    if "NoFrameskip" not in env_id:
+        # The wrapper repeats each action four times; an environment that skips frames by itself would make it 16.
+        asked = {"frameskip": 1, **asked}
+    return Recipe(env_id, asked, ((ATARI, {}),), frame_stack=4)
 
 
 def recorded_recipe(graph: PolicyGraph) -> Recipe | None:

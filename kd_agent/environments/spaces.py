@@ -15,27 +15,48 @@ def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
     """Shape and dtype of each observation array as policies see it (floats as float32).
 
     Raises:
-        KDError: A space that is not (a Dict of) arrays of fixed shape.
+        KDError: A space that is not (a Dict of) arrays of fixed shape, or has categories that do not start at 0.
     """
     parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
+    specs: dict[str, ObservationSpec] = {}
     for key, part in parts.items():
         if part.shape is None or part.dtype is None:
             raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
-    return {
-        key: ObservationSpec(tuple(part.shape or ()), _seen(np.dtype(part.dtype)).name, _categories(part))
-        for key, part in parts.items()
-    }
+        if any(_start(part)):
+            raise KDError(f"observation {key!r} of space {part}: categories are read where they start at 0")
+        dtype = _policy_dtype(np.dtype(part.dtype))
+        specs[key] = ObservationSpec(tuple(part.shape), dtype.name, _categories(part))
+    return specs
+
+
+def is_image(spec: ObservationSpec) -> bool:
+    """Whether an observation is an image: `uint8` with three axes."""
+    return spec.dtype == "uint8" and len(spec.shape) == 3
 
 
 def _categories(space: gym.Space[Any]) -> tuple[int, ...]:
-    """The sizes of a Discrete's or MultiDiscrete's parts."""
+    """The sizes of a Discrete's or MultiDiscrete's parts; nothing for other spaces."""
+    if isinstance(space, gym.spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tuple(map(int, np.ravel(space.nvec)))
+    return ()
+
+
+def _start(space: gym.Space[Any]) -> tuple[int, ...]:
+    """The first number of each part of a Discrete or MultiDiscrete; nothing for other spaces."""
     if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
-        return tuple(int(n) for n in np.ravel(getattr(space, "nvec", getattr(space, "n", 0))))
+        return tuple(map(int, np.ravel(space.start)))
     return ()
 
 
 def select(space: gym.Space[Any], keys: Sequence[str], flag: str) -> gym.Space[Any]:
     """The part of a Dict space that `keys` name: one key's own space, or a Dict of several; all without keys.
+
+    Args:
+        space: The space of an environment's observations.
+        keys: Which of its parts.
+        flag: The setting that names them, for the message.
 
     Raises:
         KDError: A key is unknown, or the space is not a Dict.
@@ -46,7 +67,9 @@ def select(space: gym.Space[Any], keys: Sequence[str], flag: str) -> gym.Space[A
     for key in keys:
         if key not in parts:
             raise unknown(f"observation key of {flag}", key, parts or ["none: the observation is not a Dict"])
-    return parts[keys[0]] if len(keys) == 1 else gym.spaces.Dict({key: parts[key] for key in keys})
+    if len(keys) == 1:
+        return parts[keys[0]]
+    return gym.spaces.Dict({key: parts[key] for key in keys})
 
 
 def as_mapping(observations: Any) -> dict[str, Array]:
@@ -56,15 +79,16 @@ def as_mapping(observations: Any) -> dict[str, Array]:
 
 
 def _float32(array: Array) -> Array:
-    return array.astype(_seen(array.dtype), copy=False)
+    return array.astype(_policy_dtype(array.dtype), copy=False)
 
 
-def _seen(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _policy_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which policies read an array: float32 for every float."""
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
 def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds: bool) -> None:
-    """Require two spaces to be of one kind, shape and size (of Dicts: in every part that `own` has).
+    """Require two spaces to be of one kind, shape, size and start (of Dicts: in every part that `own` has).
 
     Args:
         own: The space of a policy.
@@ -86,14 +110,15 @@ def check_same(own: gym.Space[Any], other: gym.Space[Any], what: str, *, bounds:
     if isinstance(own, gym.spaces.Box) and isinstance(other, gym.spaces.Box):
         if np.allclose(own.low, other.low) and np.allclose(own.high, other.high):
             return
+        # Bounds of actions decide what an action does; those of observations are often a guess of the environment's.
         if bounds:
             raise KDError(f"{what} are {own}, but the environment has {other}")
         warnings.warn(f"{what} have other bounds than the environment's", stacklevel=2)
 
 
 def _size(space: gym.Space[Any]) -> tuple[Any, ...]:
-    if isinstance(space, gym.spaces.Discrete):
-        return (int(space.n),)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return tuple(map(int, np.ravel(space.nvec)))
+    """What two spaces of one kind must have in common; of a Box not the width of its floats."""
+    categories = _categories(space)
+    if categories:
+        return (categories, _start(space))
     return (space.shape, np.dtype(space.dtype).kind)

@@ -15,8 +15,18 @@ from kd_agent.policies import Array
 
 
 def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:
-    """One environment without wrappers; KDError where it cannot be made."""
-    rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}  # not every one knows the word
+    """One environment without wrappers.
+
+    Args:
+        env_id: A registered id.
+        env_kwargs: Its keyword arguments.
+        render_mode: As Gymnasium's; None: no rendering.
+
+    Raises:
+        KDError: It cannot be made.
+    """
+    # Not every environment knows the word "render_mode", so it is left out where nobody wants to see anything.
+    rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     try:
         return gym.make(env_id, **rendering, **env_kwargs)
     except TypeError as error:
@@ -39,6 +49,7 @@ def make_env(
         render_mode: As Gymnasium's.
     """
     recipe = recipe_of(env, env_kwargs)
+    # The guard names the environment that misbehaves; the vector makes them in this order.
     indices = iter(range(n_envs))
 
     def make() -> gym.Env[Any, Any]:
@@ -46,19 +57,30 @@ def make_env(
         return wrapped(GuardedEnv(single, next(indices)), recipe)
 
     venv = DummyVecEnv([make] * n_envs)
-    return VecFrameStack(venv, recipe.frame_stack) if recipe.frame_stack > 1 else venv
+    if recipe.frame_stack > 1:
+        return VecFrameStack(venv, recipe.frame_stack)
+    return venv
 
 
 def start(env: VecEnv, seeds: Iterator[int]) -> dict[str, Array]:
-    """Reset every environment; this and each later episode takes the next of `seeds`."""
+    """Reset every environment; the first observations `[N, *O]` by key.
+
+    Args:
+        env: Made by `make_env`.
+        seeds: This and each later episode, in whichever environment, takes the next of them.
+    """
     env.env_method("take_seeds", seeds)
     return as_mapping(env.reset())
 
 
-def spaces_of(
-    env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None
-) -> tuple[gym.Space[Any], gym.Space[Any]]:  # fmt: skip
-    """Observation and action space of an environment."""
+def spaces_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Observation and action space of an environment, as policies see them (inside its wrappers).
+
+    Args:
+        env: A registered id, or a recipe.
+        env_kwargs: Keyword arguments, over those of a recipe.
+    """
+    # Only the wrapped environment knows; wrappers and stacked frames change what is observed.
     venv = make_env(env, 1, env_kwargs)
     venv.close()
     return venv.observation_space, venv.action_space

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import gymnasium as gym
 from kd_agent.environments.recipe import Recipe
 from kd_agent.errors import KDError
 
+# Settings of RL Zoo come from several years, in which the same wrappers moved from library to library.
 _LIBRARIES = re.compile(
     r"(sb3_contrib\.common\.wrappers|rl_zoo3?\.wrappers|utils\.wrappers|gym\.wrappers|gymnasium\.wrappers"
     r"|stable_baselines3\.common\.atari_wrappers|kd_envs\.wrappers)\.(\w+\.)*(\w+)"
@@ -20,26 +22,50 @@ _WRAPPERS = {
     "FrameSkip": "kd_envs.wrappers:FrameSkip",
     "ZeroContactForces": "kd_envs.wrappers:ZeroContactForces",
     "AtariWrapper": "stable_baselines3.common.atari_wrappers:AtariWrapper",
+    # RL Zoo's subclass differs in taking a list for its shape; `_arguments` makes a tuple of it.
     "YAMLCompatResizeObservation": "gymnasium.wrappers:ResizeObservation",
+    # Its spelling in gym and in Gymnasium before 1.0.
     "GrayScaleObservation": "gymnasium.wrappers:GrayscaleObservation",
-    **{name: f"gymnasium.wrappers:{name}" for name in (
-        "ResizeObservation", "GrayscaleObservation", "ClipAction", "RescaleAction", "FilterObservation",
-        "FlattenObservation", "TimeLimit", "TimeAwareObservation",
-    )},
-}  # fmt: skip
+    "ResizeObservation": "gymnasium.wrappers:ResizeObservation",
+    "GrayscaleObservation": "gymnasium.wrappers:GrayscaleObservation",
+    "ClipAction": "gymnasium.wrappers:ClipAction",
+    "RescaleAction": "gymnasium.wrappers:RescaleAction",
+    "FilterObservation": "gymnasium.wrappers:FilterObservation",
+    "FlattenObservation": "gymnasium.wrappers:FlattenObservation",
+    "TimeLimit": "gymnasium.wrappers:TimeLimit",
+    "TimeAwareObservation": "gymnasium.wrappers:TimeAwareObservation",
+}
 """Class of each wrapper that a teacher may have been trained in, by its name in any of `_LIBRARIES`."""
 
 
 def wrapped(env: gym.Env[Any, Any], recipe: Recipe) -> gym.Env[Any, Any]:
-    """An environment inside the wrappers of its recipe, the innermost first."""
+    """An environment inside the wrappers of its recipe, the innermost first.
+
+    Args:
+        env: The environment alone.
+        recipe: What to put around it.
+
+    Raises:
+        KDError: A wrapper is not known, or refuses the environment or its arguments.
+    """
     for name, kwargs in recipe.wrappers:
-        cls, shape = wrapper(name), kwargs.get("shape")
-        fixed = {} if shape is None else {"shape": tuple(shape) if isinstance(shape, list | tuple) else (shape, shape)}
+        cls = wrapper(name)
+        arguments = _arguments(kwargs)
         try:
-            env = cls(env, **{**kwargs, **fixed})
+            env = cls(env, **arguments)
         except (TypeError, ValueError, AssertionError, gym.error.Error) as error:
             raise KDError(f"{recipe.env_id} does not fit into {name}: {' '.join(str(error).split())}") from None
     return env
+
+
+def _arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments with the shape of a picture as a pair, which is what Gymnasium's wrappers take."""
+    shape = kwargs.get("shape")
+    if shape is None:
+        return dict(kwargs)
+    # YAML has lists in place of tuples, and gym's wrappers took one number for a square.
+    pair = tuple(shape) if isinstance(shape, list | tuple) else (shape, shape)
+    return {**kwargs, "shape": pair}
 
 
 def wrapper(name: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kd_agent.environments import is_image
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Array, HeadSpec, ObservationSpec
 
@@ -92,11 +93,6 @@ def action_names(env_id: str, head: HeadSpec) -> list[str]:
     """Names of the actions of a categorical head (their numbers, where no other names are known)."""
     known = ACTIONS.get(_base(env_id), ())
     return list(known) if len(known) == head.num_params else [str(head.start[0] + i) for i in range(head.num_params)]
-
-
-def is_image(spec: ObservationSpec) -> bool:
-    """Whether an observation is of `uint8` and three axes."""
-    return spec.dtype == "uint8" and len(spec.shape) == 3
 
 
 def grid(spec: ObservationSpec) -> tuple[int, int]:

@@ -18,22 +18,40 @@ def disorder(student: Tensor, teacher: Tensor, head: ActionHead, temperature: fl
     is better than the other (Bradley and Terry 1952), less its own minimum. Gaps: Huber's loss of the differences of
     logits. Both sides are softened, and the sum is scaled by the square of the temperature.
 
+    Args:
+        student: `[B, P]`.
+        teacher: `[B, P]`.
+        head: The action head of both.
+        temperature: `T`.
+
     Raises:
         KDError: The head's actions cannot be listed.
     """
-    q, p = _pairs(student, head) / temperature, _pairs(teacher, head) / temperature
+    q = _pairs(student, head) / temperature
+    p = _pairs(teacher, head) / temperature
     gaps = huber_loss(q, p, reduction="none").mean(-1)
     return temperature**2 * (_order(q, p) + gaps)
 
 
 def decision_gap(params: Tensor, head: ActionHead) -> Tensor:
-    """How clear a decision is, `[B]`: probability of the best action less that of the second, the mean over parts."""
-    best = [part.exp().topk(2, dim=-1).values for part in head.log_probabilities(params) if part.shape[-1] > 1]
-    return torch.stack([two[:, 0] - two[:, 1] for two in best]).mean(0)
+    """How clear a decision is, `[B]`: probability of the best action less that of the second, the mean over parts.
+
+    Args:
+        params: `[B, P]`.
+        head: Its action head, a discrete one.
+    """
+    gaps: list[Tensor] = []
+    for part in head.log_probabilities(params):
+        # A part of one action decides nothing, and has no second best.
+        if part.shape[-1] > 1:
+            best = part.exp().topk(2, dim=-1).values
+            gaps.append(best[:, 0] - best[:, 1])
+    return torch.stack(gaps).mean(0)
 
 
 def _order(q: Tensor, p: Tensor) -> Tensor:
     """Divergence `[B]` of Bernoulli distributions with logits `[B, pairs]`, from teacher to student."""
+    # log-probabilities by logsigmoid stay finite where the probabilities themselves are 0 or 1.
     yes, no = logsigmoid(p), logsigmoid(-p)
     return (yes.exp() * (yes - logsigmoid(q)) + no.exp() * (no - logsigmoid(-q))).mean(-1)
 
@@ -41,8 +59,11 @@ def _order(q: Tensor, p: Tensor) -> Tensor:
 def _pairs(params: Tensor, head: ActionHead) -> Tensor:
     """By how much each action is preferred to each other one of its part, as differences of logits `[B, pairs]`."""
     if head.spec.is_gaussian:
-        raise KDError(f"ranking and intuition compare actions that can be listed, and a {head.kind} head has none; "
-                      "what fits: mse, kl, reverse_kl, js, ce, relation, hint, value")  # fmt: skip
+        fitting = "mse, kl, reverse_kl, js, ce, relation, hint, value"
+        raise KDError(
+            f"ranking and intuition compare actions that can be listed, and a {head.kind} head has none; "
+            f"what fits: {fitting}"
+        )
     return torch.cat([_differences(part) for part in head.log_probabilities(params)], dim=-1)
 
 

@@ -12,6 +12,10 @@ def unlikeness(student: Tensor, teacher: Tensor) -> Tensor:
 
     Similarity-preserving distillation (Tung and Mori 2019, equations 1 to 4): inner products of all pairs of states,
     each row brought to length 1. Theirs is the mean of this over the batch, divided by `B`.
+
+    Args:
+        student: `[B, F]`.
+        teacher: `[B, F]`, of another width perhaps.
     """
     return (_similarity(student) - _similarity(teacher)).square().sum(-1)
 

@@ -11,6 +11,12 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
 
     Gaussians: the negative log-density of the teacher's mean (before any squash), which is bounded
     below because log standard deviations are.
+
+    Args:
+        student: Its `params [B, P]`.
+        teacher: Its `params [B, P]`.
+        head: The action head of both.
+        softening: Not used: a label has no temperature.
     """
     if head.spec.is_gaussian:
         mean, _ = head.mean_log_std(teacher.params)
@@ -20,6 +26,7 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
         bits = label.reshape(len(label), -1).to(student.params.dtype)
         return torch.neg(head.distribution(student.params).log_prob(bits))
     start = label.new_tensor(head.spec.start)
+    # A mode is in the environment's numbers, which may begin at another one than 0.
     parts = label.reshape(len(label), -1) - start
     value = parts.squeeze(-1) if head.kind == "categorical" else parts
     return torch.neg(head.distribution(student.params).log_prob(value))

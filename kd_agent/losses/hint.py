@@ -12,5 +12,11 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
     """Mean squared error `[B]` over the features of the teacher's layer; both layers are `[B, F]`.
 
     In reinforcement learning: the feature regression of Actor-Mimic (Parisotto et al. 2016).
+
+    Args:
+        student: Its layer, projected to the width of the teacher's, `[B, F]`.
+        teacher: Its layer `[B, F]`.
+        head: Not used.
+        softening: Not used.
     """
     return (student.features[LAYER] - teacher.features[LAYER]).square().mean(-1)

@@ -15,6 +15,12 @@ NEEDS = frozenset({"layer"})
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
     """Ranking plus relation `[B]`, weighted by the teacher's decision gap over its mean in the batch.
 
+    Args:
+        student: Its `params [B, P]` and layer `[B, F]`.
+        teacher: Its `params [B, P]` and layer `[B, F]`, of another width perhaps.
+        head: The action head of both, a discrete one.
+        softening: Its temperature alone.
+
     Raises:
         KDError: The head's actions cannot be listed.
     """

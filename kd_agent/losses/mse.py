@@ -12,12 +12,19 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
     Discrete heads: logits, centred in each part because a constant does not act (Bernoulli logits do).
     Gaussians: means as they act, in half-widths of the Box, plus log standard deviations. A diagonal
     Gaussian's means are clipped: beyond the bound that the teacher passes, the student is free.
+
+    Args:
+        student: Its `params [B, P]`.
+        teacher: Its `params [B, P]`.
+        head: The action head of both.
+        softening: Not used: squared errors have no temperature.
     """
     q, p = student.params, teacher.params
     if not head.spec.is_gaussian:
         return (_centred(q, head) - _centred(p, head)).square().mean(-1)
-    (mean_q, log_q), (mean_p, log_p) = head.mean_log_std(q), head.mean_log_std(p)
-    error = mean_q.tanh() - mean_p.tanh() if head.kind == "squashed_gaussian" else _clipped_error(mean_q, mean_p, head)
+    mean_q, log_q = head.mean_log_std(q)
+    mean_p, log_p = head.mean_log_std(p)
+    error = _action_error(mean_q, mean_p, head)
     return (error.square() + (log_q - log_p).square()).mean(-1)
 
 
@@ -28,8 +35,12 @@ def _centred(logits: Tensor, head: ActionHead) -> Tensor:
     return torch.cat([part - part.mean(-1, keepdim=True) for part in parts], dim=-1)
 
 
-def _clipped_error(mean_q: Tensor, mean_p: Tensor, head: ActionHead) -> Tensor:
-    low, high = mean_q.new_tensor(head.spec.low), mean_q.new_tensor(head.spec.high)
+def _action_error(mean_q: Tensor, mean_p: Tensor, head: ActionHead) -> Tensor:
+    if head.kind == "squashed_gaussian":
+        # Behind tanh, a half-width of the Box is 1.
+        return mean_q.tanh() - mean_p.tanh()
+    low = mean_q.new_tensor(head.spec.low)
+    high = mean_q.new_tensor(head.spec.high)
     half = (high - low) / 2
     unit = torch.where(half.isfinite(), half, torch.ones_like(half))
     target = mean_p.clamp(low, high)

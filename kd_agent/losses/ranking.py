@@ -9,6 +9,12 @@ from kd_agent.networks import ActionHead, PolicyOutput, Softening
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
     """RankNet's divergence plus Huber's loss of the gaps `[B]`, both sides softened whatever the convention.
 
+    Args:
+        student: Its `params [B, P]`.
+        teacher: Its `params [B, P]`.
+        head: The action head of both, a discrete one.
+        softening: Its temperature alone.
+
     Raises:
         KDError: The head's actions cannot be listed.
     """

@@ -9,7 +9,17 @@ NEEDS = frozenset({"value"})
 
 
 def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softening: Softening) -> Tensor:
-    """Half the squared error `[B]` of the values, which the learner gives in standard deviations of the teacher's."""
+    """Half the squared error `[B]` of the values, which the objective gives in standard deviations of the teacher's.
+
+    Args:
+        student: Its `value [B]`.
+        teacher: Its `value [B]`.
+        head: Not used.
+        softening: Not used.
+
+    Raises:
+        KDError: One of them has no critic.
+    """
     if student.value is None or teacher.value is None:
         raise KDError("the loss 'value' needs a critic in student and teacher")
     return 0.5 * (student.value - teacher.value).square()

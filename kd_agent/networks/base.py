@@ -25,6 +25,16 @@ LAYER = "layer"
 """Key of the one layer whose features a loss compares, whatever teacher and student call it."""
 State = Sequence[Any] | None
 """Memory of a recurrent policy: arrays or tensors `[B, *S]`; None without one."""
+ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+}
+"""Layers of torch by the names that settings and programs have for activations."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,15 @@ class PolicyOutput:
     state: tuple[Any, ...] | None = None
 
     def layer(self, name: str, whose: str) -> Tensor:
-        """A layer's features `[B, F]`; KDError names those that there are."""
+        """A layer's features `[B, F]`.
+
+        Args:
+            name: The layer.
+            whose: Who answered, for the message.
+
+        Raises:
+            KDError: There is no such layer; the message names the nearest that there is.
+        """
         if name not in self.features:
             raise unknown(f"layer of {whose}", name, self.features)
         return self.features[name]
@@ -115,11 +133,22 @@ class Teacher(ABC):
         episode_start: Array | None = None,
         deterministic: bool = False,
     ) -> tuple[Array, State]:
-        """Actions `[B, *A]` of a batch, with Stable-Baselines3's signature."""
+        """Actions of a batch, with Stable-Baselines3's signature.
+
+        Args:
+            observation: `[B, *O]`, or a Dict of such.
+            state: What the last call returned (None: a first step, or a teacher without memory).
+            episode_start: `[B]`, where the memory begins anew.
+            deterministic: Greedy actions; else drawn ones, differently at each call.
+
+        Returns:
+            Actions `[B, *A]` and the next state.
+        """
         output = self(as_mapping(observation), state, episode_start)
-        params, spec = output.params.numpy(), self.head.spec
-        actions = spec.greedy(params) if deterministic else spec.sample(params, np.random.default_rng())
-        return actions, output.state
+        params = output.params.numpy()
+        if deterministic:
+            return self.head.spec.greedy(params), output.state
+        return self.head.spec.sample(params, np.random.default_rng()), output.state
 
 
 class Student(nn.Module, ABC):
@@ -140,10 +169,13 @@ class Student(nn.Module, ABC):
         """Differentiable output for a batch `[B, *O]` by key."""
 
     def read(self, observations: Mapping[str, Tensor], starts: Tensor | None = None) -> PolicyOutput:
-        """Differentiable output for states `[S, *O]`, or for windows where `starts [L, B]` is given.
+        """Differentiable output for states, or for windows where `starts` is given.
 
-        Windows `[L, B, *O]` are for students with a memory, which begins anew at each start; the output
-        is flat, `[L * B, ...]`.
+        Windows are for students with a memory, which begins anew at each start; their output is flat, `[L * B, ...]`.
+
+        Args:
+            observations: States `[S, *O]` by key, or windows `[L, B, *O]`.
+            starts: `[L, B]`, where an episode begins in the windows.
         """
         assert starts is None, "a student with a memory reads windows itself"
         return self(observations)  # type: ignore[no-any-return]
@@ -171,11 +203,26 @@ class Student(nn.Module, ABC):
         episode_start: Array | None = None,
         deterministic: bool = False,
     ) -> tuple[Array, tuple[Array, ...] | None]:
-        """As `kd_agent.Policy.predict`."""
+        """As `kd_agent.Policy.predict`, by the present weights.
+
+        Args:
+            observation: One observation or a batch `[B, *O]`, or a Dict of such.
+            state: What the last call returned; None: a first step.
+            episode_start: `[B]`, where the memory begins anew.
+            deterministic: Greedy actions; else drawn ones.
+
+        Returns:
+            Actions and the next state.
+        """
         return self.policy().predict(observation, state, episode_start, deterministic)
 
     def save(self, path: Path, provenance: Mapping[str, Any] | None = None) -> Path:
-        """Write the student's file."""
+        """Write the student's file.
+
+        Args:
+            path: Where to.
+            provenance: What the file tells of how it came about (JSON values).
+        """
         return graph_file.write(self.graph(provenance), path)
 
     def arrays(self) -> dict[str, Array]:
@@ -186,17 +233,26 @@ class Student(nn.Module, ABC):
 def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], what: str) -> None:
     """Require a policy to fit an environment's observation and action space.
 
+    Args:
+        graph: The policy.
+        env: The environment's observation and action space.
+        what: The policy's name in the message.
+
     Raises:
         KDError: A shape or the kind of action differs; the message says which and what was expected.
     """
-    wanted = observation_specs(env[0])
+    observation_space, action_space = env
+    offered = observation_specs(observation_space)
     for key, spec in graph.observations.items():
-        if key not in wanted or wanted[key].shape != spec.shape:
-            has = wanted[key].shape if key in wanted else "no such key"
-            raise KDError(f"{what}: expects observation {key!r} of shape {spec.shape}, the environment has {has}")
-    head = head_for(env[1], squashed=graph.head.kind == "squashed_gaussian").spec
-    if (head.kind, head.shape, head.nvec) != (graph.head.kind, graph.head.shape, graph.head.nvec):
-        raise KDError(f"{what}: acts by {graph.head.kind} {graph.head.nvec or graph.head.shape}, "
-                      f"the environment has {env[1]}")  # fmt: skip
-    if not np.allclose([head.low, head.high], [graph.head.low, graph.head.high]):
-        raise KDError(f"{what}: its action bounds are not those of the environment's {env[1]}")
+        shape = offered[key].shape if key in offered else "no such key"
+        if shape != spec.shape:
+            raise KDError(f"{what}: expects observation {key!r} of shape {spec.shape}, the environment has {shape}")
+    own = graph.head
+    # A Box says nothing of how its actions are drawn: squashed or clipped is the policy's own choice.
+    head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
+    if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
+        raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
+    if head.start != own.start:
+        raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
+    if not np.allclose([head.low, head.high], [own.low, own.high]):
+        raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

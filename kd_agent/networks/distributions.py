@@ -21,7 +21,6 @@ LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 _LARGEST_LOG_STD = 10.0
 """Bound of everybody's: gSDE's standard deviations pass SAC's, they grow with the root of the layer's width."""
 
-
 _ONE = torch.Size()
 
 
@@ -31,6 +30,8 @@ class MultiCategorical(td.Distribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, logits: Tensor, nvec: tuple[int, ...]) -> None:
+        # Nothing here validates its arguments: it would cost time at every batch, and the learner, whose message
+        # can say what to do, looks for NaN itself.
         self.parts = [td.Categorical(logits=part, validate_args=False) for part in logits.split(list(nvec), dim=-1)]
         super().__init__(logits.shape[:-1], torch.Size([len(nvec)]), validate_args=False)
 
@@ -87,8 +88,10 @@ class ActionHead:
         gaussian = self.gaussian(params)
         if self.kind == "diag_gaussian":
             return gaussian
-        low, high = (torch.tensor(x, dtype=params.dtype) for x in (self.spec.low, self.spec.high))
+        low = torch.tensor(self.spec.low, dtype=params.dtype)
+        high = torch.tensor(self.spec.high, dtype=params.dtype)
         affine = td.AffineTransform((low + high) / 2, (high - low) / 2, event_dim=1)
+        # With its cache, the density of a sample needs no inverse of tanh, which saturation makes infinite.
         return td.TransformedDistribution(gaussian, [td.TanhTransform(cache_size=1), affine])
 
     def gaussian(self, params: Tensor) -> td.Distribution:
@@ -104,6 +107,7 @@ class ActionHead:
     def log_probabilities(self, params: Tensor) -> list[Tensor]:
         """Log-probabilities `[B, n]` of each part of a discrete row, finite however large the logits."""
         if self.kind == "bernoulli":
+            # log p and log (1 - p) of each bit, which is a part of two actions.
             pairs = torch.stack([params, -params], dim=-1)
             return list(torch.nn.functional.logsigmoid(pairs).unbind(dim=-2))
         return [part.log_softmax(-1) for part in params.split(list(self.spec.nvec), dim=-1)]
@@ -113,20 +117,31 @@ class ActionHead:
 
         Discrete heads: from log-probabilities, because torch's own is infinite where a probability
         underflows.
+
+        Args:
+            p: `[B, P]`, the distribution that the expectation is over.
+            q: `[B, P]`, the other.
         """
         if self.spec.is_gaussian:
             return td.kl_divergence(self.distribution(p), self.distribution(q))
-        pairs = zip(self.log_probabilities(p), self.log_probabilities(q), strict=True)
-        return torch.stack([(a.exp() * (a - b)).sum(-1) for a, b in pairs]).sum(0)
+        divergences = []
+        for log_p, log_q in zip(self.log_probabilities(p), self.log_probabilities(q), strict=True):
+            divergences.append((log_p.exp() * (log_p - log_q)).sum(-1))
+        return torch.stack(divergences).sum(0)
 
     def soften(self, params: Tensor, temperature: float) -> Tensor:
         """The row of the distribution `p^(1/T)`, normalised; the input is left as it is.
 
         Discrete heads: logits / T (Hinton et al. 2015). Gaussians: the same mean, variance times T.
+
+        Args:
+            params: `[B, P]`.
+            temperature: `T`, above 0.
         """
         if not self.spec.is_gaussian:
             return params / temperature
         mean, log_std = params.chunk(2, dim=-1)
+        # The density exp(-(x - mean)^2 / (2 var)) to the power of 1/T is a Gaussian of variance T var.
         return torch.cat([mean, log_std + 0.5 * float(np.log(temperature))], dim=-1)
 
     def mode(self, params: Tensor) -> Tensor:
@@ -141,10 +156,16 @@ class ActionHead:
         """
         if not self.spec.is_gaussian:
             return torch.zeros(batch, self.num_params)
-        low, high = np.asarray(self.spec.low), np.asarray(self.spec.high)
+        low = np.asarray(self.spec.low)
+        high = np.asarray(self.spec.high)
+        # A squashed Gaussian's row lives before tanh, where there are no bounds.
         bounded = np.isfinite(low) & np.isfinite(high) & (self.kind == "diag_gaussian")
-        safe_low, safe_high = np.where(bounded, low, -np.sqrt(3)), np.where(bounded, high, np.sqrt(3))
-        row = np.concatenate([(safe_low + safe_high) / 2, np.log((safe_high - safe_low) / np.sqrt(12))])
+        # A uniform variable over [a, b] has the variance (b - a)^2 / 12, so over these two it is 1.
+        low = np.where(bounded, low, -np.sqrt(3))
+        high = np.where(bounded, high, np.sqrt(3))
+        mean = (low + high) / 2
+        log_std = np.log((high - low) / np.sqrt(12))
+        row = np.concatenate([mean, log_std])
         return torch.tensor(row, dtype=torch.float32).expand(batch, -1)
 
 
@@ -162,13 +183,15 @@ def head_for(space: gym.Space[Any], *, squashed: bool = False) -> ActionHead:
     if isinstance(space, spaces.Discrete):
         return ActionHead(HeadSpec("categorical", (), "int64", nvec=(int(space.n),), start=(int(space.start),)))
     if isinstance(space, spaces.MultiDiscrete):
-        nvec, start = (tuple(map(int, np.ravel(x))) for x in (space.nvec, space.start))
+        nvec = tuple(map(int, np.ravel(space.nvec)))
+        start = tuple(map(int, np.ravel(space.start)))
         return ActionHead(HeadSpec("multi_categorical", space.shape, space.dtype.name, nvec=nvec, start=start))
     if isinstance(space, spaces.MultiBinary):
         return ActionHead(HeadSpec("bernoulli", space.shape, "int8", nvec=(2,) * int(np.prod(space.shape))))
     if isinstance(space, spaces.Box):
         kind = "squashed_gaussian" if squashed else "diag_gaussian"
-        low, high = (tuple(map(float, np.ravel(x))) for x in (space.low, space.high))
+        low = tuple(map(float, np.ravel(space.low)))
+        high = tuple(map(float, np.ravel(space.high)))
         if squashed and not np.isfinite([low, high]).all():
             raise KDError("a squashed Gaussian needs a bounded Box")
         return ActionHead(HeadSpec(kind, space.shape, space.dtype.name, low=low, high=high))
@@ -192,12 +215,16 @@ class Softening:
     def apply(self, head: ActionHead, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, float]:
         """The softened rows `[B, P]` of student and teacher, and the loss's factor.
 
-        Softening divides the mean term of a Gaussian's KL by T and leaves the others as they are; the
-        factor T on that term, which hinton asks for, therefore gives the unsoftened KL back.
+        Args:
+            head: The action head of both rows.
+            student: `[B, P]`.
+            teacher: `[B, P]`.
         """
         t = self.temperature
         if self.convention == "rusu":
             return student, head.soften(teacher, t), 1.0
         if head.spec.is_gaussian:
+            # Softening divides the mean term of a Gaussian's KL by T and leaves the others as they are; the
+            # factor T on that term, which hinton asks for, therefore gives the unsoftened KL back.
             return student, teacher, 1.0
         return head.soften(student, t), head.soften(teacher, t), t * t

@@ -25,7 +25,13 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        """`weight [m, n]` as `kd_agent.policies.int8.rounded`."""
+        """The weight as `kd_agent.policies.int8.rounded` has it.
+
+        Args:
+            ctx: Torch's, to remember what `backward` needs.
+            weight: `[m, n]`.
+        """
+        # A row of zeros has no largest weight to divide by; it stays a row of zeros.
         step = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / LARGEST
         rounded = torch.round(weight / step) * step
         ctx.save_for_backward((weight - rounded) / step)
@@ -34,8 +40,10 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """Gradient `[m, n]` of the weight."""
-        [gradient], [distance] = gradients, ctx.saved_tensors
-        pulled: Tensor = gradient + distance * gradient.abs().mean(dim=1, keepdim=True)
+        [gradient] = gradients
+        [distance] = ctx.saved_tensors
+        pull = distance * gradient.abs().mean(dim=1, keepdim=True)
+        pulled: Tensor = gradient + pull
         return pulled
 
 
@@ -63,11 +71,11 @@ class GraphStudent(Student):
         super().__init__()
         if graph.states:
             raise KDError("a policy with a memory cannot be fitted as a graph")
-        self.head, self.observations = ActionHead(graph.head), graph.observations
+        self.head = ActionHead(graph.head)
+        self.observations = graph.observations
         self.network = TorchPolicy(graph)
-        for op in self._steps() if int8 else ():
-            if op.op.kind == "linear":
-                parametrize.register_parametrization(op, "t_weight", Int8Grid())
+        if int8:
+            self._round_linear_layers()
 
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
         """Differentiable output for a batch `[B, *O]` by key."""
@@ -77,5 +85,8 @@ class GraphStudent(Student):
         """The operations with the present weights."""
         return list(self.network.program().ops)
 
-    def _steps(self) -> list[TorchOp]:
-        return [step for step in self.network.ops if isinstance(step, TorchOp)]
+    def _round_linear_layers(self) -> None:
+        for step in self.network.ops:
+            if isinstance(step, TorchOp) and step.op.kind == "linear":
+                # The optimiser sees the weight of full precision; whoever reads `t_weight` sees the rounded one.
+                parametrize.register_parametrization(step, "t_weight", Int8Grid())

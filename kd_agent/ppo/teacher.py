@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
@@ -18,7 +17,7 @@ from kd_agent.environments import Recipe, recipe_of, resolve_id, select
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm
-from kd_agent.networks import Teacher
+from kd_agent.networks import ACTIVATION_LAYERS, Teacher
 from kd_agent.policies import Array, Normalizer
 from kd_agent.rollouts import Predicts, episode_seeds, evaluate
 from kd_agent.runs import Advance, Reporter
@@ -28,8 +27,6 @@ from kd_agent.teachers import load_one, write_statistics
 CHECK_SEED = 1_000_000
 """Seed of the first episode of each evaluation while training."""
 _MINIBATCHES = 4
-_FUNCTIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU, "elu": torch.nn.ELU,
-              "leaky_relu": torch.nn.LeakyReLU, "sigmoid": torch.nn.Sigmoid, "softplus": torch.nn.Softplus}  # fmt: skip
 
 Watch = Callable[[Any, VecEnv, float], None]
 """Called with a model in training, the environment that it trains in, and the IQM of its evaluation."""
@@ -236,7 +233,7 @@ def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[in
         "use_sde": settings.use_sde,
         "policy_kwargs": {
             "net_arch": {"pi": layers if actor is None else list(actor), "vf": layers},
-            "activation_fn": _FUNCTIONS[settings.activation],
+            "activation_fn": ACTIVATION_LAYERS[settings.activation],
             "log_std_init": settings.log_std_init,
         },
     }

@@ -6,6 +6,7 @@ Here is which kind of student, and of what size, a distillation gets where nobod
 from collections.abc import Mapping
 from itertools import pairwise
 
+from kd_agent.environments import is_image
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec
 from kd_agent.students._tied import tie, to_graph
@@ -25,8 +26,11 @@ __all__ = [
 ]
 
 MAX_UNITS = 16
+"""Units of a default hidden layer at most: rules of thumb, as the two below."""
 _WIDE = 200
+"""Units from which a teacher's layers count as wide."""
 _FEW = 500
+"""Parameters below which a teacher is as small as a student need be."""
 
 
 def budget(teacher: Teacher) -> int:
@@ -38,48 +42,82 @@ def budget(teacher: Teacher) -> int:
     size = teacher.origin.num_parameters
     if size < _FEW:
         return size
-    return size // (100 if teacher.widest_layer >= _WIDE else 10)
+    if teacher.widest_layer >= _WIDE:
+        return size // 100
+    return size // 10
 
 
-def sees_images(seen: Mapping[str, ObservationSpec]) -> bool:
-    """Whether an observation is `uint8` with three axes."""
-    return any(spec.dtype == "uint8" and len(spec.shape) == 3 for spec in seen.values())
+def sees_images(observed: Mapping[str, ObservationSpec]) -> bool:
+    """Whether one of the observations is an image."""
+    return any(map(is_image, observed.values()))
 
 
-def default_kind(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> str:
-    """`gru` for a teacher with a memory, `cnn` for a student that sees images, else `mlp`."""
+def default_kind(teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> str:
+    """`gru` for a teacher with a memory, `cnn` for a student that sees images, else `mlp`.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+    """
     if teacher.recurrent:
         return "gru"
-    return "cnn" if sees_images(seen) else "mlp"
+    if sees_images(observed):
+        return "cnn"
+    return "mlp"
 
 
-def default_hidden(teacher: Teacher, seen: Mapping[str, ObservationSpec]) -> tuple[int, ...]:
+def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> tuple[int, ...]:
     """Hidden layers within a teacher's `budget`.
 
     The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
     each, none where even that does not fit. Behind convolutions: one layer of 32 units.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
     """
-    inputs, outputs, limit = features(seen), teacher.head.spec.num_acting, budget(teacher)
-    if default_kind(teacher, seen) == "cnn":
+    if default_kind(teacher, observed) == "cnn":
+        # A budget is one of an MLP's parameters; `count` knows nothing of convolutions.
         return (2 * MAX_UNITS,)
+    inputs = features(observed)
+    outputs = teacher.head.spec.num_acting
+    limit = budget(teacher)
     for depth, fewest in ((2, 4), (1, 1)):
         for units in range(MAX_UNITS, fewest - 1, -1):
-            if count(inputs, (units,) * depth, outputs) <= limit:
-                return (units,) * depth
+            hidden = (units,) * depth
+            if count(inputs, hidden, outputs) <= limit:
+                return hidden
     return ()
 
 
-def has_bias(teacher: Teacher, seen: Mapping[str, ObservationSpec], hidden: tuple[int, ...]) -> bool:
-    """Whether the last layer has a bias: not where that makes a linear student larger than its teacher."""
-    return bool(hidden) or count(features(seen), (), teacher.head.spec.num_acting) <= teacher.origin.num_parameters
+def has_bias(teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...]) -> bool:
+    """Whether the last layer has a bias: not where that makes a linear student larger than its teacher.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+        hidden: Units of each hidden layer.
+    """
+    if hidden:
+        return True
+    linear = count(features(observed), (), teacher.head.spec.num_acting)
+    return linear <= teacher.origin.num_parameters
 
 
-def features(seen: Mapping[str, ObservationSpec]) -> int:
+def features(observed: Mapping[str, ObservationSpec]) -> int:
     """How many numbers a student reads."""
-    return sum(spec.features for spec in seen.values())
+    return sum(spec.features for spec in observed.values())
 
 
 def count(inputs: int, hidden: tuple[int, ...], outputs: int) -> int:
-    """Parameters of an MLP."""
-    sizes = [inputs, *hidden, outputs]
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+    """Parameters of an MLP, each layer's biases among them.
+
+    Args:
+        inputs: Numbers that it reads.
+        hidden: Units of each hidden layer.
+        outputs: Numbers that it gives.
+    """
+    parameters = 0
+    for fan_in, fan_out in pairwise([inputs, *hidden, outputs]):
+        parameters += (fan_in + 1) * fan_out
+    return parameters

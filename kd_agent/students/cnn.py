@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.policies import Normalizer, ObservationSpec, Op
+from kd_agent.environments import is_image
+from kd_agent.policies import Normalizer, Op
 from kd_agent.students._trunk import Trunk, as_array
 
 _LAYERS = ((16, 8, 4), (32, 4, 2))
@@ -27,24 +28,33 @@ class CNN(Trunk):
         if not self._is_image(key):
             return super().make_encoder(key)
         self.normalizers[key] = _evened(self.normalizers[key])
+        # The buffer was made before, of each pixel's own variance.
         self.get_buffer(f"scale_{key}").copy_(torch.from_numpy(self.normalizers[key].scale))
-        channels, *size = (self.observations[key].shape[axis] for axis in self._axes(key))
+        shape = self.observations[key].shape
+        channels, height, width = (shape[axis] for axis in self._axes(key))
         layers: list[nn.Module] = []
         for out, window, stride in _LAYERS:
-            if min(size) < window:
+            if min(height, width) < window:
                 break
-            size = [(pixels - window) // stride + 1 for pixels in size]
+            height = (height - window) // stride + 1
+            width = (width - window) // stride + 1
             layers += [nn.Conv2d(channels, out, window, stride), nn.ReLU()]
             channels = out
         self.add_module(f"image_{key}", nn.Sequential(*layers, nn.Flatten()))
-        return int(channels * np.prod(size))
+        return channels * height * width
 
     def encode(self, key: str, x: Tensor) -> Tensor:
-        """Features `[B, F]` of images `[B, height, width, C]` or `[B, C, height, width]`."""
+        """Features `[B, F]` of images.
+
+        Args:
+            key: Which observation.
+            x: `[B, height, width, C]` or `[B, C, height, width]`.
+        """
         if not self._is_image(key):
             return super().encode(key, x)
         normal = super().encode(key, x).unflatten(1, self.observations[key].shape)
-        turned = normal.permute(0, *(axis + 1 for axis in self._axes(key)))
+        channels, rows, columns = self._axes(key)
+        turned = normal.permute(0, channels + 1, rows + 1, columns + 1)
         features: Tensor = self.get_submodule(f"image_{key}")(turned)
         return features
 
@@ -53,8 +63,9 @@ class CNN(Trunk):
         if not self._is_image(key):
             return super().encoder_ops(key)
         normalise = self.normalizers[key].op(key, f"{key}.normal")
-        ops = [normalise, Op("transpose", (normalise.output,), f"{key}.turned", {"axes": list(self._axes(key))})]
-        convolutions = [m for m in self.get_submodule(f"image_{key}").modules() if isinstance(m, nn.Conv2d)]
+        turn = Op("transpose", (normalise.output,), f"{key}.turned", {"axes": list(self._axes(key))})
+        ops = [normalise, turn]
+        convolutions = [layer for layer in self.get_submodule(f"image_{key}").modules() if isinstance(layer, nn.Conv2d)]
         for index, layer in enumerate(convolutions):
             tensors = {"weight": as_array(layer.weight), "bias": as_array(layer.bias)}  # type: ignore[arg-type]
             stride = {"stride": layer.stride[0]}
@@ -66,18 +77,17 @@ class CNN(Trunk):
         return is_image(self.observations[key])
 
     def _axes(self, key: str) -> tuple[int, int, int]:
+        """Which axes of an image are channels, rows and columns."""
         shape = self.observations[key].shape
+        # Nobody says where the channels are; pictures have more pixels along each side than channels.
         return (0, 1, 2) if shape[0] == min(shape) else (2, 0, 1)
-
-
-def is_image(spec: ObservationSpec) -> bool:
-    """Whether an observation is `uint8` with three axes."""
-    return spec.dtype == "uint8" and len(spec.shape) == 3
 
 
 def _evened(known: Normalizer) -> Normalizer:
     """The mean of each pixel, and one variance for all of them, so large that no grey value is clipped."""
-    var = max(float(np.mean(known.var)), (255 / known.clip) ** 2)
+    # Two greys are 255 apart at most, which is `clip` standard deviations of this variance.
+    unclipped = (255 / known.clip) ** 2
+    var = max(float(np.mean(known.var)), unclipped)
     return replace(known, var=np.full(np.shape(known.mean), var))
 
 

@@ -1,250 +1,94 @@
-"""Tree students: grown from labelled states as VIPER does, refused where they cannot serve, read as rules."""
+"""The tree as a student: how it begins, what it splits by, and what it becomes."""
 
-import os
-import re
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from exported import tree_op
-from samples import HEADS, Agent, labelled, make_graph, rows, settings
+from samples import HEADS, Agent, settings
+from tree_samples import TWO, small_graph
 
-from kd_agent import KDError, distill, load_policy, load_teacher, plugins
-from kd_agent.evaluation.agreement import agreement_on
-from kd_agent.learners import tree as learner
-from kd_agent.losses import Objective
-from kd_agent.networks.distributions import ActionHead, Softening, head_for
-from kd_agent.policies import file as graph_file
-from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.policies.head import Array
-from kd_agent.policies.ops import MAX_LEAVES
-from kd_agent.policies.tree_rules import rules
-from kd_agent.rollouts.collect import Rollout
+from kd_agent import KDError, plugins
+from kd_agent.policies.graph import ObservationSpec
+from kd_agent.policies.ops import MAX_LEAVES, tree_depth
 from kd_agent.settings import DistillConfig, resolve
 from kd_agent.students.tree import Tree
 from kd_agent.studies.compression import compress
 
-from gymnasium.spaces import Discrete  # isort: skip
-
-KL = Objective({"kl": 1.0})
-TWO = head_for(Discrete(2))
-
-
-def rollout_of(x: Any, params: Any, weight: Any = 1.0) -> Rollout:
-    """States `[S, F]` and rows `[S, P]` as one step."""
-    x, params = np.float32(x)[None], np.float32(params)[None]
-    one = np.ones(x.shape[:2], np.float32)
-    return Rollout({"obs": x}, params, one.astype(np.int8), one, one > 0, one * np.float32(weight))
+FOUR = {"obs": ObservationSpec((4,), "float32")}
+STUMP = {
+    "feature": np.int32([2]),
+    "threshold": np.float32([0.5]),
+    "left": np.int32([1]),
+    "right": np.int32([2]),
+    "value": np.float32([[1, 0], [0, 1]]),
+}
 
 
-def fitted(x: Any, params: Any, head: ActionHead = TWO, leaves: int = 64, objective: Objective = KL) -> Tree:
-    student = Tree({"obs": ObservationSpec((np.shape(x)[1],), "float32")}, head, {}, leaves=leaves)
-    learner.fit(student, [rollout_of(x, params)], objective)
-    return student
+@pytest.mark.parametrize("leaves", [0, 1, MAX_LEAVES + 1])
+def test_too_few_or_too_many_leaves_are_refused(leaves: int) -> None:
+    with pytest.raises(KDError, match=f"a tree has 2 to {MAX_LEAVES} leaves, not {leaves}"):
+        Tree(FOUR, TWO, {}, leaves=leaves)
 
 
-def test_what_a_wrong_action_costs_is_the_gap_between_best_and_worst() -> None:
-    logits = np.float32([[0, 1, 3, 2], [5, 5, 5, 5]])
-    np.testing.assert_allclose(learner.decision_gaps(HEADS["categorical"].spec, logits), [3, 0])
-    np.testing.assert_allclose(learner.decision_gaps(HEADS["categorical"].spec, logits - 7), [3, 0])
-    parts = np.float32([[0, 1, 3, 5, 4, 4, 4]])
-    np.testing.assert_allclose(learner.decision_gaps(HEADS["multi_categorical"].spec, parts), [3 + 1])
-    np.testing.assert_allclose(learner.decision_gaps(HEADS["bernoulli"].spec, np.float32([[-2, 1, 0]])), [3])
+@pytest.mark.parametrize("leaves", [2, 3, 8, 13])
+def test_a_new_one_is_full_and_every_leaf_can_be_reached(leaves: int) -> None:
+    [tree] = Tree(FOUR, TWO, {}, leaves=leaves).ops()
+    assert tree_depth(tree) == int(np.ceil(np.log2(leaves)))
+    children = np.concatenate([tree.tensors["left"], tree.tensors["right"]])
+    assert sorted(children) == list(range(1, 2 * leaves - 1))
 
 
-def test_a_state_in_which_a_mistake_is_dear_outweighs_many_in_which_it_is_cheap() -> None:
-    cheap, dear = [[0.1, 0.0]] * 5, [[0.0, 9.0]]
-    x = np.zeros((6, 1))
-    assert fitted(x, cheap + dear).policy().act([0.0]) == 1
-    assert fitted(x, cheap + [[0.0, 0.1]]).policy().act([0.0]) == 0
+@pytest.mark.parametrize("kind", HEADS)
+def test_it_has_no_gradient(kind: str) -> None:
+    output = Tree(FOUR, HEADS[kind], {}, leaves=5)({"obs": torch.zeros(3, 4, requires_grad=True)})
+    assert output.params.shape == (3, HEADS[kind].num_params)
+    assert not output.params.requires_grad
 
 
-def test_the_first_split_is_where_mistakes_are_dear() -> None:
-    x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
-    size = np.where(x[:, 1] > 0.5, 10.0, 0.01)  # the second feature matters little but where mistakes are dear
-    sign = np.where(x[:, 1] > 0.5, x[:, 0] > 0, x[:, 1] > -0.5)
-    student = fitted(x, np.stack([np.zeros(400), np.where(sign, size, -size)], axis=1), leaves=2)
-    assert int(student.feature[0]) == 0
-    flat = fitted(x, np.stack([np.zeros(400), np.where(sign, 1.0, -1.0)], axis=1), leaves=2)
-    assert int(flat.feature[0]) == 1
-
-
-def test_a_rule_is_found_again() -> None:
-    x = np.random.default_rng(0).uniform(-1, 1, (2000, 3)).astype(np.float32)
-    student = fitted(x, np.where(x[:, 1:2] > 0.25, [0.0, 2.0], [1.0, 0.0]), leaves=2)
+def test_what_it_becomes_is_what_it_says_and_a_smaller_tree_leaves_nothing_of_a_larger_one() -> None:
+    student = Tree(FOUR, TWO, {}, leaves=9)
+    size = student.graph().num_parameters
+    student.become(STUMP, np.zeros(0, np.float32))
     [tree] = student.ops()
-    below, above = x[x[:, 1] <= 0.25, 1].max(), x[x[:, 1] > 0.25, 1].min()
-    assert tree.tensors["feature"] == [1]
-    assert below <= tree.tensors["threshold"][0] < above
-    np.testing.assert_allclose(
-        student.policy().probabilities([0, 0, 0])[0], [np.e / (1 + np.e), 1 / (1 + np.e)], rtol=1e-5
-    )
+    for name, array in STUMP.items():
+        np.testing.assert_array_equal(tree.tensors[name], array)
+    assert student.graph().num_parameters < size
+    for name in STUMP:
+        assert not student.get_buffer(name)[len(STUMP[name]) :].any()
+    assert [student.policy().act([0, 0, x, 0]) for x in (0.4, 0.5, 0.6)] == [0, 0, 1]
 
 
-def test_thresholds_between_neighbouring_floats_are_kept() -> None:
-    low = np.random.default_rng(0).uniform(8, 16, 40).astype(np.float32)
-    x = np.concatenate([low, np.nextafter(low, np.float32(99))])[:, None]
-    wanted = np.repeat([0, 1], 40)
-    student = fitted(x, np.eye(2)[wanted] * 5, leaves=80)
-    np.testing.assert_array_equal(student.policy().predict(x, deterministic=True)[0], wanted)
+def test_a_checkpoint_of_a_small_tree_fits_into_a_new_student() -> None:
+    student, other = Tree(FOUR, TWO, {}, leaves=9), Tree(FOUR, TWO, {}, leaves=9, seed=5)
+    student.become(STUMP, np.zeros(0, np.float32))
+    other.load_state_dict({key: torch.from_numpy(array) for key, array in student.arrays().items()})
+    np.testing.assert_array_equal(other.ops()[0].tensors["value"], STUMP["value"])
 
 
-@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
-def test_a_leafs_row_is_the_nearest_to_its_states(kind: str) -> None:
-    head = HEADS[kind]
-    params = rows(head, 50).numpy()
-    x = (np.arange(50) >= 20)[:, None]
-    student = fitted(x, params, head, leaves=2)
-    found = student.policy().params(np.float32([[0], [1]]))
-
-    def divergence(leaf: Array) -> float:
-        return float(head.kl(torch.from_numpy(params[:20]), torch.from_numpy(leaf[:1]).expand(20, -1)).mean())
-
-    best, rng = divergence(found), np.random.default_rng(0)
-    nearby = [divergence(found + 0.3 * rng.standard_normal(found.shape).astype(np.float32)) for _ in range(40)]
-    assert best < min(nearby)
+def test_the_noise_of_a_gaussian_is_handed_on() -> None:
+    student = Tree(FOUR, HEADS["diag_gaussian"], {}, leaves=9)
+    student.become(STUMP, np.float32([-1, -2]))
+    np.testing.assert_array_equal(student.policy().params([0, 0, 1, 0]), [[0, 1, -1, -2]])
 
 
-@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
-def test_a_leaf_acts_as_its_states_vote(kind: str) -> None:
-    spec, logits = HEADS[kind].spec, rows(HEADS[kind], 200).numpy()
-    modes = np.stack([np.random.default_rng(0).integers(n, size=200) for n in spec.nvec], axis=1)
-    found = learner.with_modes(spec, logits, modes)
-    np.testing.assert_array_equal(learner.choices(spec, found), modes)
-    right = (learner.choices(spec, logits) == modes).all(axis=1)
-    np.testing.assert_array_equal(found[right], logits[right])
-    assert 0 < right.sum() < 200
+def test_it_splits_by_all_observations_side_by_side_and_by_categories_one_by_one() -> None:
+    observations = {"floor": ObservationSpec((), "int64", (3,)), "grid": ObservationSpec((2, 2), "float32"), **FOUR}
+    student = Tree(observations, TWO, {}, leaves=9)
+    batch = {
+        "floor": np.array([2, 0]),
+        "grid": np.arange(8, dtype=np.float32).reshape(2, 2, 2),
+        "obs": np.full((2, 4), 9, np.float32),
+    }
+    expected = [[0, 0, 1, 0, 1, 2, 3, 9, 9, 9, 9], [1, 0, 0, 4, 5, 6, 7, 9, 9, 9, 9]]
+    np.testing.assert_array_equal(student.encoded(batch), expected)
+    assert student.encoded(batch).dtype == np.float32
+    assert [op.kind for op in student.ops()] == ["one_hot", "flatten", "concatenate", "tree"]
 
 
-@pytest.mark.parametrize(("convention", "factor"), [("hinton", 4.0), ("rusu", 1.0)])
-def test_the_temperature_softens_as_it_does_for_networks(convention: str, factor: float) -> None:
-    objective = Objective({"kl": 1.0}, Softening(4.0, convention))
-    params = [[1.0, 3.0], [0.0, 1.0]]
-    leaf = fitted(np.zeros((2, 1)), params, objective=objective).policy().params([[0.0]])
-    softened = torch.tensor(params).div(4).softmax(-1).mean(0)
-    torch.testing.assert_close(torch.from_numpy(leaf / factor).softmax(-1)[0], softened, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["diag_gaussian", "squashed_gaussian"])
-def test_means_are_compared_as_they_act(kind: str) -> None:
-    spec = HEADS[kind].spec
-    means = np.float32([[0.5, -1.5], [-0.2, 2.0]])
-    np.testing.assert_allclose(learner.from_unit(spec, learner.unit_actions(spec, means)), means, rtol=1e-4)
-    beyond = np.float32([[30, -40]])
-    again = learner.from_unit(spec, learner.unit_actions(spec, beyond)).astype(np.float32)
-    np.testing.assert_allclose(spec.greedy(again), spec.greedy(beyond), atol=1e-5)
-
-
-def test_a_gaussian_leaf_is_the_mean_of_its_states_and_the_noise_is_the_teachers() -> None:
-    x = np.float32([[0], [0], [1]])
-    params = np.float32([[0.2, 0, -1, -2], [0.4, 1, -3, -2], [-0.5, 2, -2, -2]])
-    student = fitted(x, params, HEADS["diag_gaussian"], objective=Objective({"mse": 1.0}))
-    np.testing.assert_allclose(student.policy().params(x[1:]), [[0.3, 0.5, -2, -2], [-0.5, 2, -2, -2]], atol=1e-6)
-
-
-def test_a_teacher_that_always_does_the_same_is_a_tree_too() -> None:
-    student = fitted(np.random.default_rng(0).normal(size=(30, 3)), np.tile([0.0, 1.0], (30, 1)))
-    assert student.graph().num_parameters == 2 + 4  # of one split, both children, and a leaf twice
-    np.testing.assert_allclose(student.policy().probabilities([9.0, 9, 9])[0, 1], np.e / (1 + np.e), rtol=1e-6)
-
-
-def test_states_without_weight_teach_nothing() -> None:
-    x = np.random.default_rng(0).uniform(-1, 1, (200, 2))
-    right = np.where(x[:, :1] > 0, [0.0, 3.0], [3.0, 0.0])
-    student = Tree({"obs": ObservationSpec((2,), "float32")}, TWO, {}, leaves=4)
-    loss = learner.fit(student, [rollout_of(x, right), rollout_of(x, -right, weight=0)], KL)
-    assert loss < 1e-6
-
-
-@pytest.mark.parametrize("leaves", [2, 7])
-def test_a_tree_has_no_more_leaves_than_it_may(leaves: int) -> None:
-    x = np.random.default_rng(0).uniform(-1, 1, (500, 4))
-    student = fitted(x, np.random.default_rng(1).normal(size=(500, 2)), leaves=leaves)
-    [tree] = student.ops()
-    assert tree.tensors["value"].shape == (leaves, 2)
-
-
-def test_more_leaves_agree_more_in_every_action_space(agent: Agent) -> None:
-    teacher = load_teacher(str(agent.path))
-    rng = np.random.default_rng(7)
-    rollout, held_out = (
-        labelled(teacher, {"obs": rng.uniform(-1, 1, (size, 4)).astype(np.float32)}) for size in (4000, 500)
-    )
-    found = []
-    for leaves in (2, 64):
-        student = Tree(teacher.observations, teacher.head, {}, leaves=leaves)
-        learner.fit(student, [rollout], Objective({"mse" if teacher.head.spec.is_gaussian else "kl": 1.0}))
-        found.append(agreement_on(teacher, student.policy(), held_out))
-    assert found[1].agreement > found[0].agreement + 0.05
-    assert found[1].kl < found[0].kl
-
-
-@pytest.mark.parametrize("space", ["MultiDiscrete", "Box"])
-def test_a_run_distils_a_tree_and_writes_its_rules(space: str, agents: dict[str, Agent], tmp_path: Path) -> None:
-    result = distill(settings(agents[space], tmp_path / "run", student="tree", leaves=6))
-    policy = load_policy(tmp_path / "run" / "student.safetensors")
-    assert next(op for op in policy.graph.ops if op.kind == "tree").tensors["value"].shape[0] == 6
-    assert result["cost"]["gradient_steps"] == 0
-    assert (tmp_path / "run" / "rules.txt").read_text() == rules(policy.graph)
-
-
-def test_a_tree_that_was_interrupted_goes_on_to_the_same_bits(
-    agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, parts = (settings(agents["Discrete"], tmp_path / name, student="tree", leaves=6) for name in "ab")
-    distill(whole)
-    replace, calls = os.replace, []
-
-    def replace_or_die(*paths: Any) -> None:
-        calls.append(paths)
-        if len(calls) == 6:
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(*paths)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace_or_die)
-        if not (child := os.fork()):
-            try:
-                distill(parts)
-            finally:
-                os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    distill({"env": parts["env"], "out": parts["out"], "resume": True, "quiet": True})
-    first, second = ((tmp_path / name / "student.safetensors").read_bytes() for name in "ab")
-    assert first == second
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"loss": "js"}, "not by the loss js; leave out --loss"),
-        ({"loss": ["kl", "hint=0.5"]}, "not by the loss hint, kl"),
-        ({"loss": "mse"}, "not by the loss mse"),
-        ({"dropout": 0.1}, "dropout is for networks"),
-        ({"l2": 0.1}, "l2 is for networks"),
-        ({"leaves": 1}, "leaves"),
-        ({"leaves": MAX_LEAVES + 1}, "leaves: a tree has 4096 at most"),
-    ],
-)
-def test_what_a_tree_cannot_be_is_refused_before_anything_is_done(
-    more: dict[str, Any], message: str, agents: dict[str, Agent], tmp_path: Path
-) -> None:
-    with pytest.raises(KDError, match=re.escape(message)):
-        distill(settings(agents["Discrete"], tmp_path / "run", student="tree", **more))
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_tree_is_neither_for_images_nor_for_memories() -> None:
-    config, numbers = DistillConfig(env="x", student="tree"), {"obs": ObservationSpec((4,), "float32")}
-    with pytest.raises(KDError, match="images; use --student cnn"):
-        learner.check(config, {"obs": ObservationSpec((84, 84, 3), "uint8")}, None)
-    teacher: Any = type("Recurrent", (), {"recurrent": True, "head": TWO})()
-    with pytest.raises(KDError, match=r"no memory.*use --student gru"):
-        learner.check(config, numbers, teacher)
-    learner.check(config, numbers, None)
+def test_a_single_row_of_numbers_is_read_as_it_is() -> None:
+    observations = np.float32([[1, 2, 3, 4]])
+    np.testing.assert_array_equal(Tree(FOUR, TWO, {}).encoded({"obs": observations}), observations)
 
 
 def test_a_tree_is_neither_pruned_nor_quantised(agents: dict[str, Agent], tmp_path: Path) -> None:
@@ -254,102 +98,3 @@ def test_a_tree_is_neither_pruned_nor_quantised(agents: dict[str, Agent], tmp_pa
     assert not (tmp_path / "run").exists()
     with pytest.raises(KDError, match="linear layers, and this policy has none"):
         plugins.load("compress", "quantize").compress(small_graph(), {"obs": np.zeros((5, 2), np.float32)})
-
-
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(learner, "find_spec", lambda name: None)
-    monkeypatch.setattr(learner, "import_module", missing)
-    with pytest.raises(KDError, match="pip install 'kd-agent\\[trees\\]'"):
-        learner.check(DistillConfig(env="x", student="tree"), {}, None)
-    with pytest.raises(KDError, match="scikit-learn"):
-        fitted(np.zeros((2, 1)), np.zeros((2, 2)))
-
-
-def test_a_tree_sees_several_observations_and_categories() -> None:
-    seen = {"floor": ObservationSpec((), "int64", (4,)), "grid": ObservationSpec((2, 2), "float32")}
-    rng = np.random.default_rng(0)
-    obs = {"floor": rng.integers(4, size=(1, 600)), "grid": rng.uniform(-1, 1, (1, 600, 2, 2)).astype(np.float32)}
-    wanted = np.where((obs["floor"] == 2) ^ (obs["grid"][..., 1, 0] > 0), 1, 0)
-    one = np.ones((1, 600), np.float32)
-    student = Tree(seen, TWO, {}, leaves=5)
-    learner.fit(
-        student, [Rollout(obs, np.eye(2, dtype=np.float32)[wanted], one.astype(np.int8), one, one > 0, one)], KL
-    )
-    batch = {key: array[0] for key, array in obs.items()}
-    np.testing.assert_array_equal(student.policy().predict(batch, deterministic=True)[0], wanted[0])
-    text = rules(student.graph())
-    assert "if floor != 2:" in text
-    assert "else:  # floor == 2" in text
-    assert re.search(r"if grid\[1, 0\] <= -?[\d.e-]+:", text)
-
-
-def small_graph() -> PolicyGraph:
-    tensors = {"feature": np.int32([1, 0]), "threshold": np.float32([0.1, -2]), "left": np.int32([1, 2]),
-               "right": np.int32([4, 3]), "value": np.log(np.float32([[7, 3], [6, 4], [2, 8]]))}  # fmt: skip
-    return PolicyGraph(
-        {"obs": ObservationSpec((2,), "float32")}, (Op("tree", ("obs",), "params", {}, tensors),), TWO.spec
-    )
-
-
-def test_rules_leave_out_what_decides_nothing() -> None:
-    assert rules(small_graph()).splitlines() == [
-        "# A tree of 3 leaves, at most 2 comparisons an action.",
-        "if x[1] <= 0.1:",
-        "    action 0 (p 0.60 to 0.70)",
-        "else:  # x[1] > 0.1",
-        "    action 1 (p 0.80)",
-    ]
-    assert "if angle <= 0.1:\n    left (p" in rules(small_graph(), ["height", "angle"], ["left", "right"])
-    for names in ({"features": ["height"]}, {"actions": ["left"]}):
-        with pytest.raises(KDError, match=r"1 names"):
-            rules(small_graph(), **names)
-
-
-@pytest.mark.parametrize("kind", HEADS)
-def test_the_rules_are_the_policy(kind: str) -> None:
-    spec = HEADS[kind].spec
-    tree = tree_op("obs", "mean" if spec.is_gaussian else "params", leaves=30, features=3, width=spec.num_acting)
-    noise = Op("append", ("mean",), "params", {}, {"value": np.zeros(2, np.float32)})
-    graph = PolicyGraph({"obs": ObservationSpec((3,), "float32")}, (tree, noise) if spec.is_gaussian else (tree,), spec)
-    text = re.sub(r"action (\S.*?)( \(p .*\))?$", r"return \1", rules(graph), flags=re.MULTILINE)
-    space: dict[str, Any] = {}
-    exec("def act(x):\n" + "\n".join(f"    {line}" for line in text.splitlines()), space)
-    x = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
-    expected = spec.greedy(graph.compile()({"obs": x})["params"]).reshape(500, -1)
-    np.testing.assert_allclose([np.ravel(space["act"](row)) for row in x], expected, rtol=1e-3)
-    assert len(np.unique(expected, axis=0)) > 1
-
-
-def test_a_chain_deeper_than_python_recurses_is_written_too() -> None:
-    splits = 1500
-    ends = np.arange(splits, 2 * splits + 1, dtype=np.int32)
-    tensors = {"feature": np.zeros(splits, np.int32), "threshold": -np.arange(splits, dtype=np.float32),
-               "left": np.append(np.arange(1, splits, dtype=np.int32), ends[-1]), "right": ends[:-1],
-               "value": np.eye(2, dtype=np.float32)[np.arange(splits + 1) % 2]}  # fmt: skip
-    graph = PolicyGraph(
-        {"obs": ObservationSpec((1,), "float32")}, (Op("tree", ("obs",), "params", {}, tensors),), TWO.spec
-    )
-    assert rules(graph).count("action") >= splits
-
-
-def test_rules_of_a_network_are_refused_and_nothing_of_a_files_strings_is_printed_raw() -> None:
-    with pytest.raises(KDError, match="made of normalise, linear, activation; distil with --student tree"):
-        rules(make_graph())
-    tree = tree_op("e\x1b[2J\n", "params", leaves=4, features=2, width=2)
-    assert "\x1b" not in rules(PolicyGraph({"e\x1b[2J\n": ObservationSpec((2,), "float32")}, (tree,), TWO.spec))
-
-
-def test_the_same_states_give_the_same_tree_and_leave_the_global_generators_alone() -> None:
-    x = np.random.default_rng(0).uniform(-1, 1, (300, 4))
-    params = np.random.default_rng(1).normal(size=(300, 2))
-    np.random.seed(3)
-    torch.manual_seed(3)
-    expected = np.random.random(), torch.rand(1)
-    np.random.seed(3)
-    torch.manual_seed(3)
-    first, second = (graph_file.to_bytes(fitted(x, params).graph()) for _ in range(2))
-    assert first == second
-    assert (np.random.random(), torch.rand(1)) == expected

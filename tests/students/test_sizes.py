@@ -1,0 +1,87 @@
+"""Which student a teacher gets where nobody says, and of what size."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from samples import make_student
+
+from kd_agent.networks.distributions import head_for
+from kd_agent.policies.graph import ObservationSpec
+from kd_agent.students import budget, count, default_hidden, default_kind, features, has_bias, sees_images
+
+FOUR = {"obs": ObservationSpec((4,), "float32")}
+IMAGE = {"image": ObservationSpec((84, 84, 4), "uint8")}
+
+
+def teacher_of(parameters: int, widest: int = 64, actions: int = 2, recurrent: bool = False) -> Any:
+    """What the sizes look at in a teacher."""
+    head = head_for(gym.spaces.Discrete(actions))
+    origin = SimpleNamespace(num_parameters=parameters)
+    return SimpleNamespace(head=head, origin=origin, widest_layer=widest, recurrent=recurrent)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "widest", "expected"),
+    [(499, 16, 499), (500, 16, 50), (4_610, 64, 461), (9_999, 199, 999), (70_000, 200, 700), (499, 400, 499)],
+)
+def test_a_budget_is_a_tenth_a_hundredth_of_a_wide_teacher_and_all_of_a_tiny_one(
+    parameters: int, widest: int, expected: int
+) -> None:
+    assert budget(teacher_of(parameters, widest)) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "hidden"),
+    [
+        (100_000, (16, 16)),
+        (3_860, (16, 16)),  # 386 parameters: (4 + 1) * 16 + 17 * 16 + 17 * 2
+        (3_850, (15, 15)),
+        (500, (4, 4)),  # 50 is the least that two layers need
+        (49, (6,)),
+        (10, (1,)),
+        (8, ()),
+    ],
+)
+def test_the_widest_layers_within_the_budget_are_taken(parameters: int, hidden: tuple[int, ...]) -> None:
+    teacher = teacher_of(parameters)
+    assert default_hidden(teacher, FOUR) == hidden
+    assert not hidden or count(4, hidden, 2) <= budget(teacher)
+
+
+def test_one_layer_lies_behind_convolutions_whatever_the_budget() -> None:
+    assert default_hidden(teacher_of(500), IMAGE) == (32,)
+
+
+@pytest.mark.parametrize(
+    ("observed", "recurrent", "kind"),
+    [(FOUR, False, "mlp"), (IMAGE, False, "cnn"), ({**FOUR, **IMAGE}, False, "cnn"), (IMAGE, True, "gru")],
+)
+def test_the_kind_follows_memory_first_and_images_second(
+    observed: dict[str, ObservationSpec], recurrent: bool, kind: str
+) -> None:
+    assert default_kind(teacher_of(5_000, recurrent=recurrent), observed) == kind
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [ObservationSpec((84, 84), "uint8"), ObservationSpec((84, 84, 4), "float32"), ObservationSpec((4,), "uint8")],
+)
+def test_not_every_array_is_an_image(spec: ObservationSpec) -> None:
+    assert not sees_images({"obs": spec})
+    assert sees_images({"obs": spec, **IMAGE})
+
+
+def test_a_linear_student_has_a_bias_where_that_is_no_larger_than_its_teacher() -> None:
+    assert has_bias(teacher_of(10), FOUR, ())
+    assert not has_bias(teacher_of(9), FOUR, ())
+    assert has_bias(teacher_of(9), FOUR, (16,))
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (8, 3)])
+def test_what_is_counted_is_what_a_student_has(hidden: tuple[int, ...]) -> None:
+    observed = {"obs": ObservationSpec((3,), "float32"), "floor": ObservationSpec((), "int64", (4,))}
+    assert features(observed) == 3 + 4
+    student = make_student(head_for(gym.spaces.Discrete(2)), observations=FOUR, hidden=hidden)
+    assert count(4, hidden, 2) == student.graph().num_parameters
