@@ -32,7 +32,7 @@ def weighed(
     if config.resume:
         known = folder.read_json("teacher.json")
         same = known.get("sha256") == teacher.origin.sha256
-        return teacher.weighed(known["teachers"], known["gate_steps"]) if same else teacher
+        return teacher.with_weights(known["teachers"], known["gate_steps"]) if same else teacher
     return Gate(config, recipe, reporter).weigh(teacher) if config.teacher_gate else teacher
 
 
@@ -59,8 +59,8 @@ class Gate:
             for record, scores, verdict in zip(ensemble.origin.teachers, returns, verdicts, strict=True)
         ]  # fmt: skip
         self._report(records)
-        self._check_together(ensemble.weighed(records), returns, float(iqm(chance)))
-        return ensemble.weighed(records, self._arena.steps)
+        self._check_together(ensemble.with_weights(records), returns, float(iqm(chance)))
+        return ensemble.with_weights(records, self._arena.steps)
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:

@@ -395,7 +395,7 @@ def test_a_pair_is_checked_and_somebody_must_be_heard() -> None:
         EnsembleTeacher([good(), Fixed("bits", lambda x: x, "bernoulli")])
     silent = [{"weight": 0.0}, {"weight": 0.0}]
     with pytest.raises(KDError, match="every teacher has weight 0"):
-        EnsembleTeacher([good(), good()]).weighed(silent)
+        EnsembleTeacher([good(), good()]).with_weights(silent)
     with pytest.raises(KDError, match="unknown combine 'mixtrue'; did you mean 'mixture'"):
         EnsembleTeacher([good()], "mixtrue")
     assert load_named(resolve(DistillConfig, {"env": PROBES["Discrete"]}), None) is None
