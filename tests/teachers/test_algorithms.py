@@ -116,8 +116,8 @@ def test_a_teacher_loads_without_its_environment(case: str) -> None:
     model, env, path = trained(case)
     alone = load_teacher(str(path))
     batch = observations(env, 10)
-    seen = as_model_wants(model, batch) if isinstance(batch, dict) else np.moveaxis(batch, 3, 1)
-    first, _ = alone.predict(seen, deterministic=True)
+    wanted = as_model_wants(model, batch) if isinstance(batch, dict) else np.moveaxis(batch, 3, 1)
+    first, _ = alone.predict(wanted, deterministic=True)
     second, _ = load_teacher(str(path), env=(env.observation_space, env.action_space)).predict(
         batch, deterministic=True
     )
