@@ -21,14 +21,18 @@ def to_params(spec: HeadSpec, answer: Array, batch: int, name: str) -> Array:
         name: The teacher's name for messages.
 
     Raises:
-        KDError: The answer is neither.
+        KDError: The answer is neither, is not of numbers, or has a NaN.
     """
+    if answer.dtype.kind not in "fiub":
+        raise KDError(f"{name}: answered with {answer.dtype} of shape {answer.shape}, which are no numbers")
+    if np.isnan(answer).any():
+        raise KDError(f"{name}: answered with NaN")
     are_rows = answer.shape == (batch, spec.num_params)
     # Rows and actions of MultiBinary spaces have one shape: there whole numbers are actions, and floats are logits.
     are_actions = answer.dtype.kind in "iub" and answer.shape == (batch, *spec.shape)
     if are_rows and not are_actions:
         return np.ascontiguousarray(answer, np.float32)
-    if answer.size != batch * int(np.prod(spec.shape)) or answer.dtype.kind not in "fiub":
+    if answer.size != batch * int(np.prod(spec.shape)):
         raise KDError(
             f"{name}: answered with shape {answer.shape} to {batch} observations; expected "
             f"({batch}, {spec.num_params}) head parameters or ({batch}, *{spec.shape}) actions"

@@ -15,7 +15,8 @@ _PART = re.compile(
     r"|Box\((?P<bounds>[^()]*), \((?P<shape>[\d, ]*)\), (?P<dtype>\w+)\))"
 )
 """A part of a Dict space: `'key': Box(low, high, (shape), dtype)`; in gym, `('key', Box(...))`."""
-_CONSTRUCTOR = re.compile(r"Box\(|Discrete\(|MultiBinary\(|Dict\(|Tuple\(|Text\(")
+_CONSTRUCTOR = re.compile(r"\b(?:Box|Discrete|MultiDiscrete|MultiBinary|Dict|Tuple|Text)\(")
+"""What makes a space; the `OrderedDict(` around the parts of old gym is none."""
 
 
 def space(record: Any) -> gym.Space[Any] | None:

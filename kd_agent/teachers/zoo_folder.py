@@ -15,7 +15,8 @@ _NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return isinstance(source, str) and Path(source).is_dir()
+    # pathlib takes an empty name, of a shell's unset variable say, for the working folder.
+    return isinstance(source, str) and source != "" and Path(source).is_dir()
 
 
 def load(source: str, request: Request) -> Teacher:

@@ -23,8 +23,18 @@ from kd_agent import KDError, load_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PLACES = ("observation_space", "action_space", "policy_class", "policy_kwargs", "lr_schedule", "_last_obs",
-          "_last_episode_starts", "ep_info_buffer", "rollout_buffer_class", "something_new")  # fmt: skip
+PLACES = (
+    "observation_space",
+    "action_space",
+    "policy_class",
+    "policy_kwargs",
+    "lr_schedule",
+    "_last_obs",
+    "_last_episode_starts",
+    "ep_info_buffer",
+    "rollout_buffer_class",
+    "something_new",
+)
 
 
 def with_policy(small: Path, path: Path, raw: bytes) -> Path:

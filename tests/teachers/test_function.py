@@ -74,3 +74,50 @@ def test_a_function_sees_a_dict_as_a_mapping() -> None:
     space = gym.spaces.Dict({"a": VECTOR, "b": gym.spaces.Discrete(3)})
     teacher = load_teacher(lambda obs: obs["b"], env=(space, gym.spaces.Discrete(3)))
     assert teacher({"a": VECTORS["obs"], "b": np.array([0, 1, 2, 0, 1, 2])}).params.argmax(-1).tolist() == [0, 1, 2] * 2
+
+
+def test_a_function_may_write_into_what_it_is_called_with() -> None:
+    def careless(observations: Any) -> Any:
+        observations *= 2
+        return observations
+
+    batch = {"obs": VECTORS["obs"].copy()}
+    teacher = load_teacher(careless, env=(VECTOR, SPACES["Discrete"]))
+    np.testing.assert_array_equal(teacher(batch).params, 2 * VECTORS["obs"])
+    np.testing.assert_array_equal(batch["obs"], VECTORS["obs"])
+
+
+def test_a_module_that_is_trained_on_leaves_its_teacher_as_it_was() -> None:
+    module = torch.nn.Linear(4, 4)
+    teacher = load_teacher(module, env=(VECTOR, SPACES["Discrete"]))
+    first = teacher(VECTORS).params
+    with torch.no_grad():
+        module.weight.zero_()
+    assert torch.equal(teacher(VECTORS).params, first)
+    assert load_teacher(module, env=(VECTOR, SPACES["Discrete"])).origin.sha256 != teacher.origin.sha256
+
+
+def test_a_module_sees_tensors_and_a_function_may_answer_with_one_that_has_a_gradient() -> None:
+    class Difference(torch.nn.Module):
+        def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
+            return observations["a"] - observations["b"]
+
+    space = gym.spaces.Dict({"a": VECTOR, "b": VECTOR})
+    batch = {"a": VECTORS["obs"], "b": 3 * VECTORS["obs"][::-1]}
+    teacher = load_teacher(Difference(), env=(space, SPACES["Discrete"]))
+    np.testing.assert_allclose(teacher(batch).params, batch["a"] - batch["b"])
+    scale = torch.tensor(2.0, requires_grad=True)
+    teacher = load_teacher(lambda x: scale * torch.from_numpy(x), env=(VECTOR, SPACES["Discrete"]))
+    params = teacher(VECTORS).params
+    assert not params.requires_grad
+    np.testing.assert_array_equal(params, 2 * VECTORS["obs"])
+
+
+def test_a_callable_object_is_called_by_the_name_of_its_class() -> None:
+    class Policy:
+        def __call__(self, observations: Any) -> Any:
+            return np.zeros((len(observations), 4))
+
+    origin = load_teacher(Policy(), env=(VECTOR, SPACES["Discrete"])).origin
+    assert origin.source.endswith("Policy")
+    assert (origin.algo, origin.num_parameters) == ("function", 0)

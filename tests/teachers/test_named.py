@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from samples import PROBES, TINY, Agent
 from stable_baselines3 import SAC
 
-from kd_agent import KDError, distill
+from kd_agent import KDError, distill, load_teacher
 from kd_agent.environments.recipe import recipe_of
+from kd_agent.environments.vector import spaces_of
 from kd_agent.settings import DistillConfig, resolve
-from kd_agent.teachers import named_recipe
+from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
 
 def refused(settings: dict[str, Any]) -> str:
@@ -57,3 +60,40 @@ def test_losses_of_a_layer_are_refused_because_several_teachers_have_none(agents
     source = str(agents["Discrete"].path)
     settings = {"env": PROBES["Discrete"], "teacher": [source, source], "teacher_gate": False, "loss": "relation"}
     assert "needs a layer of the teacher" in refused(settings)
+
+
+DICT_ENV = "kd_envs/ProbeDict-v0"
+
+
+def test_a_single_key_of_the_student_keeps_its_name_and_several_are_a_part() -> None:
+    space, _ = spaces_of(recipe_of(DICT_ENV))
+
+    def shapes(*keys: str) -> dict[str, tuple[int, ...]]:
+        config = resolve(DistillConfig, {"env": DICT_ENV, "student_keys": list(keys)})
+        return {key: spec.shape for key, spec in observations_of_student(config, space).items()}
+
+    assert shapes("half") == {"half": (2,)}
+    assert shapes("half", "all") == shapes() == {"half": (2,), "all": (4,)}
+    with pytest.raises(KDError, match="did you mean 'half'"):
+        shapes("halv")
+
+
+def test_a_teacher_of_one_key_reads_that_key_alone(agents: dict[str, Agent]) -> None:
+    source = str(agents["Discrete"].path)
+    spaces = spaces_of(recipe_of(DICT_ENV))
+    config = resolve(DistillConfig, {"env": DICT_ENV, "teacher": source, "teacher_keys": ["all"]})
+    teacher = load_named(config, spaces)
+    plain = load_teacher(source)
+    states = agents["Discrete"].observations()
+    found = teacher({"all": states, "half": np.full((32, 2), np.nan, np.float32)}).params
+    assert torch.equal(found, plain({"obs": states}).params)
+    assert set(teacher.observations) == {"all"}
+    config = resolve(DistillConfig, {"env": DICT_ENV, "teacher": source})
+    with pytest.raises(KDError, match="observations are"):
+        load_one(config, source, spaces)
+
+
+def test_without_a_teacher_the_environment_is_the_one_that_the_settings_name() -> None:
+    config = resolve(DistillConfig, {"env": "CartPole-v1", "env_kwargs": {"sutton_barto_reward": True}})
+    assert named_recipe(config) == recipe_of("CartPole-v1", {"sutton_barto_reward": True})
+    assert load_named(config, None) is None

@@ -80,19 +80,31 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize(("text", "normalised"), [
-    (True, True), (False, False), ("{'norm_obs': True}", True), ("dict(norm_obs=False, norm_reward=True)", False),
-    ("dict(norm_reward=True)", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        (True, True),
+        (False, False),
+        ("{'norm_obs': True}", True),
+        ("dict(norm_obs=False, norm_reward=True)", False),
+        ("dict(norm_reward=True)", True),
+    ],
+)
 def test_normalisation_is_told_in_every_spelling(tmp_path: Path, text: Any, normalised: bool) -> None:
     zoo(tmp_path, {"normalize": text})
     assert _zoo.read_settings(tmp_path / f"{ENV}.zip").normalised == normalised
 
 
-@pytest.mark.parametrize("text", [
-    "__import__('os').system('touch canary')", "dict(a=open('canary', 'w'))", "[x for x in (1,)]",
-    "(" * 3000, "1" * 5000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('touch canary')",
+        "dict(a=open('canary', 'w'))",
+        "[x for x in (1,)]",
+        "(" * 3000,
+        "1" * 5000,
+    ],
+)
 def test_text_is_never_evaluated(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     zoo(tmp_path, {"normalize": text})
@@ -101,15 +113,21 @@ def test_text_is_never_evaluated(tmp_path: Path, text: str, monkeypatch: pytest.
     assert not (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize(("config", "message"), [
-    ({"env_wrapper": "gym_minigrid.wrappers.FlatObsWrapper"}, "'gym_minigrid.wrappers.FlatObsWrapper' is not known"),
-    ({"env_wrapper": "os.system"}, "'os.system' is not known"),
-    ({"env_wrapper": "gym.wrappers.Monitor"}, "'gym.wrappers.Monitor' is not known"),
-    ({"vec_env_wrapper": "my.VecThing"}, "'my.VecThing' is not known"),
-    ({"env_wrapper": [3]}, "wrapper '3' is not understood"),
-    ({"frame_stack": 10**9}, "frame_stack 1000000000"),
-    ({"env_wrapper": {"gym.wrappers.FilterObservation": {"keys": 3}}}, "does not fit into gym.wrappers.FilterObs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"env_wrapper": "gym_minigrid.wrappers.FlatObsWrapper"},
+            "'gym_minigrid.wrappers.FlatObsWrapper' is not known",
+        ),
+        ({"env_wrapper": "os.system"}, "'os.system' is not known"),
+        ({"env_wrapper": "gym.wrappers.Monitor"}, "'gym.wrappers.Monitor' is not known"),
+        ({"vec_env_wrapper": "my.VecThing"}, "'my.VecThing' is not known"),
+        ({"env_wrapper": [3]}, "wrapper '3' is not understood"),
+        ({"frame_stack": 10**9}, "frame_stack 1000000000"),
+        ({"env_wrapper": {"gym.wrappers.FilterObservation": {"keys": 3}}}, "does not fit into gym.wrappers.FilterObs"),
+    ],
+)
 def test_what_is_not_known_is_named(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     agent(zoo(tmp_path, config) / f"{ENV}.zip")
     with pytest.raises(KDError, match=message):

@@ -6,6 +6,8 @@ import torch.distributions as td
 from rule_answers import DISCRETE, GAUSSIAN, WEIGHTS, answers, combined, gaussian, part_probabilities
 from samples import HEADS
 
+from kd_agent.networks.base import PolicyOutput
+
 
 @pytest.mark.parametrize("kind", DISCRETE)
 def test_a_mixture_is_the_weighted_mean_of_probabilities(kind: str) -> None:
@@ -26,3 +28,11 @@ def test_a_mixture_of_gaussians_has_the_mixtures_mean_and_variance(kind: str) ->
     mixture = td.MixtureSameFamily(td.Categorical(WEIGHTS.expand(7, 3)), td.Independent(normals, 1))
     torch.testing.assert_close(found.mean, mixture.mean)
     torch.testing.assert_close(found.variance, mixture.variance)
+
+
+def test_who_excludes_an_action_excludes_it_for_nobody_else() -> None:
+    head = HEADS["categorical"]
+    sure = torch.tensor([[0.0, -1e4, -1e4, -1e4]])
+    torn = torch.tensor([[-1e4, 0.0, 0.0, -1e4]])
+    found = combined("mixture", [PolicyOutput(sure), PolicyOutput(torn)], head, torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(found.softmax(-1), torch.tensor([[0.5, 0.25, 0.25, 0.0]]))

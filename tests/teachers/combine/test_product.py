@@ -5,6 +5,8 @@ import torch
 from rule_answers import DISCRETE, GAUSSIAN, WEIGHTS, answers, combined, gaussian, part_probabilities
 from samples import HEADS
 
+from kd_agent.networks.base import PolicyOutput
+
 
 @pytest.mark.parametrize("kind", DISCRETE)
 def test_a_product_is_the_normalised_geometric_mean(kind: str) -> None:
@@ -27,3 +29,11 @@ def test_a_product_of_gaussians_is_their_geometric_mean_on_a_grid(kind: str) -> 
     mean = (density * grid).sum(0)
     torch.testing.assert_close(found.mean.double(), mean, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.variance.double(), (density * (grid - mean) ** 2).sum(0), atol=1e-3, rtol=1e-3)
+
+
+def test_who_excludes_an_action_excludes_it_for_all() -> None:
+    head = HEADS["categorical"]
+    sure = torch.tensor([[0.0, -1e4, 0.0, -1e4]])
+    torn = torch.tensor([[-1e4, 0.0, 0.0, -1e4]])
+    found = combined("product", [PolicyOutput(sure), PolicyOutput(torn)], head, torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(found.softmax(-1), torch.tensor([[0.0, 0.0, 1.0, 0.0]]))

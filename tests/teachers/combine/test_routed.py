@@ -3,8 +3,9 @@
 import pytest
 import torch
 from rule_answers import answers, combined, part_probabilities
-from samples import HEADS
+from samples import HEADS, rows
 
+from kd_agent import plugins
 from kd_agent.networks.base import PolicyOutput
 
 
@@ -22,3 +23,14 @@ def test_a_route_follows_the_highest_value_and_without_critics_the_most_certain(
     blind = [*outputs[:2], PolicyOutput(outputs[2].params)]
     expected = torch.stack([outputs[int(k)].params[state] for state, k in enumerate(certain)])
     torch.testing.assert_close(combined("routed", blind, head), expected)
+
+
+def test_values_are_compared_state_by_state_as_they_are_and_weights_say_nothing() -> None:
+    head = HEADS["categorical"]
+    first = PolicyOutput(rows(head, seed=0), torch.tensor([1.0, -1.0, 0, 0, 0, 0, 100.0]))
+    second = PolicyOutput(rows(head, seed=1), torch.tensor([0.5, 1.0, 1e-3, -1, 1, -1, 99.0]))
+    chosen = plugins.load("teachers.combine", "routed").choose([first, second], head)
+    assert chosen.tolist() == [0, 1, 1, 0, 1, 0, 0]
+    for weights in ([0.5, 0.5], [0.01, 0.99]):
+        found = combined("routed", [first, second], head, torch.tensor(weights))
+        assert torch.equal(found, torch.where(chosen[:, None] == 0, first.params, second.params))
