@@ -45,11 +45,20 @@ class Fake(gym.Env[Any, Any]):
 
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
+VECTORS = {"obs": np.random.default_rng(0).uniform(-1, 1, (6, 4)).astype(np.float32)}
+"""A batch of it by key."""
 LAST = spaces.Box(0, 255, (36, 40, 3), np.uint8)
 FIRST = spaces.Box(0, 255, (4, 36, 36), np.uint8)
 BOX = spaces.Box(np.float32([-1, -2]), np.float32([1, 3]))
-DICT = spaces.Dict({"word": spaces.Discrete(3), "image": LAST, "arm": spaces.Box(-5, 5, (2, 2), np.float64),
-                    "dice": spaces.MultiDiscrete([2, 4]), "bits": spaces.MultiBinary(3)})  # fmt: skip
+DICT = spaces.Dict(
+    {
+        "word": spaces.Discrete(3),
+        "image": LAST,
+        "arm": spaces.Box(-5, 5, (2, 2), np.float64),
+        "dice": spaces.MultiDiscrete([2, 4]),
+        "bits": spaces.MultiBinary(3),
+    }
+)
 CHOICE = spaces.Discrete(4)
 
 CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {

@@ -5,6 +5,7 @@ spaces and architecture from the readable text that SB3 writes beside each pickl
 The pickled fields, the optimiser and the variables stay unread.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import math
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ class Archive:
     @property
     def policy_class(self) -> str:
         """Class name of the policy, read from the text of its functions."""
-        record = self.data.get("policy_class")
-        text = " ".join(map(str, record.values())) if isinstance(record, dict) else str(record)
+        # SB3 writes no name of the class, but the text of its methods, each of which tells where it was defined.
+        text = _text_of(self.data.get("policy_class"))
         found = re.search(r"<function (\w+)\.__init__", text)
         if not found:
             raise NotUnderstoodError(
@@ -75,15 +76,32 @@ class Archive:
     def policy_module(self) -> str:
         """Module of the policy's class ("" if unreadable)."""
         record = self.data.get("policy_class")
-        return str(record.get("__module__", "")) if isinstance(record, dict) else ""
+        if not isinstance(record, dict):
+            return ""
+        return str(record.get("__module__", ""))
 
     def policy_kwarg(self, name: str, default: Any = None) -> Any:
-        """A value (or the text of one) of `policy_kwargs`."""
+        """A value (or the text of one) of `policy_kwargs`.
+
+        Args:
+            name: Which.
+            default: What stands for it where nothing is said.
+        """
         kwargs = self.data.get("policy_kwargs")
-        return kwargs.get(name, default) if isinstance(kwargs, dict) else default
+        if not isinstance(kwargs, dict):
+            return default
+        return kwargs.get(name, default)
 
     def policy_number(self, name: str, default: float) -> float:
-        """A finite number of `policy_kwargs`."""
+        """A finite number of `policy_kwargs`.
+
+        Args:
+            name: Which.
+            default: What stands for it where nothing is said.
+
+        Raises:
+            NotUnderstoodError: It is something else.
+        """
         value = self.policy_kwarg(name, default)
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise NotUnderstoodError(f"{self.source}: {name} = {str(value)[:40]!r} is no number")
@@ -109,18 +127,33 @@ def read(path: str | Path) -> Archive:
     return Archive(str(path), hashlib.sha256(raw).hexdigest(), data, tensors)
 
 
-def _members(raw: bytes, source: str) -> dict[str, Any]:
+def _text_of(record: Any) -> str:
+    """All that a field of `data` says in readable form."""
+    if isinstance(record, dict):
+        return " ".join(map(str, record.values()))
+    return str(record)
+
+
+def _members(raw: bytes, source: str) -> dict[str, Callable[[], bytes]]:
     """Readers of a zip's members: stored, unencrypted, unique, and no larger together than the file."""
     archive = zipfile.ZipFile(io.BytesIO(raw))
-    infos = archive.infolist()
-    names = [info.filename for info in infos]
-    if len(set(names)) != len(names):
-        raise KDError(f"{source}: a member appears twice")
-    if any(i.compress_type != zipfile.ZIP_STORED or i.compress_size != i.file_size or i.flag_bits & 1 for i in infos):
-        raise KDError(f"{source}: a member is compressed or encrypted, which Stable-Baselines3 never does")
-    if sum(info.file_size for info in infos) > len(raw):
+    readers: dict[str, Callable[[], bytes]] = {}
+    claimed = 0
+    for info in archive.infolist():
+        # Readers of zips disagree about which of two members of one name counts, so a check could see another one.
+        if info.filename in readers:
+            raise KDError(f"{source}: a member appears twice")
+        # What is only stored cannot swell when it is read, so no bomb gets further than this.
+        stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+        encrypted = info.flag_bits & 1
+        if not stored or encrypted:
+            raise KDError(f"{source}: a member is compressed or encrypted, which Stable-Baselines3 never does")
+        claimed += info.file_size
+        readers[info.filename] = functools.partial(archive.read, info)
+    # Members may overlap in the file: each is then no larger than it, and all of them together are.
+    if claimed > len(raw):
         raise KDError(f"{source}: its members claim more bytes than the file has")
-    return {info.filename: (lambda info=info: archive.read(info)) for info in infos}
+    return readers
 
 
 def _parse(raw: bytes, source: str) -> dict[str, Any]:
@@ -142,7 +175,7 @@ def _tensors(raw: bytes, source: str) -> dict[str, Array]:
     _check_program(program[0](), source)
     try:
         state = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
-    except Exception as error:
+    except Exception as error:  # torch raises all kinds on damage
         raise KDError(f"{source}: policy.pth cannot be read ({type(error).__name__})") from None
     if not isinstance(state, dict) or not 0 < len(state) <= MAX_TENSORS:
         raise KDError(f"{source}: policy.pth is not a state dict of torch")
@@ -157,6 +190,7 @@ def _check_program(raw: bytes, source: str) -> None:
             raise KDError(f"{source}: policy.pth holds more than tensors ({opcode.name})")
         if opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument)):
             raise KDError(f"{source}: policy.pth names {argument!r}, which is no tensor")
+        # Pickle's memo is an array that grows to the largest index: a few bytes could claim gigabytes.
         if opcode.name.endswith("PUT") and int(argument or 0) > limit:
             raise KDError(f"{source}: policy.pth is damaged")
 
@@ -164,6 +198,7 @@ def _check_program(raw: bytes, source: str) -> None:
 def _array(tensor: Any, name: str, source: str) -> Array:
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
         raise KDError(f"{source}: {name} is not a dense tensor")
+    # A stride of 0 lets one number stand for a terabyte, which NumPy would then write out.
     if not tensor.is_contiguous() or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise KDError(f"{source}: {name} claims more numbers than it has")
     array = tensor.detach().numpy().astype(np.float32)

@@ -21,21 +21,30 @@ def to_params(spec: HeadSpec, answer: Array, batch: int, name: str) -> Array:
         name: The teacher's name for messages.
 
     Raises:
-        KDError: The answer is neither.
+        KDError: The answer is neither, is not of numbers, or has a NaN.
     """
-    whole = answer.dtype.kind in "iub"
-    if answer.shape == (batch, spec.num_params) and not (whole and answer.shape == (batch, *spec.shape)):
+    if answer.dtype.kind not in "fiub":
+        raise KDError(f"{name}: answered with {answer.dtype} of shape {answer.shape}, which are no numbers")
+    if np.isnan(answer).any():
+        raise KDError(f"{name}: answered with NaN")
+    are_rows = answer.shape == (batch, spec.num_params)
+    # Rows and actions of MultiBinary spaces have one shape: there whole numbers are actions, and floats are logits.
+    are_actions = answer.dtype.kind in "iub" and answer.shape == (batch, *spec.shape)
+    if are_rows and not are_actions:
         return np.ascontiguousarray(answer, np.float32)
-    if answer.size != batch * int(np.prod(spec.shape)) or answer.dtype.kind not in "fiub":
-        raise KDError(f"{name}: answered with shape {answer.shape} to {batch} observations; expected "
-                      f"({batch}, {spec.num_params}) head parameters or ({batch}, *{spec.shape}) actions")  # fmt: skip
-    flat = answer.reshape(batch, -1)
-    return np.ascontiguousarray(_gaussian(spec, flat) if spec.is_gaussian else _logits(spec, flat), np.float32)
+    if answer.size != batch * int(np.prod(spec.shape)):
+        raise KDError(
+            f"{name}: answered with shape {answer.shape} to {batch} observations; expected "
+            f"({batch}, {spec.num_params}) head parameters or ({batch}, *{spec.shape}) actions"
+        )
+    actions = answer.reshape(batch, -1)
+    state_density = _gaussian if spec.is_gaussian else _logits
+    return np.ascontiguousarray(state_density(spec, actions), np.float32)
 
 
 def _gaussian(spec: HeadSpec, actions: Array) -> Array:
-    half = (np.asarray(spec.high) - np.asarray(spec.low)) / 2
-    log_std = np.log(STATED_STD * np.where(np.isfinite(half), half, 1))
+    half_range = (np.asarray(spec.high) - np.asarray(spec.low)) / 2
+    log_std = np.log(STATED_STD * np.where(np.isfinite(half_range), half_range, 1))
     return np.concatenate([actions, np.broadcast_to(log_std, actions.shape)], axis=-1)
 
 
@@ -43,5 +52,7 @@ def _logits(spec: HeadSpec, actions: Array) -> Array:
     if spec.kind == "bernoulli":
         return (actions - 0.5) * STATED_LOGIT
     choices = (actions - np.asarray(spec.start)).astype(np.int64)
-    parts = [choices[:, i, None] == np.arange(n) for i, n in enumerate(spec.nvec)]
-    return np.concatenate(parts, axis=-1) * STATED_LOGIT
+    chosen = []
+    for part, count in enumerate(spec.nvec):
+        chosen.append(choices[:, part, None] == np.arange(count))
+    return np.concatenate(chosen, axis=-1) * STATED_LOGIT

@@ -20,7 +20,9 @@ _STRIDES = {0: 4, 2: 2, 4: 1}
 
 def parts_of(space: gym.Space[Any]) -> dict[str, gym.Space[Any]]:
     """The spaces of each observation register, in order."""
-    return dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
+    if isinstance(space, gym.spaces.Dict):
+        return dict(space.spaces)
+    return {OBSERVATION: space}
 
 
 def prepare(
@@ -46,17 +48,18 @@ def prepare(
     kind = program.archive.policy_kwarg("features_extractor_class")
     if kind is not None and not _EXTRACTORS.search(str(kind)):
         raise NotUnderstoodError(f"{program.source}: the features extractor {kind} is not understood")
-    theirs = parts_of(own) if own is not None else {}
+    own_parts = {} if own is None else parts_of(own)
     registers = {}
     for key, part in parts_of(space).items():
         program.last = key
+        # Once VecNormalize has normalised them, observations are plain floats to the policy, images too.
         if key in normalizers:
             _normalise(program, key, part, normalizers[key])
         elif is_image_space(part):
-            _image(program, key, part, theirs.get(key))
+            _image(program, key, part, own_parts.get(key))
         elif isinstance(part, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
-            sizes = [int(n) for n in np.ravel(getattr(part, "nvec", getattr(part, "n", 0)))]
-            program.add(Op("one_hot", (key,), f"{key}.one_hot", {"sizes": sizes}))
+            sizes = np.ravel(getattr(part, "nvec", getattr(part, "n", 0)))
+            program.add(Op("one_hot", (key,), f"{key}.one_hot", {"sizes": list(map(int, sizes))}))
         elif part.shape is None or len(part.shape) != 1 or np.dtype(part.dtype).kind != "f":
             program.add(Op("flatten", (key,), f"{key}.flat"))
         registers[key] = program.last
@@ -64,11 +67,18 @@ def prepare(
 
 
 def extract(program: Program, prefix: str, registers: Mapping[str, str]) -> None:
-    """The features extractor `prefix`: a NatureCNN for each key that has one, the others flat, side by side."""
+    """The features extractor `prefix`: a NatureCNN for each key that has one, the others flat, side by side.
+
+    Args:
+        program: Gains the operations; its last register then holds the features `[B, F]`.
+        prefix: Name of the extractor.
+        registers: The register of each key's prepared observation.
+    """
+    is_dict = list(registers) != [OBSERVATION]
     outputs = []
     for key, register in registers.items():
         program.last = register
-        name = prefix if list(registers) == [OBSERVATION] else f"{prefix}.extractors.{key}"
+        name = f"{prefix}.extractors.{key}" if is_dict else prefix
         if program.has(f"{name}.cnn.0.weight"):
             _nature_cnn(program, name)
         elif register.endswith(".scaled"):
@@ -80,8 +90,9 @@ def extract(program: Program, prefix: str, registers: Mapping[str, str]) -> None
 
 def _normalise(program: Program, key: str, part: gym.Space[Any], normalizer: Normalizer) -> None:
     if normalizer.mean.shape != part.shape:
-        raise KDError(f"{program.source}: statistics of shape {normalizer.mean.shape} for observations {key!r} "
-                      f"of {part.shape}")  # fmt: skip
+        raise KDError(
+            f"{program.source}: statistics of shape {normalizer.mean.shape} for observations {key!r} of {part.shape}"
+        )
     program.add(normalizer.op(key, f"{key}.normal"))
     if len(part.shape) != 1:
         program.add(Op("flatten", (program.last,), f"{key}.flat"))
@@ -90,12 +101,19 @@ def _normalise(program: Program, key: str, part: gym.Space[Any], normalizer: Nor
 def _image(program: Program, key: str, part: gym.Space[Any], own: gym.Space[Any] | None) -> None:
     """Channels first and numbers in [0, 1]."""
     assert isinstance(part, gym.spaces.Box)
-    turned = (own.shape != part.shape) if own is not None else not is_image_space_channels_first(part)
-    if turned:
+    if _is_channels_last(part, own):
         program.add(Op("transpose", (key,), f"{key}.channels_first", {"axes": [2, 0, 1]}))
-    factor = 1.0 if str(program.archive.policy_kwarg("normalize_images", True)) == "False" else 1 / 255
-    tensors = {"scale": np.array([factor], np.float32), "shift": np.zeros(1, np.float32)}
+    raw_bytes = str(program.archive.policy_kwarg("normalize_images", True)) == "False"
+    scale = 1.0 if raw_bytes else 1 / 255
+    tensors = {"scale": np.array([scale], np.float32), "shift": np.zeros(1, np.float32)}
     program.add(Op("scale", (program.last,), f"{key}.scaled", {}, tensors))
+
+
+def _is_channels_last(part: gym.spaces.Box, own: gym.Space[Any] | None) -> bool:
+    # SB3 wraps such environments in VecTransposeImage, so the zip tells the shape that the network takes.
+    if own is not None:
+        return own.shape != part.shape
+    return not is_image_space_channels_first(part)
 
 
 def _nature_cnn(program: Program, name: str) -> None:
@@ -107,18 +125,33 @@ def _nature_cnn(program: Program, name: str) -> None:
     program.activation("relu", f"{name}.linear.0.active")
 
 
-def as_seen(space: gym.Space[Any], own: gym.Space[Any]) -> gym.Space[Any]:
-    """The environment's space as a teacher with the space `own` saw it: images with the channels first."""
+def as_observed(space: gym.Space[Any], own: gym.Space[Any]) -> gym.Space[Any]:
+    """The environment's space as its teacher observed it: images with the channels first.
+
+    Args:
+        space: The environment's.
+        own: The teacher's.
+    """
     if isinstance(space, gym.spaces.Dict) and isinstance(own, gym.spaces.Dict):
-        return gym.spaces.Dict([(key, as_seen(part, own.get(key, part))) for key, part in space.items()])
+        parts = []
+        for key, part in space.items():
+            parts.append((key, as_observed(part, own.get(key, part))))
+        return gym.spaces.Dict(parts)
     if isinstance(space, gym.spaces.Box) and is_image_space(space) and space.shape != own.shape:
-        low, high = (np.moveaxis(side, 2, 0) for side in (space.low, space.high))
+        low = np.moveaxis(space.low, 2, 0)
+        high = np.moveaxis(space.high, 2, 0)
         return gym.spaces.Box(low, high, dtype=np.uint8)
     return space
 
 
 def in_own_order(space: gym.Space[Any], own: gym.Space[Any] | None) -> gym.Space[Any]:
-    """A Dict space with the teacher's keys alone, in the teacher's order; other spaces as they are."""
+    """A Dict space with the teacher's keys alone, in the teacher's order; other spaces as they are.
+
+    Args:
+        space: The environment's.
+        own: The teacher's, where it is known.
+    """
     if isinstance(space, gym.spaces.Dict) and isinstance(own, gym.spaces.Dict):
+        # CombinedExtractor lays its features side by side in this order; a list keeps it, Gymnasium sorts a dict.
         return gym.spaces.Dict([(key, space[key]) for key in own])
     return space

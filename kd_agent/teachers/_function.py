@@ -27,10 +27,14 @@ class FunctionTeacher(Teacher):
     """
 
     def __init__(
-        self, function: Callable[[Any], Any], name: str, env: tuple[gym.Space[Any], gym.Space[Any]],
+        self,
+        function: Callable[[Any], Any],
+        name: str,
+        env: tuple[gym.Space[Any], gym.Space[Any]],
         algo: str = "function",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._is_module = isinstance(function, nn.Module)
+        # A copy: eval() would change the caller's module, and the caller may go on training it.
         self._function = copy.deepcopy(function).eval() if isinstance(function, nn.Module) else function
         self.observations = observation_specs(env[0])
         self.head: ActionHead = head_for(env[1])
@@ -41,13 +45,18 @@ class FunctionTeacher(Teacher):
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key."""
-        given: dict[str, Any] = {key: np.array(observations[key]) for key in self.observations}
-        if self._is_module:
-            given = {key: torch.from_numpy(array) for key, array in given.items()}
-        answer = self._function(given[OBSERVATION] if list(given) == [OBSERVATION] else given)
-        array = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
-        batch = len(next(iter(given.values())))
-        return PolicyOutput(torch.from_numpy(to_params(self.head.spec, array, batch, self.origin.source)))
+        inputs: dict[str, Any] = {}
+        for key in self.observations:
+            # A copy: the function may write into what it is called with.
+            array = np.array(observations[key])
+            inputs[key] = torch.from_numpy(array) if self._is_module else array
+        batch = len(next(iter(inputs.values())))
+        is_dict = list(inputs) != [OBSERVATION]
+        answer = self._function(inputs if is_dict else inputs[OBSERVATION])
+        if isinstance(answer, Tensor):
+            answer = answer.detach().cpu().numpy()
+        params = to_params(self.head.spec, np.asarray(answer), batch, self.origin.source)
+        return PolicyOutput(torch.from_numpy(params))
 
 
 def _sha256(function: Any, name: str) -> str:
@@ -60,4 +69,7 @@ def _sha256(function: Any, name: str) -> str:
 
 
 def _count(function: Any) -> int:
-    return sum(p.numel() for p in function.parameters()) if isinstance(function, nn.Module) else 0
+    """Parameters of a module; 0 for other functions, which may have any number."""
+    if not isinstance(function, nn.Module):
+        return 0
+    return sum(parameter.numel() for parameter in function.parameters())

@@ -22,22 +22,29 @@ class GraphTeacher(Teacher):
     """
 
     def __init__(self, graph: PolicyGraph, origin: Origin, critic: Sequence[Op] = ()) -> None:
-        self.graph, self.origin = graph, origin
+        self.graph = graph
+        self.origin = origin
         self.head = ActionHead(graph.head)
-        self.observations, self.recurrent = graph.observations, bool(graph.states)
+        self.observations = graph.observations
+        self.recurrent = bool(graph.states)
         self._run = compile_ops([*graph.ops, *critic])
 
     @property
     def widest_layer(self) -> int:
         """Units of the widest linear layer before the last."""
-        return max([len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"][:-1], default=0)
+        widths = [len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"]
+        hidden = widths[:-1]  # the last one writes the action
+        return max(hidden, default=0)
 
     @property
     def last_layer(self) -> str | None:
         """What the last linear layer that acts reads; None where it reads the observation."""
-        read = [op.inputs[0] for op in self.graph.acting_ops() if op.kind == "linear"]
+        register = None
+        for op in self.graph.acting_ops():
+            if op.kind == "linear":
+                register = op.inputs[0]
         hidden = {op.output for op in self.graph.ops if op.kind in ("activation", "lstm", "gru", "slice")}
-        return read[-1] if read and read[-1] in hidden else None
+        return register if register in hidden else None
 
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None
@@ -46,7 +53,13 @@ class GraphTeacher(Teacher):
         batch = len(next(iter(observations.values())))
         registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
         memory = self.graph.next_state(registers)
-        features = {k: torch.from_numpy(v) for k, v in registers.items() if v.ndim == 2 and v.dtype == np.float32}
+        features = {}
+        for name, array in registers.items():
+            if array.ndim == 2 and array.dtype == np.float32:
+                features[name] = torch.from_numpy(array)
+        params = features.pop(PARAMS)
         value = features.pop("value", None)
-        states = tuple(torch.from_numpy(array) for array in memory) if memory else None
-        return PolicyOutput(features.pop(PARAMS), None if value is None else value[:, 0], features, states)
+        if value is not None:
+            value = value[:, 0]
+        states = tuple(map(torch.from_numpy, memory)) if memory else None
+        return PolicyOutput(params, value, features, states)

@@ -1,4 +1,4 @@
-"""A teacher that sees a part of a Dict observation."""
+"""A teacher that observes a part of a Dict observation."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from kd_agent.policies import OBSERVATION, Array
 
 
 class KeyedTeacher(Teacher):
-    """A teacher that sees only some keys of a Dict observation (a privileged teacher, say).
+    """A teacher that observes only some keys of a Dict observation (a privileged teacher, say).
 
     Args:
         teacher: The teacher; it was loaded for the space of its keys alone.
@@ -15,8 +15,11 @@ class KeyedTeacher(Teacher):
     """
 
     def __init__(self, teacher: Teacher, keys: Sequence[str]) -> None:
-        self._teacher, self._keys = teacher, tuple(keys)
-        self.head, self.origin, self.recurrent = teacher.head, teacher.origin, teacher.recurrent
+        self._teacher = teacher
+        self._keys = tuple(keys)
+        self.head = teacher.head
+        self.origin = teacher.origin
+        self.recurrent = teacher.recurrent
         self.observations = {key: teacher.observations[self._name(key)] for key in keys}
 
     @property
@@ -33,7 +36,10 @@ class KeyedTeacher(Teacher):
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key."""
-        return self._teacher({self._name(key): observations[key] for key in self._keys}, state, episode_start)
+        observed = {self._name(key): observations[key] for key in self._keys}
+        return self._teacher(observed, state, episode_start)
 
     def _name(self, key: str) -> str:
+        """What the teacher itself calls a key."""
+        # A single key was selected as a plain space, not as a Dict of one.
         return OBSERVATION if len(self._keys) == 1 else key

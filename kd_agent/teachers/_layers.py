@@ -15,8 +15,21 @@ DETERMINISTIC_LOG_STD = float(np.log(0.1))
 0.1, before tanh where there is one, is the exploration noise of TD3 (Fujimoto et al. 2018).
 """
 
-FUNCTIONS = {"Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "ELU": "elu", "LeakyReLU": "leaky_relu",
-             "Sigmoid": "sigmoid", "Softplus": "softplus", "GELU": "gelu"}  # fmt: skip
+FUNCTIONS = {
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "SiLU": "silu",
+    "ELU": "elu",
+    "LeakyReLU": "leaky_relu",
+    "Sigmoid": "sigmoid",
+    "Softplus": "softplus",
+    "GELU": "gelu",
+}
+"""The activation of a graph by the name of torch's class."""
+
+
+def _unchanged(tensor: Array) -> Array:
+    return tensor
 
 
 class Program:
@@ -31,7 +44,8 @@ class Program:
     """
 
     def __init__(self, archive: Archive, register: str, used: set[str] | None = None) -> None:
-        self.archive, self.source = archive, archive.source
+        self.archive = archive
+        self.source = archive.source
         self.ops: list[Op] = []
         self.last = register
         self.used: set[str] = set() if used is None else used
@@ -46,9 +60,7 @@ class Program:
         self.ops.append(op)
         self.last = op.output
 
-    def linear(
-        self, prefix: str, output: str, change: Callable[[Array], Array] = lambda tensor: tensor
-    ) -> None:  # fmt: skip
+    def linear(self, prefix: str, output: str, change: Callable[[Array], Array] = _unchanged) -> None:
         """`x W^T + b` with the tensors `<prefix>.weight [out, in]` and `<prefix>.bias [out]` (or none).
 
         Args:
@@ -57,21 +69,31 @@ class Program:
             change: What becomes of weight and bias first (along `out`).
         """
         weight = self.tensor(f"{prefix}.weight", 2)
-        bias = self.tensor(f"{prefix}.bias", 1) if self.has(f"{prefix}.bias") else weight[:, 0] * 0
+        bias = np.zeros(len(weight), np.float32)
+        if self.has(f"{prefix}.bias"):
+            bias = self.tensor(f"{prefix}.bias", 1)
         if bias.shape != weight.shape[:1]:
             raise KDError(f"{self.source}: {prefix}.bias does not fit its weight")
         self.add(Op("linear", (self.last,), output, {}, {"weight": change(weight), "bias": change(bias)}))
 
     def conv2d(self, prefix: str, output: str, stride: int) -> None:
-        """A convolution without padding."""
+        """A convolution without padding.
+
+        Args:
+            prefix: Name of the layer.
+            output: Register to write.
+            stride: In pixels, both ways.
+        """
         tensors = {"weight": self.tensor(f"{prefix}.weight", 4), "bias": self.tensor(f"{prefix}.bias", 1)}
         self.add(Op("conv2d", (self.last,), output, {"stride": stride}, tensors))
 
     def batch_renorm(self, prefix: str) -> None:
         """sb3-contrib's BatchRenorm in eval mode: fixed statistics, so an affine map of each feature."""
-        mean, var, scale, bias = (
-            self.tensor(f"{prefix}.{name}", 1).astype(np.float64) for name in ("ra_mean", "ra_var", "scale", "bias")
-        )
+        mean = self.tensor(f"{prefix}.ra_mean", 1).astype(np.float64)
+        var = self.tensor(f"{prefix}.ra_var", 1).astype(np.float64)
+        scale = self.tensor(f"{prefix}.scale", 1).astype(np.float64)
+        bias = self.tensor(f"{prefix}.bias", 1).astype(np.float64)
+        # It counts the steps of training until the statistics are trusted; in eval mode nobody reads it.
         self.used.add(f"{prefix}.steps")
         factor = scale / np.sqrt(var + self.archive.policy_number("batch_norm_eps", 1e-3))
         tensors = {"scale": factor.astype(np.float32), "shift": (bias - mean * factor).astype(np.float32)}
@@ -81,26 +103,43 @@ class Program:
         """All layers of a torch LSTM; each has a memory `[B, 2H]` (hidden, cell)."""
         layer = 0
         while layer == 0 or self.has(f"{prefix}.weight_ih_l{layer}"):
-            weights = {"weight_input": self.tensor(f"{prefix}.weight_ih_l{layer}", 2),
-                       "weight_hidden": self.tensor(f"{prefix}.weight_hh_l{layer}", 2)}  # fmt: skip
-            names = [name for name in (f"{prefix}.bias_ih_l{layer}", f"{prefix}.bias_hh_l{layer}") if self.has(name)]
-            bias = sum((self.tensor(name, 1) for name in names), np.zeros(len(weights["weight_input"]), np.float32))
-            state, size = f"memory.{layer}", weights["weight_hidden"].shape[1]
+            weight_input = self.tensor(f"{prefix}.weight_ih_l{layer}", 2)
+            weight_hidden = self.tensor(f"{prefix}.weight_hh_l{layer}", 2)
+            # Torch keeps two biases for cuDNN's sake; only their sum acts.
+            bias = np.zeros(len(weight_input), np.float32)
+            for name in (f"{prefix}.bias_ih_l{layer}", f"{prefix}.bias_hh_l{layer}"):
+                if self.has(name):
+                    bias = bias + self.tensor(name, 1)
+            state = f"memory.{layer}"
+            size = weight_hidden.shape[1]
             self.states[state] = (2 * size,)
-            self.add(Op("lstm", (self.last, state), following(state), {}, {**weights, "bias": bias}))
+            tensors = {"weight_input": weight_input, "weight_hidden": weight_hidden, "bias": bias}
+            self.add(Op("lstm", (self.last, state), following(state), {}, tensors))
+            # The next layer reads the hidden half alone, not the cell.
             self.add(Op("slice", (self.last,), f"{prefix}.{layer}", {"start": 0, "stop": size}))
             layer += 1
 
     def activation(self, function: str, output: str) -> None:
-        """An activation function."""
+        """An activation function of the last register.
+
+        Args:
+            function: One of the values of `FUNCTIONS`.
+            output: Register to write.
+        """
         self.add(Op("activation", (self.last,), output, {"function": function}))
 
     def clip(self, low: float, high: float, output: str) -> None:
-        """Bound the last register."""
+        """Bound the last register.
+
+        Args:
+            low: The least that passes.
+            high: The most that passes.
+            output: Register to write.
+        """
         self.add(Op("clip", (self.last,), output, {"low": low, "high": high}))
 
     def sequence(
-        self, prefix: str, function: str, output: str | None = None, change: Callable[[Array], Array] = lambda t: t
+        self, prefix: str, function: str, output: str | None = None, change: Callable[[Array], Array] = _unchanged
     ) -> None:
         """`nn.Sequential` of linear layers (and batch renorms before them), an activation after each.
 
@@ -124,11 +163,20 @@ class Program:
     def indices(self, prefix: str) -> list[int]:
         """Positions in the sequence `prefix` that have tensors, ascending."""
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.\w+")
-        found = (pattern.fullmatch(name) for name in self.archive.tensors)
-        return sorted({int(match.group(1)) for match in found if match})
+        found = set()
+        for name in self.archive.tensors:
+            match = pattern.fullmatch(name)
+            if match:
+                found.add(int(match.group(1)))
+        return sorted(found)
 
     def append_log_std(self, value: Array | float, size: int) -> None:
-        """Constant log standard deviations beside the means of the last register."""
+        """Constant log standard deviations beside the means of the last register.
+
+        Args:
+            value: One for all, or one for each action part, `[A]`.
+            size: `A`, number of action parts.
+        """
         self.add(Op("append", (self.last,), PARAMS, {}, {"value": np.full(size, value, np.float32)}))
 
     def has(self, name: str) -> bool:
@@ -136,7 +184,15 @@ class Program:
         return name in self.archive.tensors
 
     def tensor(self, name: str, rank: int) -> Array:
-        """A tensor of a given rank; KDError where it is missing."""
+        """A tensor, which counts as used from now on.
+
+        Args:
+            name: Its name in the state dict.
+            rank: How many axes it must have.
+
+        Raises:
+            NotUnderstoodError: There is no such tensor, or it has another rank.
+        """
         tensors = self.archive.tensors
         if name not in tensors or tensors[name].ndim != rank:
             raise NotUnderstoodError(f"{self.source}: policy.pth has no usable {name!r}")
@@ -145,12 +201,21 @@ class Program:
 
 
 def activation(archive: Archive, default: str) -> str:
-    """Name of the activation function that `policy_kwargs` asks for."""
-    given = archive.policy_kwarg("activation_fn")
-    if given is None:
+    """Name of the activation function that `policy_kwargs` asks for.
+
+    Args:
+        archive: Whose.
+        default: That of the algorithm, where `policy_kwargs` asks for none.
+
+    Raises:
+        NotUnderstoodError: It is none of `FUNCTIONS`.
+    """
+    text = archive.policy_kwarg("activation_fn")
+    if text is None:
         return default
-    found = re.search(r"(\w+)'?>?$", str(given))
-    name = found.group(1) if found else str(given)
+    # "<class 'torch.nn.modules.activation.ReLU'>"
+    found = re.search(r"(\w+)'?>?$", str(text))
+    name = found.group(1) if found else str(text)
     if name not in FUNCTIONS:
         raise NotUnderstoodError(f"{archive.source}: the activation {name!r} is not understood")
     return FUNCTIONS[name]
@@ -172,6 +237,7 @@ def gsde_log_std(program: Program, name: str, latent: str, size: int) -> None:
     """
     log_std = program.tensor(name, 2).astype(np.float64)
     if is_true(program.archive.policy_kwarg("use_expln", False)):
+        # SB3's expln grows linearly above 0, and 1e-6 is its own guard against a logarithm of 0.
         std = np.where(log_std > 0, np.log1p(np.maximum(log_std, 0) + 1e-6) + 1, np.exp(np.minimum(log_std, 0)))
     else:
         std = np.exp(log_std)
@@ -180,8 +246,17 @@ def gsde_log_std(program: Program, name: str, latent: str, size: int) -> None:
 
 
 def gsde_latent(program: Program, prefix: str, features: str, latent: str, function: str) -> str:
-    """Register of gSDE's latent: the policy's own, or (before SB3 1.8) that of a network of its own."""
+    """Register of gSDE's latent `[B, F]`: the policy's own, or (before SB3 1.8) that of a network of its own.
+
+    Args:
+        program: Gains that network's operations.
+        prefix: What its tensors' names begin with, "" or "actor.".
+        features: Register of the policy's features.
+        latent: Register of the policy's last hidden layer.
+        function: The network's activation.
+    """
     name = f"{prefix}sde_features_extractor"
+    # An empty network of its own is the identity, and has no tensors to be told by.
     if program.archive.policy_kwarg("sde_net_arch") == []:
         return features
     if not program.indices(name):

@@ -35,8 +35,10 @@ def load_teacher(
     try:
         teacher: Teacher = _plugin(source).load(source, request)
     except KDError as error:
-        named = not isinstance(source, str) or source in str(error)
-        raise error if named else KDError(f"{source}: {error}") from None
+        # A zip inside a folder names itself; a reader deep down does not always.
+        if not isinstance(source, str) or source in str(error):
+            raise error from None
+        raise KDError(f"{source}: {error}") from None
     return teacher
 
 
@@ -52,8 +54,11 @@ def recipe_for(source: str | Callable[[Any], Any], env: str, env_kwargs: Mapping
         KDError: There is no such environment, or the teacher's wrappers are not known here.
     """
     plugin = _plugin(source)
-    found: Recipe = plugin.recipe(source, env, env_kwargs) if hasattr(plugin, "recipe") else recipe_of(env, env_kwargs)
-    return found
+    # Only what carries RL Zoo's settings knows more of its environment than the caller.
+    if not hasattr(plugin, "recipe"):
+        return recipe_of(env, env_kwargs)
+    recipe: Recipe = plugin.recipe(source, env, env_kwargs)
+    return recipe
 
 
 def _plugin(source: Any) -> Any:
@@ -62,5 +67,7 @@ def _plugin(source: Any) -> Any:
         plugin = plugins.load("teachers", name)
         if plugin.accepts(source):
             return plugin
-    raise KDError(f"{source}: not a teacher; expected a Stable-Baselines3 .zip, an RL Zoo folder, "
-                  "a student's .safetensors or an .onnx file")  # fmt: skip
+    raise KDError(
+        f"{source}: not a teacher; expected a Stable-Baselines3 .zip, an RL Zoo folder, "
+        "a student's .safetensors or an .onnx file"
+    )

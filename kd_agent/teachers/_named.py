@@ -17,7 +17,7 @@ from kd_agent.teachers._load import load_teacher, recipe_for
 
 
 def named_recipe(config: DistillConfig) -> Recipe:
-    """The environment that the settings name, as the teacher plays in it where one is given.
+    """The environment that the settings name, as the named teacher plays in it where there is one.
 
     Raises:
         KDError: Several teachers do not play in the same environment and wrappers; the message names the pair.
@@ -28,24 +28,39 @@ def named_recipe(config: DistillConfig) -> Recipe:
     for source, recipe in zip(config.teacher, recipes, strict=True):
         if recipe != recipes[0]:
             raise KDError(
-                f"{config.teacher[0]} and {source} cannot teach together: one plays in {_named(recipes[0])}, "
-                f"the other in {_named(recipe)}; teachers of one environment and the same wrappers would fit"
+                f"{config.teacher[0]} and {source} cannot teach together: one plays in {_in_one_line(recipes[0])}, "
+                f"the other in {_in_one_line(recipe)}; teachers of one environment and the same wrappers would fit"
             )
     return recipes[0]
 
 
 def observations_of_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:
-    """What the student sees of an observation, by key; a single key keeps its name."""
-    seen = observation_specs(select(observation_space, config.student_keys, "--student-keys"))
-    return {config.student_keys[0]: seen[OBSERVATION]} if len(config.student_keys) == 1 else seen
+    """What the student observes, by key; a single key keeps its name.
+
+    Args:
+        config: The settings; their `student_keys` select.
+        observation_space: The environment's.
+
+    Raises:
+        KDError: There is no such key.
+    """
+    specs = observation_specs(select(observation_space, config.student_keys, "--student-keys"))
+    if len(config.student_keys) != 1:
+        return specs
+    return {config.student_keys[0]: specs[OBSERVATION]}
 
 
 def load_named(config: DistillConfig, spaces: Any) -> Teacher | None:
     """The teacher that the settings name, several of them as one; None where one is to be trained.
 
+    Args:
+        config: The settings.
+        spaces: The environment's observation and action space.
+
     Raises:
         KDError: A teacher cannot be read or does not fit the environment, or two do not go together.
     """
+    # A rule that does not exist is an error even where a single teacher needs none.
     plugins.load("teachers.combine", config.combine)
     if not config.teacher:
         return None
@@ -53,7 +68,8 @@ def load_named(config: DistillConfig, spaces: Any) -> Teacher | None:
         return load_one(config, config.teacher[0], spaces)
     if config.statistics:
         raise KDError("--statistics is of one teacher; keep each of several beside its own statistics")
-    return EnsembleTeacher([_load_beside(config, source, spaces) for source in config.teacher], config.combine)
+    teachers = [_load_beside(config, source, spaces) for source in config.teacher]
+    return EnsembleTeacher(teachers, config.combine)
 
 
 def _load_beside(config: DistillConfig, source: str, spaces: Any) -> Teacher:
@@ -61,23 +77,43 @@ def _load_beside(config: DistillConfig, source: str, spaces: Any) -> Teacher:
     try:
         return load_one(config, source, spaces)
     except KDError as error:
+        # The first teacher, or a file that is not there, fails by itself and not beside another.
         if source == config.teacher[0] or not Path(source).exists():
             raise
         raise KDError(f"{config.teacher[0]} and {source} cannot teach together: {error}") from None
 
 
 def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
-    """One teacher, as the settings have teachers read."""
+    """One teacher, as the settings have teachers read.
+
+    Args:
+        config: The settings.
+        source: What names the teacher.
+        spaces: The environment's observation and action space.
+
+    Raises:
+        KDError: It cannot be read or does not fit the environment.
+    """
     observation_space = select(spaces[0], config.teacher_keys, "--teacher-keys")
-    teacher = load_teacher(source, env=(observation_space, spaces[1]), statistics=config.statistics,
-                           allow_missing_statistics=config.allow_missing_statistics,
-                           trust_teacher=config.trust_teacher)  # fmt: skip
-    return KeyedTeacher(teacher, config.teacher_keys) if config.teacher_keys else teacher
+    teacher = load_teacher(
+        source,
+        env=(observation_space, spaces[1]),
+        statistics=config.statistics,
+        allow_missing_statistics=config.allow_missing_statistics,
+        trust_teacher=config.trust_teacher,
+    )
+    if not config.teacher_keys:
+        return teacher
+    return KeyedTeacher(teacher, config.teacher_keys)
 
 
-def _named(recipe: Recipe) -> str:
+def _in_one_line(recipe: Recipe) -> str:
     """A recipe in one line: id, arguments, wrappers and frames."""
-    wrappers = [f"{name.rpartition('.')[2]}{dict(kwargs) or ''}" for name, kwargs in recipe.wrappers]
-    stack = [f"{recipe.frame_stack} frames"] if recipe.frame_stack > 1 else []
-    kwargs = [str(dict(recipe.env_kwargs))] if recipe.env_kwargs else []
-    return " ".join([recipe.env_id, *kwargs, *wrappers, *stack])
+    words = [recipe.env_id]
+    if recipe.env_kwargs:
+        words.append(str(dict(recipe.env_kwargs)))
+    for name, kwargs in recipe.wrappers:
+        words.append(f"{name.rpartition('.')[2]}{dict(kwargs) or ''}")
+    if recipe.frame_stack > 1:
+        words.append(f"{recipe.frame_stack} frames")
+    return " ".join(words)

@@ -17,20 +17,30 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
     """Features, (before SB3 1.8) shared layers, policy layers, `action_net`; the critic likewise.
 
     A recurrent critic has a memory of its own and is left out; so a recurrent teacher tells no value.
+
+    Args:
+        program: Begins at the observation; gains the operations.
+        inputs: The register of each key's prepared observation.
+        action_space: The environment's.
     """
     archive = program.archive
     head = head_for(action_space, squashed=is_true(archive.policy_kwarg("squash_output")))
     function = activation(archive, "tanh")
     shared = str(archive.policy_kwarg("share_features_extractor", True)) != "False"
-    extract(program, "features_extractor" if shared else "pi_features_extractor", inputs)
+    extractor = "features_extractor" if shared else "pi_features_extractor"
+    extract(program, extractor, inputs)
     recurrent = program.has("lstm_actor.weight_ih_l0")
     if recurrent:
         program.lstm("lstm_actor")
     features = program.last
+    # Newer networks have no tensors of this name, and the sequence is empty.
     program.sequence("mlp_extractor.shared_net", function)
     critic = program.branch(program.last)
     program.sequence("mlp_extractor.policy_net", function)
-    _head(program, function, features, len(head.spec.low) if head.spec.is_gaussian else 0)
+    if head.spec.is_gaussian:
+        _gaussian_head(program, function, features, len(head.spec.low))
+    else:
+        program.linear("action_net", PARAMS)
     if not recurrent:
         if not shared:
             extract(critic, "vf_features_extractor", inputs)
@@ -39,11 +49,10 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
     return Translation(_algo(archive), head, program, critic.ops)
 
 
-def _head(program: Program, function: str, features: str, size: int) -> None:
+def _gaussian_head(program: Program, function: str, features: str, size: int) -> None:
+    """Means by `action_net`; log standard deviations of gSDE, or free ones that no observation changes."""
     latent = program.last
-    program.linear("action_net", "mean" if size else PARAMS)
-    if not size:
-        return
+    program.linear("action_net", "mean")
     if program.archive.data.get("use_sde"):
         gsde_log_std(program, "log_std", gsde_latent(program, "", features, latent, function), size)
         program.add(Op("concatenate", ("mean", "log_std"), PARAMS))
@@ -52,6 +61,7 @@ def _head(program: Program, function: str, features: str, size: int) -> None:
 
 
 def _algo(archive: Archive) -> str:
+    """By the policy's module, or else by a setting that the others lack: all share `ActorCriticPolicy`."""
     if "recurrent" in archive.policy_module:
         return "RecurrentPPO"
     if "maskable" in archive.policy_module:

@@ -6,13 +6,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+# No environment comes near these; a hostile text that claims more is not worth its memory.
 _MAX = 1 << 20
+_MAX_BOX = 1 << 24
 _PART = re.compile(
-    r"'([^']*)'(?:,|:) "
-    r"(?:(Discrete|MultiBinary)\((\d+)\)|(MultiDiscrete)\(\[([\d\s]*)\]\)"
-    r"|(Box)\(([^()]*), \(([\d, ]*)\), (\w+)\))"
+    r"'(?P<key>[^']*)'(?:,|:) "
+    r"(?:(?P<simple>Discrete|MultiBinary)\((?P<n>\d+)\)|MultiDiscrete\(\[(?P<nvec>[\d\s]*)\]\)"
+    r"|Box\((?P<bounds>[^()]*), \((?P<shape>[\d, ]*)\), (?P<dtype>\w+)\))"
 )
 """A part of a Dict space: `'key': Box(low, high, (shape), dtype)`; in gym, `('key', Box(...))`."""
+_CONSTRUCTOR = re.compile(r"\b(?:Box|Discrete|MultiDiscrete|MultiBinary|Dict|Tuple|Text)\(")
+"""What makes a space; the `OrderedDict(` around the parts of old gym is none."""
 
 
 def space(record: Any) -> gym.Space[Any] | None:
@@ -22,67 +26,103 @@ def space(record: Any) -> gym.Space[Any] | None:
     kind = str(record.get(":type:", ""))
     if ".Dict'" in kind:
         return _dict(str(record.get("spaces", "")))
-    n = _numbers(record.get("n"))
-    start = (_numbers(record.get("start")) or [0.0])[0]
-    if ".Discrete'" in kind and n and 0 < n[0] < _MAX and abs(start) < _MAX:
-        return gym.spaces.Discrete(int(n[0]), start=int(start))
-    if ".MultiDiscrete'" in kind and (nvec := _numbers(record.get("nvec"))):
-        return _multi_discrete(nvec)
-    if ".MultiBinary'" in kind and n and 0 < n[0] < _MAX:
-        return gym.spaces.MultiBinary(int(n[0]))
-    return _box(record) if ".Box'" in kind else None
+    if ".MultiDiscrete'" in kind:
+        return _multi_discrete(_numbers(record.get("nvec")))
+    if ".Discrete'" in kind:
+        return _discrete(_count(record.get("n")), record.get("start"))
+    if ".MultiBinary'" in kind:
+        return _multi_binary(_count(record.get("n")))
+    if ".Box'" in kind:
+        return _box(record)
+    return None
+
+
+def _discrete(count: int | None, start_text: Any) -> gym.Space[Any] | None:
+    # Old gym had no start.
+    start = (_numbers(start_text) or [0.0])[0]
+    if count is None or abs(start) >= _MAX:
+        return None
+    return gym.spaces.Discrete(count, start=int(start))
+
+
+def _multi_discrete(nvec: list[float] | None) -> gym.Space[Any] | None:
+    if not nvec or min(nvec) < 1 or sum(nvec) >= _MAX:
+        return None
+    return gym.spaces.MultiDiscrete(list(map(int, nvec)))
+
+
+def _multi_binary(count: int | None) -> gym.Space[Any] | None:
+    return None if count is None else gym.spaces.MultiBinary(count)
 
 
 def _box(record: dict[str, Any]) -> gym.Space[Any] | None:
     shape = _numbers(record.get("_shape", record.get("shape")))
-    if shape is None or min(shape, default=1) < 1 or not 0 < np.prod(shape) < 1 << 24:
+    if shape is None or min(shape, default=1) < 1 or not 0 < np.prod(shape) < _MAX_BOX:
         return None
-    sides = [record.get(side) for side in ("low", "high")]
-    if any(_bound(side, int(np.prod(shape))) is None for side in sides):
-        sides = [record.get(f"{side}_repr") for side in ("low", "high")]
-    return _bounded(shape, re.sub(r"\W", "", str(record.get("dtype", "float32"))), *sides)
+    low, high = record.get("low"), record.get("high")
+    size = int(np.prod(shape))
+    if _bound(low, size) is None or _bound(high, size) is None:
+        # NumPy elides long arrays; newer Gymnasiums keep a short text where all bounds are one number.
+        low, high = record.get("low_repr"), record.get("high_repr")
+    # Quotes and blanks around the name say nothing.
+    dtype = re.sub(r"\W", "", str(record.get("dtype", "float32")))
+    return _bounded(shape, dtype, low, high)
 
 
 def _bounded(shape: list[float], dtype: str, low: Any, high: Any) -> gym.Space[Any] | None:
     """A Box; an image whose bounds are elided has those of its bytes."""
     size = int(np.prod(shape))
-    bounds = [_bound(low, size), _bound(high, size)]
-    if dtype == "uint8" and None in bounds:
-        bounds = [[0.0], [255.0]]
-    if bounds[0] is None or bounds[1] is None or dtype not in ("float32", "float64", "uint8"):
+    low_bound = _bound(low, size)
+    high_bound = _bound(high, size)
+    if dtype == "uint8" and (low_bound is None or high_bound is None):
+        low_bound, high_bound = [0.0], [255.0]
+    if low_bound is None or high_bound is None or dtype not in ("float32", "float64", "uint8"):
         return None
-    sides = [np.resize(bound, [int(n) for n in shape]).astype(dtype) for bound in bounds]  # type: ignore[arg-type]
-    if not (sides[0] <= sides[1]).all():
+    sizes = tuple(map(int, shape))
+    low_array = np.resize(low_bound, sizes).astype(dtype)
+    high_array = np.resize(high_bound, sizes).astype(dtype)
+    if not (low_array <= high_array).all():
         return None
-    box: gym.Space[Any] = gym.spaces.Box(sides[0], sides[1], dtype=np.dtype(dtype))
+    box: gym.Space[Any] = gym.spaces.Box(low_array, high_array, dtype=np.dtype(dtype))
     return box
-
-
-def _multi_discrete(nvec: list[float]) -> gym.Space[Any] | None:
-    return gym.spaces.MultiDiscrete([int(n) for n in nvec]) if min(nvec) > 0 and sum(nvec) < _MAX else None
 
 
 def _dict(text: str) -> gym.Space[Any] | None:
     """A Dict from the text of its parts, in their order; None where a part is not understood."""
-    parts: dict[str, Any] = {}
-    for key, simple, n, multi, nvec, box, bounds, shape, dtype in _PART.findall(text):
-        if simple:
-            parts[key] = getattr(gym.spaces, simple)(int(n)) if 0 < int(n) < _MAX else None
-        elif multi:
-            parts[key] = _multi_discrete(_numbers(nvec) or [0])
-        elif box:
-            parts[key] = _part_box(bounds, _numbers(shape), dtype)
-    complete = parts and len(parts) == len(re.findall(r"Box\(|Discrete\(|MultiBinary\(|Dict\(|Tuple\(|Text\(", text))
-    return gym.spaces.Dict(list(parts.items())) if complete and None not in parts.values() else None
+    parts: dict[str, gym.Space[Any]] = {}
+    for match in _PART.finditer(text):
+        part = _part(match)
+        if part is None:
+            return None
+        parts[match["key"]] = part
+    # A part that the pattern passes over would otherwise be missing without a word.
+    mentioned = len(_CONSTRUCTOR.findall(text))
+    if not parts or len(parts) != mentioned:
+        return None
+    return gym.spaces.Dict(list(parts.items()))
+
+
+def _part(match: re.Match[str]) -> gym.Space[Any] | None:
+    """A part of a Dict from the groups of `_PART`."""
+    if match["simple"] == "Discrete":
+        return _discrete(_count(match["n"]), None)
+    if match["simple"] == "MultiBinary":
+        return _multi_binary(_count(match["n"]))
+    if match["nvec"] is not None:
+        return _multi_discrete(_numbers(match["nvec"]))
+    return _part_box(match["bounds"], _numbers(match["shape"]), match["dtype"])
 
 
 def _part_box(bounds: str, shape: list[float] | None, dtype: str) -> gym.Space[Any] | None:
     """A Box of a Dict; nobody compares an observation's bounds, so those of long text count as infinite."""
-    if not shape or min(shape) < 1 or np.prod(shape) >= 1 << 24:
+    if not shape or min(shape) < 1 or np.prod(shape) >= _MAX_BOX:
         return None
     low, _, high = bounds.partition(", ")
-    known = _bound(low, int(np.prod(shape))) and _bound(high, int(np.prod(shape)))
-    return _bounded(shape, dtype, *((low, high) if known or dtype == "uint8" else ("-inf", "inf")))
+    size = int(np.prod(shape))
+    known = _bound(low, size) and _bound(high, size)
+    if not known and dtype != "uint8":
+        low, high = "-inf", "inf"
+    return _bounded(shape, dtype, low, high)
 
 
 def _numbers(text: Any) -> list[float] | None:
@@ -90,9 +130,20 @@ def _numbers(text: Any) -> list[float] | None:
     if text is None or "..." in str(text):
         return None
     found = re.findall(r"[-+]?(?:inf|\d+\.?\d*(?:e[-+]?\d+)?)", str(text))
-    return [float(x) for x in found]
+    return list(map(float, found))
+
+
+def _count(text: Any) -> int | None:
+    """A whole number from 1 to less than `_MAX`; None where the text tells none."""
+    numbers = _numbers(text)
+    if not numbers or not 1 <= numbers[0] < _MAX:
+        return None
+    return int(numbers[0])
 
 
 def _bound(text: Any, size: int) -> list[float] | None:
+    """A bound's numbers, one for all or one for each of `size`; None where they are elided or others."""
     numbers = _numbers(text)
-    return numbers if numbers and len(numbers) in (1, size) else None
+    if not numbers or len(numbers) not in (1, size):
+        return None
+    return numbers

@@ -26,6 +26,27 @@ OPCODES = frozenset(
 )
 
 
+SPACES = (
+    ("box", "Box"),
+    ("discrete", "Discrete"),
+    ("multi_discrete", "MultiDiscrete"),
+    ("multi_binary", "MultiBinary"),
+    ("dict", "Dict"),
+    ("tuple", "Tuple"),
+)
+"""Module and name of the spaces that a VecNormalize may hold."""
+GENERATORS = (
+    ("_pickle", "__generator_ctor"),
+    ("_pickle", "__bit_generator_ctor"),
+    ("_pickle", "__randomstate_ctor"),
+    ("_pcg64", "PCG64"),
+    ("_mt19937", "MT19937"),
+    ("bit_generator", "SeedSequence"),
+    ("bit_generator", "__pyx_unpickle_SeedSequence"),
+)
+"""Module and name of what pickles of NumPy's random generators name."""
+
+
 class Bag:
     """What a pickle says of an object: the arguments and the state."""
 
@@ -35,7 +56,8 @@ class Bag:
     def __new__(cls, *args: object) -> "Bag":
         """Both of pickle's ways to make an object come through here."""
         bag = super().__new__(cls)
-        bag.args, bag.state = args, None
+        bag.args = args
+        bag.state = None
         return bag
 
     def __init__(self, *args: object) -> None:
@@ -79,19 +101,18 @@ def table() -> dict[tuple[str, str], type]:
         ("collections", "OrderedDict"): dict,
     }
     for core in ("numpy.core", "numpy._core"):
-        names |= {(f"{core}.multiarray", "_reconstruct"): Array, (f"{core}.multiarray", "scalar"): Scalar,
-                  (f"{core}.numeric", "_frombuffer"): Buffer}  # fmt: skip
+        names[f"{core}.multiarray", "_reconstruct"] = Array
+        names[f"{core}.multiarray", "scalar"] = Scalar
+        names[f"{core}.numeric", "_frombuffer"] = Buffer
+    # Older agents were trained with gym, whose modules have the same names.
     for gym in ("gym", "gymnasium"):
-        for module, name in (("box", "Box"), ("discrete", "Discrete"), ("multi_discrete", "MultiDiscrete"),
-                             ("multi_binary", "MultiBinary"), ("dict", "Dict"), ("tuple", "Tuple")):  # fmt: skip
+        for module, name in SPACES:
             names[f"{gym}.spaces.{module}", name] = Bag
     for kind in ("float32", "float64", "int8", "int32", "int64", "uint8", "bool_"):
         names["numpy", kind] = Bag
-    for name in ("__generator_ctor", "__bit_generator_ctor", "__randomstate_ctor"):
-        names["numpy.random._pickle", name] = Bag
-    names |= {("numpy.random._pcg64", "PCG64"): Bag, ("numpy.random._mt19937", "MT19937"): Bag,
-              ("numpy.random.bit_generator", "SeedSequence"): Bag,
-              ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"): Bag}  # fmt: skip
+    # A space carries its random generator along.
+    for module, name in GENERATORS:
+        names[f"numpy.random.{module}", name] = Bag
     return names
 
 
@@ -106,7 +127,15 @@ class Reader(pickle.Unpickler):
     """Knows the table's names and nothing else."""
 
     def find_class(self, module: str, name: str) -> type:
-        """The bag of a name."""
+        """The bag of a name.
+
+        Args:
+            module: As the pickle says it.
+            name: Likewise.
+
+        Raises:
+            Refused: The table has no such name.
+        """
         if (module, name) not in TABLE:
             raise Refused(f"it names {module[:60]}.{name[:60]}, which no statistics need")
         return TABLE[module, name]
@@ -121,14 +150,17 @@ def check_opcodes(raw: bytes) -> None:
     for opcode, argument, position in pickletools.genops(raw):
         if opcode.name not in OPCODES:
             raise Refused(f"it uses the opcode {opcode.name}")
+        # A GLOBAL spells its name out; what STACK_GLOBAL names is only known when it runs, and `Reader` checks it.
         if opcode.name == "GLOBAL" and tuple(str(argument).split(" ")) not in TABLE:
             raise Refused(f"it names {str(argument)[:120]}, which no statistics need")
+        # The memo grows to the largest index, and no honest one is larger than the number of bytes before it.
         if opcode.name in ("BINPUT", "LONG_BINPUT") and (argument or 0) > (position or 0):
             raise Refused("it is damaged")
 
 
 def numbers(value: Any) -> tuple[list[int], list[float]]:
     """Shape and content of an array of floats."""
+    # `_frombuffer(data, dtype, shape, order)`, or `__setstate__((version, shape, dtype, fortran, data))`
     if isinstance(value, Buffer):
         data, dtype, shape, order = value.args
         fortran = order == "F"
@@ -136,7 +168,7 @@ def numbers(value: Any) -> tuple[list[int], list[float]]:
         _, shape, dtype, fortran, data = value.state
     else:
         raise Refused("its mean or variance is no array")
-    shape = [int(n) for n in shape]
+    shape = list(map(int, shape))
     content = floats(dtype, data)
     if len(shape) > 4 or min(shape, default=1) < 0 or math.prod(shape) != len(content):
         raise Refused("an array claims more numbers than it has")
@@ -146,16 +178,26 @@ def numbers(value: Any) -> tuple[list[int], list[float]]:
 
 
 def floats(dtype: Any, data: Any) -> list[float]:
-    """The floats in the bytes of an array or scalar."""
-    code = str(dtype.args[0]) if isinstance(dtype, Dtype) else ""
+    """The floats in the bytes of an array or scalar.
+
+    Args:
+        dtype: The bag of its dtype.
+        data: Its bytes.
+
+    Raises:
+        Refused: They are something else.
+    """
     kinds = {"f4": "f", "f8": "d", "i4": "i", "i8": "q"}
-    if code not in kinds or not isinstance(data, bytes | bytearray):
+    if not isinstance(dtype, Dtype) or not isinstance(data, bytes | bytearray):
+        raise Refused("an array is not of floats")
+    code = str(dtype.args[0])
+    if code not in kinds:
         raise Refused("an array is not of floats")
     content = array.array(kinds[code], bytes(data))
-    order = dtype.state[1] if isinstance(dtype, Dtype) and isinstance(dtype.state, tuple) else "<"
+    order = dtype.state[1] if isinstance(dtype.state, tuple) else "<"
     if (order == ">") == (sys.byteorder == "little"):
         content.byteswap()
-    return [float(x) for x in content]
+    return list(map(float, content))
 
 
 def number(value: Any) -> float:
@@ -173,8 +215,13 @@ def statistics(raw: bytes) -> dict[str, object]:
         raise Refused("it is no VecNormalize")
     state = bag.state
     records = state.get("obs_rms")
-    records = records if isinstance(records, dict) else {"obs": records}
-    parts = {str(key): part(record) for key, record in records.items()} if state.get("norm_obs", True) else {}
+    if not isinstance(records, dict):
+        records = {"obs": records}
+    parts = {}
+    # With norm_obs off, VecNormalize keeps statistics that it never applies.
+    if state.get("norm_obs", True):
+        for key, record in records.items():
+            parts[str(key)] = part(record)
     return {"parts": parts, "clip": number(state["clip_obs"]), "epsilon": number(state["epsilon"])}
 
 
@@ -182,8 +229,9 @@ def part(record: Any) -> dict[str, object]:
     """Shape, mean and variance of one observation."""
     if not isinstance(record, RunningMeanStd) or not isinstance(record.state, dict):
         raise Refused("it has no running mean and variance")
-    (shape, mean), (other, var) = numbers(record.state["mean"]), numbers(record.state["var"])
-    if shape != other:
+    shape, mean = numbers(record.state["mean"])
+    shape_of_var, var = numbers(record.state["var"])
+    if shape != shape_of_var:
         raise Refused("mean and variance differ in shape")
     return {"shape": shape, "mean": mean, "var": var}
 
@@ -205,6 +253,7 @@ def main() -> None:
         document = statistics(sys.stdin.buffer.read())
     except Refused as refusal:
         document = {"error": str(refusal)}
+    # Whatever happens, MemoryError too, the parent reads one document.
     except BaseException as error:
         document = {"error": f"it cannot be read ({type(error).__name__})"}
     print(json.dumps(document))

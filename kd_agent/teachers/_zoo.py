@@ -4,14 +4,16 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from kd_agent.environments import Recipe, recipe_of
 from kd_agent.errors import KDError
 from kd_agent.settings import read_mapping
 
+# Python's parser may crash on deep nesting, which needs a long text.
 _MAX_TEXT = 4_000
 _FRAME_STACK = "VecFrameStack"
+# Wrappers of the vector environment that change nothing a policy observes.
 _HARMLESS = ("VecMonitor",)
 
 
@@ -42,7 +44,11 @@ def settings_folder(teacher: Path) -> Path | None:
     candidates = [teacher.with_suffix("")]
     if teacher.stem.startswith(("best_model", "rl_model")):
         candidates += sorted(path.parent for path in teacher.parent.glob("*/config.yml"))
-    return next((folder for folder in (*candidates, teacher.parent) if (folder / "config.yml").is_file()), None)
+    candidates.append(teacher.parent)
+    for folder in candidates:
+        if (folder / "config.yml").is_file():
+            return folder
+    return None
 
 
 def read_settings(teacher: Path) -> Settings:
@@ -55,14 +61,19 @@ def read_settings(teacher: Path) -> Settings:
     if folder is None:
         return Settings()
     config = read_mapping(folder / "config.yml")
-    arguments = read_mapping(folder / "args.yml") if (folder / "args.yml").is_file() else {}
+    arguments: Mapping[str, Any] = {}
+    if (folder / "args.yml").is_file():
+        arguments = read_mapping(folder / "args.yml")
     where = str(folder / "config.yml")
-    stacks, named = _vec_wrappers(config.get("vec_env_wrapper"), where), _wrappers(config.get("env_wrapper"), where)
-    kwargs = _mapping(config.get("env_kwargs"), where) | _mapping(arguments.get("env_kwargs"), where)
-    frames = config.get("frame_stack") or stacks
+    stacked = _vec_wrappers(config.get("vec_env_wrapper"), where)
+    wrappers = _wrappers(config.get("env_wrapper"), where)
+    # The command line of the run (args.yml) won over its hyperparameters (config.yml).
+    env_kwargs = _mapping(config.get("env_kwargs"), where) | _mapping(arguments.get("env_kwargs"), where)
+    frames = config.get("frame_stack") or stacked
     if not isinstance(frames, int) or not 0 < frames <= 64:
         raise KDError(f"{where}: frame_stack {frames!r} is no small whole number")
-    return Settings(str(arguments.get("env") or ""), kwargs, named, frames, _normalised(config, where))
+    env = str(arguments.get("env") or "")
+    return Settings(env, env_kwargs, wrappers, frames, _normalised(config, where))
 
 
 def recipe(teacher: Path, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
@@ -72,17 +83,27 @@ def recipe(teacher: Path, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
         teacher: The zip.
         env: The id asked for; "" for the one that the settings name.
         env_kwargs: Keyword arguments that win over the settings'.
+
+    Raises:
+        KDError: Neither names an environment, or an entry is not understood.
     """
-    found = read_settings(teacher)
-    if not (env or found.env):
+    settings = read_settings(teacher)
+    env = env or settings.env
+    if not env:
         raise KDError(f"{teacher}: does not say what its environment is; name it (--env)")
-    plain = recipe_of(env or found.env, {**found.env_kwargs, **env_kwargs})
-    return Recipe(plain.env_id, plain.env_kwargs, found.wrappers or plain.wrappers,
-                  found.frame_stack if found.frame_stack > 1 else plain.frame_stack)  # fmt: skip
+    plain = recipe_of(env, {**settings.env_kwargs, **env_kwargs})
+    # A plain Atari game has wrappers and frames of its own accord; settings that name others replace them.
+    wrappers = settings.wrappers or plain.wrappers
+    frames = settings.frame_stack if settings.frame_stack > 1 else plain.frame_stack
+    return Recipe(plain.env_id, plain.env_kwargs, wrappers, frames)
 
 
 def literal(text: str, where: str) -> Any:
     """A Python literal, or a call `dict(a=1)` of such; nothing is evaluated.
+
+    Args:
+        text: What is written in the settings.
+        where: Their file, for messages.
 
     Raises:
         KDError: The text is anything else.
@@ -91,37 +112,51 @@ def literal(text: str, where: str) -> Any:
         if len(text) > _MAX_TEXT:
             raise ValueError("too long")
         node = ast.parse(text.strip(), mode="eval").body
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        if _is_dict_call(node):
             return {str(word.arg): ast.literal_eval(word.value) for word in node.keywords if word.arg}
         return ast.literal_eval(node)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise KDError(f"{where}: {text[:80]!r} is not understood") from None
 
 
+def _is_dict_call(node: ast.expr) -> TypeGuard[ast.Call]:
+    """Whether it is `dict(...)` with keyword arguments alone, as RL Zoo's settings like to write mappings."""
+    if not isinstance(node, ast.Call) or node.args:
+        return False
+    return isinstance(node.func, ast.Name) and node.func.id == "dict"
+
+
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     """Keyword arguments: nothing, a mapping, its text, or a list of mappings."""
     if value is None:
         return {}
-    value = literal(value, where) if isinstance(value, str) else value
+    if isinstance(value, str):
+        value = literal(value, where)
     parts = value if isinstance(value, list) else [value]
-    if not all(isinstance(part, dict) for part in parts):
-        raise KDError(f"{where}: {str(value)[:80]!r} are no keyword arguments")
-    return {str(key): content for part in parts for key, content in part.items()}
+    merged = {}
+    for part in parts:
+        if not isinstance(part, dict):
+            raise KDError(f"{where}: {str(value)[:80]!r} are no keyword arguments")
+        for key, content in part.items():
+            merged[str(key)] = content
+    return merged
 
 
 def _wrappers(value: Any, where: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     """One wrapper or a list of them, each a name or `{name: keyword arguments}`."""
-    items = value if isinstance(value, list) else [] if value is None else [value]
-    found: list[tuple[str, Mapping[str, Any]]] = []
+    if value is None:
+        return ()
+    items = value if isinstance(value, list) else [value]
+    wrappers: list[tuple[str, Mapping[str, Any]]] = []
     for item in items:
         if isinstance(item, dict) and len(item) == 1:
             ((name, kwargs),) = item.items()
-            found.append((str(name), _mapping(kwargs, where)))
+            wrappers.append((str(name), _mapping(kwargs, where)))
         elif isinstance(item, str):
-            found.append((item, {}))
+            wrappers.append((item, {}))
         else:
             raise KDError(f"{where}: the wrapper {str(item)[:80]!r} is not understood")
-    return tuple(found)
+    return tuple(wrappers)
 
 
 def _vec_wrappers(value: Any, where: str) -> int:
@@ -137,7 +172,10 @@ def _vec_wrappers(value: Any, where: str) -> int:
 
 
 def _normalised(config: Mapping[str, Any], where: str) -> bool:
+    """Whether observations were normalised; rewards alone do not concern a policy."""
     value = config.get("normalize", False)
-    value = literal(value, where) if isinstance(value, str) else value
-    more = {**(value if isinstance(value, dict) else {}), **_mapping(config.get("normalize_kwargs"), where)}
-    return bool(value) and bool(more.get("norm_obs", True))
+    if isinstance(value, str):
+        value = literal(value, where)
+    arguments = dict(value) if isinstance(value, dict) else {}
+    arguments |= _mapping(config.get("normalize_kwargs"), where)
+    return bool(value) and bool(arguments.get("norm_obs", True))

@@ -19,8 +19,17 @@ def accepts(source: Any) -> bool:
 
 
 def load(source: Callable[[Any], Any], request: Request) -> Teacher:
-    """A teacher that calls `source`; its spaces are the environment's."""
+    """A teacher that calls `source`; its spaces are the environment's.
+
+    Args:
+        source: The function or module.
+        request: How it is asked for; of its settings, only the spaces concern a function.
+
+    Raises:
+        KDError: No spaces are named.
+    """
+    # Modules and other callable objects have no name of their own: that of their class stands for it.
     name = getattr(source, "__qualname__", type(source).__qualname__)
     if request.env is None:
-        raise KDError(f"{name}: a function does not say what it sees; give the environment's spaces (env=...)")
+        raise KDError(f"{name}: a function does not say what it observes; give the environment's spaces (env=...)")
     return FunctionTeacher(source, name, request.env)

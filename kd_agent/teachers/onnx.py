@@ -21,8 +21,15 @@ from kd_agent.teachers._density import to_params
 from kd_agent.teachers._request import Request
 
 MAX_FILE = 256 << 20
-_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
-          "tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(int32)": "int32"}  # fmt: skip
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+"""NumPy's dtype by what onnxruntime calls the type of an input."""
 
 
 def accepts(source: Any) -> bool:
@@ -31,7 +38,15 @@ def accepts(source: Any) -> bool:
 
 
 def load(source: str, request: Request) -> Teacher:
-    """Load a model; its spaces are the environment's. It normalises by itself or not at all."""
+    """Load a model; its spaces are the environment's. It normalises by itself or not at all.
+
+    Args:
+        source: Path of the file.
+        request: How it is asked for; of its settings, only the spaces concern an ONNX file.
+
+    Raises:
+        KDError: No spaces are named, onnxruntime is not installed, or the file is no model or does not fit.
+    """
     if request.env is None:
         raise KDError(f"{source}: an ONNX file does not say what it acts on; name the environment (--env)")
     return OnnxTeacher(source, request.env)
@@ -48,9 +63,9 @@ class OnnxTeacher(Teacher):
     def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]]) -> None:
         raw = read_capped(source, MAX_FILE)
         self._session = _session(raw, source)
-        self.observations, self.head = observation_specs(env[0]), head_for(env[1])
-        inputs = self._session.get_inputs()
-        self._inputs = _match(inputs, list(self.observations), source)
+        self.observations = observation_specs(env[0])
+        self.head = head_for(env[1])
+        self._inputs = _match(self._session.get_inputs(), list(self.observations), source)
         names = [output.name for output in self._session.get_outputs()]
         self._output = PARAMS if PARAMS in names else names[0]
         self.origin = Origin(source, hashlib.sha256(raw).hexdigest(), "ONNX", _count(raw))
@@ -59,14 +74,18 @@ class OnnxTeacher(Teacher):
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key."""
-        given = {name: np.asarray(observations[key], dtype) for key, (name, dtype) in self._inputs.items()}
-        batch = len(next(iter(given.values())))
+        inputs = {}
+        for key, (name, dtype) in self._inputs.items():
+            inputs[name] = np.asarray(observations[key], dtype)
+        batch = len(next(iter(inputs.values())))
         try:
-            (answer,) = self._session.run([self._output], given)
-        except Exception as error:
+            (answer,) = self._session.run([self._output], inputs)
+        except Exception as error:  # onnxruntime has an exception of its own for each kind of failure
             reason = " ".join(str(error).split())[:160]
             raise KDError(f"{self.origin.source}: does not take these observations ({reason})") from None
-        return PolicyOutput(torch.from_numpy(to_params(self.head.spec, np.array(answer), batch, self.origin.source)))
+        # A copy: the answer's memory is onnxruntime's, and torch wants to be able to write.
+        params = to_params(self.head.spec, np.array(answer), batch, self.origin.source)
+        return PolicyOutput(torch.from_numpy(params))
 
 
 def _session(raw: bytes, source: str) -> Any:
@@ -76,21 +95,25 @@ def _session(raw: bytes, source: str) -> Any:
         raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime") from None
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
+    # Fatal messages alone: what is wrong with a file is said once, by the KDError.
     options.log_severity_level = 4
     try:
+        # From bytes, not from the path: weights in files beside the model, which could be any file, are not read.
         return runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise KDError(f"{source}: is no usable ONNX model ({' '.join(str(error).split())[:160]})") from None
+        reason = " ".join(str(error).split())[:160]
+        raise KDError(f"{source}: is no usable ONNX model ({reason})") from None
 
 
 def _match(inputs: list[Any], keys: list[str], source: str) -> dict[str, tuple[str, str]]:
     """Input and dtype for each observation key: the only one, or those of the same name."""
-    names = {value.name.removeprefix("obs."): value for value in inputs}
+    # kd_agent's own exports call the input of a key "obs.<key>".
+    by_key = {value.name.removeprefix("obs."): value for value in inputs}
     if len(inputs) == len(keys) == 1:
-        names = {keys[0]: inputs[0]}
-    if set(names) != set(keys) or any(value.type not in _TYPES for value in inputs):
-        raise KDError(f"{source}: its inputs are {sorted(names)}, the environment's observations {sorted(keys)}")
-    return {key: (names[key].name, _TYPES[names[key].type]) for key in keys}
+        by_key = {keys[0]: inputs[0]}
+    if set(by_key) != set(keys) or any(value.type not in _TYPES for value in inputs):
+        raise KDError(f"{source}: its inputs are {sorted(by_key)}, the environment's observations {sorted(keys)}")
+    return {key: (by_key[key].name, _TYPES[by_key[key].type]) for key in keys}
 
 
 def _count(raw: bytes) -> int:

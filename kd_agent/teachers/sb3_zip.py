@@ -13,7 +13,7 @@ from kd_agent.networks import Origin, Teacher
 from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
 from kd_agent.teachers import _fitting, _off_policy, _on_policy, _trusted, _value_based, _zoo
 from kd_agent.teachers._archive import Archive, NotUnderstoodError, read
-from kd_agent.teachers._features import as_seen, in_own_order, prepare
+from kd_agent.teachers._features import as_observed, in_own_order, prepare
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._layers import Program
 from kd_agent.teachers._request import Request, Spaces
@@ -35,13 +35,14 @@ _TRANSLATORS: dict[str, Translator] = {
     "stable_baselines3.dqn": _value_based.dqn,
     "sb3_contrib.qrdqn": _value_based.qrdqn,
 }
-"""By the module of the policy's class; a policy of one's own is not among them."""
+"""By the package whose `policies` define the policy's class; a policy of one's own is not among them."""
 
 _FAITHFUL_ORIGINAL_OBS = (_on_policy.translate, _off_policy.random_search)
 """Families that keep `_last_original_obs` under VecNormalize alone."""
 
 _BYSTANDERS = re.compile(
-    r"critic\b.*|\w+_target\..*|value_net\..*|mlp_extractor\.value_net\..*|lstm_critic\..*|(pi_|vf_)?features_extractor\..*"
+    r"critic\b.*|\w+_target\..*|value_net\..*|mlp_extractor\.value_net\..*|lstm_critic\..*"
+    r"|(pi_|vf_)?features_extractor\..*"
 )
 """Tensors that do not act: critics, targets, and names that SB3 gives a second time."""
 
@@ -68,7 +69,8 @@ def load(source: str, request: Request) -> Teacher:
         if not request.trust_teacher:
             raise
     _, spaces = _spaces(archive, request.env)
-    return _trusted.load(archive, spaces, find_statistics(Path(source), request.statistics) or {})
+    statistics = find_statistics(Path(source), request.statistics) or {}
+    return _trusted.load(archive, spaces, statistics)
 
 
 def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
@@ -78,24 +80,28 @@ def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
         source: Path of the zip.
         env: The id asked for; "" for the one that the settings name.
         env_kwargs: Keyword arguments that win over the settings'.
+
+    Raises:
+        KDError: The zip or its settings cannot be read, or name no environment that is known here.
     """
-    found = _zoo.recipe(Path(source), env, env_kwargs)
-    return _fitting.fit(found, own_spaces(read(source))[0], source)
+    named = _zoo.recipe(Path(source), env, env_kwargs)
+    observation_space, _ = own_spaces(read(source))
+    return _fitting.fit(named, observation_space, source)
 
 
 def _translated(archive: Archive, request: Request) -> GraphTeacher:
     translate = _translator(archive)
-    own, (seen, action_space) = _spaces(archive, request.env)
-    observation_space = in_own_order(seen, own)
+    own, spaces = _spaces(archive, request.env)
+    observation_space = in_own_order(spaces[0], own)
     normalizers = _normalizers(archive, translate, request)
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, normalizers)
-    result = translate(program, inputs, action_space)
+    result = translate(program, inputs, spaces[1])
     _check_all_used(archive, program)
-    graph = PolicyGraph(
-        observation_specs(observation_space), tuple(program.ops), result.head.spec, states=program.states
-    )
-    return GraphTeacher(graph, Origin(archive.source, archive.sha256, result.algo, graph.num_parameters), result.critic)
+    observations = observation_specs(observation_space)
+    graph = PolicyGraph(observations, tuple(program.ops), result.head.spec, states=program.states)
+    origin = Origin(archive.source, archive.sha256, result.algo, graph.num_parameters)
+    return GraphTeacher(graph, origin, result.critic)
 
 
 def own_spaces(archive: Archive) -> tuple[gym.Space[Any] | None, gym.Space[Any] | None]:
@@ -104,11 +110,13 @@ def own_spaces(archive: Archive) -> tuple[gym.Space[Any] | None, gym.Space[Any] 
 
 
 def _translator(archive: Archive) -> Translator:
-    name, module = archive.policy_class, archive.policy_module
-    found = [translate for prefix, translate in _TRANSLATORS.items() if module == f"{prefix}.policies"]
-    if not found:
+    name = archive.policy_class
+    module = archive.policy_module
+    package, _, last = module.rpartition(".")
+    translate = _TRANSLATORS.get(package)
+    if translate is None or last != "policies":
         raise NotUnderstoodError(f"{archive.source}: policies of class {module}.{name} are not understood")
-    return found[0]
+    return translate
 
 
 def _spaces(archive: Archive, env: Spaces | None) -> tuple[gym.Space[Any] | None, Spaces]:
@@ -119,29 +127,30 @@ def _spaces(archive: Archive, env: Spaces | None) -> tuple[gym.Space[Any] | None
             raise KDError(f"{archive.source}: its spaces are not readable; name the environment (--env)")
         return observations, (observations, actions)
     if observations is not None:
-        check_same(observations, as_seen(env[0], observations), f"{archive.source}: the teacher's observations",
-                   bounds=False)  # fmt: skip
+        # Other bounds of an observation change no answer, those of an action do.
+        observed = as_observed(env[0], observations)
+        check_same(observations, observed, f"{archive.source}: the teacher's observations", bounds=False)
     if actions is not None:
         check_same(actions, env[1], f"{archive.source}: the teacher's actions", bounds=True)
     return observations, env
 
 
 def _normalizers(archive: Archive, translate: Translator, request: Request) -> Mapping[str, Normalizer]:
-    found = find_statistics(Path(archive.source), request.statistics)
-    faithful = translate in _FAITHFUL_ORIGINAL_OBS
-    normalised = _zoo.read_settings(Path(archive.source)).normalised or (
-        faithful and archive.data.get("_last_original_obs") is not None
-    )
-    if found is None and normalised and not request.allow_missing_statistics:
+    """Statistics by key; empty where the teacher needs none, or where it may go on without."""
+    statistics = find_statistics(Path(archive.source), request.statistics)
+    by_settings = _zoo.read_settings(Path(archive.source)).normalised
+    by_last_obs = translate in _FAITHFUL_ORIGINAL_OBS and archive.data.get("_last_original_obs") is not None
+    normalised = by_settings or by_last_obs
+    if statistics is None and normalised and not request.allow_missing_statistics:
         raise KDError(
             f"{archive.source}: trained under VecNormalize, but its statistics are missing "
             "(--statistics FILE, or --allow-missing-statistics)"
         )
-    return found or {}
+    return statistics or {}
 
 
 def _check_all_used(archive: Archive, program: Program) -> None:
     """A tensor left over means a network of another make, which would act differently."""
-    rest = [name for name in archive.tensors if name not in program.used and not _BYSTANDERS.fullmatch(name)]
-    if rest:
-        raise NotUnderstoodError(f"{archive.source}: its tensor {rest[0]!r} is not understood")
+    for name in archive.tensors:
+        if name not in program.used and not _BYSTANDERS.fullmatch(name):
+            raise NotUnderstoodError(f"{archive.source}: its tensor {name!r} is not understood")

@@ -16,9 +16,18 @@ def accepts(source: Any) -> bool:
 
 
 def load(source: str, request: Request) -> GraphTeacher:
-    """Load a student's file; it carries its own statistics."""
+    """Load a student's file; it carries its own statistics.
+
+    Args:
+        source: Path of the file.
+        request: How it is asked for; of its settings, only the spaces concern a student.
+
+    Raises:
+        KDError: The file is missing, damaged or no student, or does not fit the spaces.
+    """
     raw = read_capped(source, graph_file.MAX_FILE)
     graph = graph_file.from_bytes(raw, source)
     if request.env:
         check_fits(graph, request.env, source)
-    return GraphTeacher(graph, Origin(source, hashlib.sha256(raw).hexdigest(), "student", graph.num_parameters))
+    origin = Origin(source, hashlib.sha256(raw).hexdigest(), "student", graph.num_parameters)
+    return GraphTeacher(graph, origin)

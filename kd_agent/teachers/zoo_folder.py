@@ -15,19 +15,39 @@ _NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return isinstance(source, str) and Path(source).is_dir()
+    # pathlib takes an empty name, of a shell's unset variable say, for the working folder.
+    return isinstance(source, str) and source != "" and Path(source).is_dir()
 
 
 def load(source: str, request: Request) -> Teacher:
-    """Load the folder's agent, as `sb3_zip.load`."""
-    teacher: Teacher = plugins.load("teachers", "sb3_zip").load(str(find_agent(Path(source))), request)
+    """Load the folder's agent, as `sb3_zip.load`.
+
+    Args:
+        source: Path of the folder.
+        request: How it is asked for.
+
+    Raises:
+        KDError: The folder has no agent or several, or the agent cannot be read or does not fit.
+    """
+    agent = find_agent(Path(source))
+    teacher: Teacher = plugins.load("teachers", "sb3_zip").load(str(agent), request)
     return teacher
 
 
 def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
-    """The environment that the folder's agent plays in."""
-    found: Recipe = plugins.load("teachers", "sb3_zip").recipe(str(find_agent(Path(source))), env, env_kwargs)
-    return found
+    """The environment that the folder's agent plays in, as `sb3_zip.recipe`.
+
+    Args:
+        source: Path of the folder.
+        env: The id asked for; "" for the one that the folder's settings name.
+        env_kwargs: Keyword arguments that win over the settings'.
+
+    Raises:
+        KDError: The folder has no agent or several, or its settings cannot be read.
+    """
+    agent = find_agent(Path(source))
+    agent_recipe: Recipe = plugins.load("teachers", "sb3_zip").recipe(str(agent), env, env_kwargs)
+    return agent_recipe
 
 
 def find_agent(folder: Path) -> Path:
@@ -38,10 +58,11 @@ def find_agent(folder: Path) -> Path:
     """
     zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
     agents = [path for path in zips if not path.stem.startswith(_NOT_AGENTS)]
+    # RL Zoo writes a run's settings into a folder of the agent's own name.
     described = [path for path in agents if path.with_suffix("").is_dir()]
     best = [path for path in zips if path.stem == "best_model"]
-    found = described or agents or best
-    if len(found) != 1:
-        what = ", ".join(path.name for path in found[:5]) if found else "none"
-        raise KDError(f"{folder}: expected one agent's .zip in this folder, found {what}")
-    return found[0]
+    candidates = described or agents or best
+    if len(candidates) != 1:
+        names = ", ".join(path.name for path in candidates[:5])
+        raise KDError(f"{folder}: expected one agent's .zip in this folder, found {names or 'none'}")
+    return candidates[0]

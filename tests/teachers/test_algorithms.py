@@ -116,8 +116,8 @@ def test_a_teacher_loads_without_its_environment(case: str) -> None:
     model, env, path = trained(case)
     alone = load_teacher(str(path))
     batch = observations(env, 10)
-    seen = as_model_wants(model, batch) if isinstance(batch, dict) else np.moveaxis(batch, 3, 1)
-    first, _ = alone.predict(seen, deterministic=True)
+    wanted = as_model_wants(model, batch) if isinstance(batch, dict) else np.moveaxis(batch, 3, 1)
+    first, _ = alone.predict(wanted, deterministic=True)
     second, _ = load_teacher(str(path), env=(env.observation_space, env.action_space)).predict(
         batch, deterministic=True
     )
@@ -174,8 +174,11 @@ OLD: dict[str, dict[str, tuple[int, ...]]] = {
 def test_networks_that_only_old_versions_made_are_read(case: str) -> None:
     rng = np.random.default_rng(0)
     layers = {name: (rng.normal(size=shape), rng.normal(size=shape[0])) for name, shape in OLD[case].items()}
-    tensors = {f"{name}.{part}": np.float32(x) for name, pair in layers.items()
-               for part, x in zip(("weight", "bias"), pair, strict=True)}  # fmt: skip
+    tensors = {
+        f"{name}.{part}": np.float32(x)
+        for name, pair in layers.items()
+        for part, x in zip(("weight", "bias"), pair, strict=True)
+    }
     sde = case.startswith("gsde")
     tensors["log_std"] = np.float32(rng.normal(size=(7, 2) if sde else 2))
     kind = {
@@ -191,8 +194,11 @@ def test_networks_that_only_old_versions_made_are_read(case: str) -> None:
 
     shared = x if sde else np.tanh(layer("mlp_extractor.shared_net.0", x))
     mean = layer("action_net", np.tanh(layer("mlp_extractor.policy_net.0", shared)))
-    log_std = np.broadcast_to(tensors["log_std"], (9, 2)) if not sde else 0.5 * np.log(
-        np.tanh(layer("sde_features_extractor.0", x)) ** 2 @ np.exp(tensors["log_std"]) ** 2 + 1e-6)  # fmt: skip
+    log_std = (
+        np.broadcast_to(tensors["log_std"], (9, 2))
+        if not sde
+        else 0.5 * np.log(np.tanh(layer("sde_features_extractor.0", x)) ** 2 @ np.exp(tensors["log_std"]) ** 2 + 1e-6)
+    )
     output = teacher({"obs": x})
     np.testing.assert_allclose(output.params, np.concatenate([mean, log_std], -1), rtol=1e-4, atol=1e-5)
     value = layer("value_net", np.tanh(layer("mlp_extractor.value_net.0", shared)))

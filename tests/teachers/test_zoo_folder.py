@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from zoo_folders import ENV, agent, zoo
 
-from kd_agent.environments.recipe import ATARI, TIME_FEATURE, Recipe, recipe_of, resolve_id
+from kd_agent.environments.recipe import ATARI, Recipe, recipe_of, resolve_id
 from kd_agent.environments.vector import make_env, spaces_of, start
 from kd_agent.errors import KDError
 from kd_agent.rollouts.evaluate import evaluate
@@ -20,7 +21,8 @@ from kd_agent.teachers import _zoo, load_teacher, recipe_for
 from kd_agent.teachers.zoo_folder import find_agent
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "teachers"
-ENV = "CartPole-v1"
+
+
 TIMED = "utils.wrappers.TimeFeatureWrapper"
 
 
@@ -29,26 +31,6 @@ def _quiet() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def agent(path: Path, env: gym.Env[Any, Any] | None = None, algorithm: Any = PPO, **settings: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model = algorithm(
-        "MlpPolicy", env or gym.make(ENV), policy_kwargs={"net_arch": [4]}, seed=0, device="cpu", **settings
-    )
-    model.save(path)
-    return path
-
-
-def zoo(folder: Path, config: dict[str, Any], arguments: dict[str, Any] | None = None, env: str = ENV) -> Path:
-    """Settings as RL Zoo writes them, in an OrderedDict of YAML."""
-    settings = folder / env
-    settings.mkdir(parents=True, exist_ok=True)
-    tag = "!!python/object/apply:collections.OrderedDict\n"
-    for name, content in (("config", config), ("args", {"env": env, "env_kwargs": None, **(arguments or {})})):
-        pairs = [[[key, value] for key, value in content.items()]]
-        (settings / f"{name}.yml").write_text(tag + yaml.safe_dump(pairs))
-    return folder
 
 
 def test_the_runs_own_model_is_taken_and_the_best_one_where_there_is_no_other(tmp_path: Path) -> None:
@@ -98,19 +80,31 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize(("text", "normalised"), [
-    (True, True), (False, False), ("{'norm_obs': True}", True), ("dict(norm_obs=False, norm_reward=True)", False),
-    ("dict(norm_reward=True)", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        (True, True),
+        (False, False),
+        ("{'norm_obs': True}", True),
+        ("dict(norm_obs=False, norm_reward=True)", False),
+        ("dict(norm_reward=True)", True),
+    ],
+)
 def test_normalisation_is_told_in_every_spelling(tmp_path: Path, text: Any, normalised: bool) -> None:
     zoo(tmp_path, {"normalize": text})
     assert _zoo.read_settings(tmp_path / f"{ENV}.zip").normalised == normalised
 
 
-@pytest.mark.parametrize("text", [
-    "__import__('os').system('touch canary')", "dict(a=open('canary', 'w'))", "[x for x in (1,)]",
-    "(" * 3000, "1" * 5000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('touch canary')",
+        "dict(a=open('canary', 'w'))",
+        "[x for x in (1,)]",
+        "(" * 3000,
+        "1" * 5000,
+    ],
+)
 def test_text_is_never_evaluated(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     zoo(tmp_path, {"normalize": text})
@@ -119,15 +113,21 @@ def test_text_is_never_evaluated(tmp_path: Path, text: str, monkeypatch: pytest.
     assert not (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize(("config", "message"), [
-    ({"env_wrapper": "gym_minigrid.wrappers.FlatObsWrapper"}, "'gym_minigrid.wrappers.FlatObsWrapper' is not known"),
-    ({"env_wrapper": "os.system"}, "'os.system' is not known"),
-    ({"env_wrapper": "gym.wrappers.Monitor"}, "'gym.wrappers.Monitor' is not known"),
-    ({"vec_env_wrapper": "my.VecThing"}, "'my.VecThing' is not known"),
-    ({"env_wrapper": [3]}, "wrapper '3' is not understood"),
-    ({"frame_stack": 10**9}, "frame_stack 1000000000"),
-    ({"env_wrapper": {"gym.wrappers.FilterObservation": {"keys": 3}}}, "does not fit into gym.wrappers.FilterObs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"env_wrapper": "gym_minigrid.wrappers.FlatObsWrapper"},
+            "'gym_minigrid.wrappers.FlatObsWrapper' is not known",
+        ),
+        ({"env_wrapper": "os.system"}, "'os.system' is not known"),
+        ({"env_wrapper": "gym.wrappers.Monitor"}, "'gym.wrappers.Monitor' is not known"),
+        ({"vec_env_wrapper": "my.VecThing"}, "'my.VecThing' is not known"),
+        ({"env_wrapper": [3]}, "wrapper '3' is not understood"),
+        ({"frame_stack": 10**9}, "frame_stack 1000000000"),
+        ({"env_wrapper": {"gym.wrappers.FilterObservation": {"keys": 3}}}, "does not fit into gym.wrappers.FilterObs"),
+    ],
+)
 def test_what_is_not_known_is_named(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     agent(zoo(tmp_path, config) / f"{ENV}.zip")
     with pytest.raises(KDError, match=message):
@@ -154,28 +154,6 @@ def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
         load_teacher(str(tmp_path / f"{ENV}.zip"))
 
 
-def test_a_time_feature_is_told_by_the_size_alone(tmp_path: Path) -> None:
-    from sb3_contrib.common.wrappers import TimeFeatureWrapper
-
-    path = agent(tmp_path / "a.zip", TimeFeatureWrapper(gym.make(ENV)))
-    with pytest.warns(UserWarning, match="remaining time"):
-        recipe = recipe_for(str(path), ENV, {})
-    assert recipe.wrappers == ((TIME_FEATURE, {}),)
-    teacher = load_teacher(str(path), env=spaces_of(recipe))
-    assert len(evaluate(teacher, recipe, seeds=range(3)).returns) == 3
-
-
-def test_stacked_frames_are_told_by_the_size_alone(tmp_path: Path) -> None:
-    path = agent(
-        tmp_path / "a.zip", gym.wrappers.FlattenObservation(gym.wrappers.FrameStackObservation(gym.make(ENV), 3))
-    )
-    recipe = recipe_for(str(path), ENV, {})
-    assert recipe.frame_stack == 3
-    env = make_env(recipe, 2)
-    observations = start(env, iter([1, 2]))
-    assert observations["obs"].shape == (2, 12)
-
-
 def test_an_older_version_plays_on_the_newest_that_can_be_had_with_a_warning() -> None:
     pytest.importorskip("mujoco")
     for old, new in (
@@ -188,39 +166,6 @@ def test_an_older_version_plays_on_the_newest_that_can_be_had_with_a_warning() -
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert resolve_id("Hopper-v4") == "Hopper-v4"
-
-
-def test_a_version_whose_observations_fit_is_preferred_to_a_newer_one(tmp_path: Path) -> None:
-    pytest.importorskip("mujoco")
-    path = agent(tmp_path / "a.zip", gym.make("Reacher-v4"))
-    with pytest.warns(UserWarning, match="playing Reacher-v4"):
-        assert recipe_for(str(path), "Reacher-v2", {}).env_id == "Reacher-v4"
-
-
-@pytest.mark.parametrize(("name", "size"), [("Ant", 111), ("Humanoid", 376)])
-def test_contact_forces_are_0_for_agents_of_old_mujoco(tmp_path: Path, name: str, size: int) -> None:
-    pytest.importorskip("mujoco")
-    path = agent(tmp_path / "a.zip", _Seen(gym.make(f"{name}-v5"), size))
-    with pytest.warns(UserWarning, match="contact forces of 0"):
-        recipe = recipe_for(str(path), f"{name}-v3", {})
-    env = make_env(recipe, 1)
-    start(env, iter([0]))
-    for _ in range(20):
-        observations = env.step(np.array([env.action_space.sample()]))[0]
-    assert observations.shape == (1, size)
-    assert (observations[0, -84:] == 0).all()
-    assert (observations[0, :20] != 0).all()
-
-
-class _Seen(gym.ObservationWrapper[Any, Any, Any]):
-    """An environment whose observations have another size."""
-
-    def __init__(self, env: gym.Env[Any, Any], size: int) -> None:
-        super().__init__(env)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)
-
-    def observation(self, observation: Any) -> Any:
-        return np.resize(observation, self.observation_space.shape)
 
 
 def test_atari_is_played_from_four_grey_frames_with_whole_games_counted() -> None:

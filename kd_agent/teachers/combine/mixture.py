@@ -12,6 +12,12 @@ from kd_agent.teachers.combine._pool import linear_pool
 
 
 def combine(outputs: Sequence[PolicyOutput], weights: Tensor, head: ActionHead) -> Tensor:
-    """The mixture's row `[B, P]`."""
+    """The mixture's row `[B, P]`.
+
+    Args:
+        outputs: What each teacher says of the same states; `params [B, P]`.
+        weights: `[K]`, all positive and 1 in sum.
+        head: The teachers' head.
+    """
     rows = [output.params for output in outputs]
     return linear_pool(rows, weights.expand(len(rows[0]), -1), head)

@@ -17,14 +17,27 @@ from kd_agent.teachers.combine._pool import entropy
 
 
 def combine(outputs: Sequence[PolicyOutput], weights: Tensor, head: ActionHead) -> Tensor:
-    """The chosen teachers' rows `[B, P]`; the weights say nothing where one is asked."""
+    """The chosen teachers' rows `[B, P]`.
+
+    Args:
+        outputs: What each teacher says of the same states; `params [B, P]`, and `value [B]` where it has a critic.
+        weights: `[K]`, all positive and 1 in sum; they say nothing where one teacher is asked.
+        head: The teachers' head.
+    """
     chosen = choose(outputs, head)
-    return torch.stack([output.params for output in outputs])[chosen, torch.arange(len(chosen))]
+    rows = torch.stack([output.params for output in outputs])
+    return rows[chosen, torch.arange(len(chosen))]
 
 
 def choose(outputs: Sequence[PolicyOutput], head: ActionHead) -> Tensor:
-    """Index `[B]` of the teacher that is asked in each state."""
+    """Index `[B]` of the teacher that is asked in each state.
+
+    Args:
+        outputs: What each teacher says of the same states.
+        head: The teachers' head.
+    """
     values = [output.value for output in outputs if output.value is not None]
+    # Values and certainties have no common unit: one teacher without a critic, and none is compared by values.
     if len(values) < len(outputs):
         values = [-entropy(output.params, head) for output in outputs]
     return torch.stack(values).argmax(0)

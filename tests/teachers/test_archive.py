@@ -1,6 +1,7 @@
-"""Hostile and damaged zips: nothing in them is ever run, and every refusal is one line."""
+"""Hostile and damaged zips of every algorithm: nothing in them is ever run, and every refusal is one line."""
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -16,13 +17,24 @@ import numpy as np
 import pytest
 import torch
 from samples import members, pack, refused
+from small_agents import trained
 
 from kd_agent import KDError, load_teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PLACES = ("observation_space", "action_space", "policy_class", "policy_kwargs", "lr_schedule", "_last_obs",
-          "_last_episode_starts", "ep_info_buffer", "rollout_buffer_class", "something_new")  # fmt: skip
+PLACES = (
+    "observation_space",
+    "action_space",
+    "policy_class",
+    "policy_kwargs",
+    "lr_schedule",
+    "_last_obs",
+    "_last_episode_starts",
+    "ep_info_buffer",
+    "rollout_buffer_class",
+    "something_new",
+)
 
 
 def with_policy(small: Path, path: Path, raw: bytes) -> Path:
@@ -74,14 +86,14 @@ def test_an_audit_hook_sees_nothing_unpickled_and_nothing_run(small: Path, tmp_p
 import sys
 from kd_agent import load_teacher
 load_teacher({str(small)!r})
-seen = []
+events = []
 watched = ("pickle.find_class", "os.system", "os.mkdir", "subprocess.Popen", "os.exec", "os.posix_spawn")
-sys.addaudithook(lambda event, args: seen.append((event, args)) if event in watched else None)
+sys.addaudithook(lambda event, args: events.append((event, args)) if event in watched else None)
 print(load_teacher({str(path)!r}).origin.algo)
 import pickle, collections
-assert not seen, seen
+assert not events, events
 pickle.loads(pickle.dumps(collections.OrderedDict()))
-assert seen, "the hook is blind"
+assert events, "the hook is blind"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -208,3 +220,58 @@ def test_the_opcodes_of_the_weights_are_checked_before_torch_reads_them(
     path = with_policy(small, tmp_path / "t.zip", saved({**state, "extra": 1.5}))
     monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("torch read what the allow-list should refuse"))
     assert "more than tensors (BINFLOAT)" in refused(path)
+
+
+JUNK: list[Any] = [
+    None,
+    -1,
+    10**12,
+    1e308,
+    True,
+    "x",
+    "nan",
+    "[1. inf",
+    [],
+    {},
+    "Box(0, 255, (3, 36, 99999999), uint8)",
+]
+
+
+FIELDS = ("observation_space", "action_space", "policy_class", "policy_kwargs", "use_sde", "policy_delay")
+
+
+def change_text(raw: bytes, rng: np.random.Generator) -> bytes:
+    """Junk in the readable part of a zip."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    data = json.loads(members["data"])
+    for name in rng.choice([field for field in FIELDS if field in data], 2):
+        record, junk = data[name], JUNK[rng.integers(len(JUNK))]
+        if isinstance(record, dict) and record and rng.random() < 0.8:
+            record[list(record)[rng.integers(len(record))]] = junk
+        else:
+            data[name] = junk
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as new:
+        for name, content in {**members, "data": json.dumps(data).encode()}.items():
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def change_bytes(raw: bytes, rng: np.random.Generator) -> bytes:
+    """A few other bytes."""
+    mutant = bytearray(raw)
+    for place in rng.integers(len(mutant), size=3):
+        mutant[place] = rng.integers(256)
+    return bytes(mutant)
+
+
+@pytest.mark.parametrize("change", [change_text, change_bytes])
+@pytest.mark.parametrize("case", ["ppo dict", "dqn", "qr-dqn", "sac gsde", "td3", "crossq", "ars mlp", "recurrent ppo"])
+def test_a_mutant_loads_or_is_refused(tmp_path: Path, case: str, change: Any) -> None:
+    _, env, path = trained(case)
+    raw, rng, file = path.read_bytes(), np.random.default_rng(0), tmp_path / "mutant.zip"
+    for number in range(40):
+        file.write_bytes(change(raw, rng))
+        with contextlib.suppress(KDError):
+            load_teacher(str(file), env=(env.observation_space, env.action_space) if number % 2 else None)

@@ -58,3 +58,23 @@ def test_a_copy_of_a_recurrent_teacher_scores_the_same_and_is_as_close_as_can_be
     close = measure_agreement(teacher, student, recipe_of("kd_envs/ProbeDiscrete-v0"))
     assert close.kl == pytest.approx(0, abs=1e-6)
     assert close.agreement == 1
+
+
+def test_the_widest_and_the_last_layer_are_those_of_the_actor() -> None:
+    _, _, sac = load("sac")  # layers of 8 and 6, then means and log standard deviations
+    assert sac.widest_layer == 8
+    assert sac.last_layer == "actor.latent_pi.2.active"
+    output = sac({"obs": observations(load("sac")[1], 3)})
+    assert output.layer("actor.latent_pi.2.active", "the teacher").shape == (3, 6)
+    _, _, linear = load("ars linear")
+    assert linear.widest_layer == 0
+    assert linear.last_layer is None
+
+
+def test_a_teacher_without_a_critic_tells_no_value_and_every_flat_register_is_a_feature() -> None:
+    _, env, dqn = load("dqn")
+    output = dqn({"obs": observations(env, 3)})
+    assert output.value is None
+    assert output.state is None
+    assert {"obs", dqn.last_layer} <= set(output.features)
+    assert not {"params", "value"} & set(output.features)

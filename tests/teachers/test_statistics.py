@@ -172,9 +172,9 @@ def test_an_array_that_claims_more_than_it_has_is_refused(tmp_path: Path, good: 
 
 def test_three_thousand_mutants_run_nothing_and_raise_only_what_is_caught(good: bytes) -> None:
     """In this process, watched by an audit hook; the reader's own process adds limits on memory and time."""
-    seen: list[str] = []
+    events: list[str] = []
     watching = [True]
-    sys.addaudithook(lambda event, args: seen.append(event) if watching[0] and event in FORBIDDEN[:3] else None)
+    sys.addaudithook(lambda event, args: events.append(event) if watching[0] and event in FORBIDDEN[:3] else None)
     rng = np.random.default_rng(0)
     values = 0
     for _ in range(3_000):
@@ -185,7 +185,7 @@ def test_three_thousand_mutants_run_nothing_and_raise_only_what_is_caught(good: 
             values += isinstance(_unpickle.statistics(bytes(mutant)), dict)
     watching[0] = False
     assert values > 0
-    assert seen == []
+    assert events == []
 
 
 def test_twenty_mutants_through_the_whole_reader_are_statistics_or_a_kd_error(tmp_path: Path, good: bytes) -> None:

@@ -1,0 +1,96 @@
+"""Spaces from the text that Stable-Baselines3 writes beside each pickled one."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from kd_agent.teachers._space_text import space
+
+BOX = {
+    ":type:": "<class 'gymnasium.spaces.box.Box'>",
+    "dtype": "float32",
+    "_shape": [2],
+    "low": "[-1. -inf]",
+    "high": "[1.  2.5e1]",
+}
+
+
+def record(kind: str, **fields: Any) -> dict[str, Any]:
+    return {":type:": f"<class 'gymnasium.spaces.{kind.lower()}.{kind}'>", **fields}
+
+
+def a_dict(text: str) -> gym.Space[Any] | None:
+    return space(record("Dict", spaces=text))
+
+
+READ: dict[str, tuple[dict[str, Any], gym.Space[Any]]] = {
+    "discrete": (record("Discrete", n="4", start="2"), gym.spaces.Discrete(4, start=2)),
+    "discrete of gym": ({":type:": "<class 'gym.spaces.discrete.Discrete'>", "n": 4}, gym.spaces.Discrete(4)),
+    "multi-discrete": (record("MultiDiscrete", nvec="[3 4]"), gym.spaces.MultiDiscrete([3, 4])),
+    "multi-binary": (record("MultiBinary", n="3"), gym.spaces.MultiBinary(3)),
+    "box": (BOX, gym.spaces.Box(np.float32([-1, -np.inf]), np.float32([1, 25]))),
+    "box of one bound": ({**BOX, "low": "-3.0", "high": "3.0"}, gym.spaces.Box(-3, 3, (2,))),
+    "box whose bounds are elided, and told again": (
+        {**BOX, "low": "[-1. ... -1.]", "high": "[1. ... 1.]", "low_repr": "-1.0", "high_repr": "1.0"},
+        gym.spaces.Box(-1, 1, (2,)),
+    ),
+    "image": (
+        {**BOX, "dtype": "uint8", "_shape": [3, 8, 8], "low": "[[[0 ... 0]]]", "high": "[[[255 ... 255]]]"},
+        gym.spaces.Box(0, 255, (3, 8, 8), np.uint8),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_is_told_is_read(case: str) -> None:
+    told, wanted = READ[case]
+    assert space(told) == wanted
+
+
+def test_the_parts_of_a_dict_keep_their_order() -> None:
+    text = "{'word': Discrete(3), 'arm': Box(-1.0, 1.0, (2,), float32), 'bits': MultiBinary(4)}"
+    found = a_dict(text)
+    assert isinstance(found, gym.spaces.Dict)
+    assert list(found) == ["word", "arm", "bits"]
+    assert found["arm"] == gym.spaces.Box(-1, 1, (2,))
+    old = a_dict("OrderedDict([('dice', MultiDiscrete([2 4])), ('eye', Box(0, 255, (8, 8, 3), uint8))])")
+    assert isinstance(old, gym.spaces.Dict)
+    assert (old["dice"], old["eye"].shape) == (gym.spaces.MultiDiscrete([2, 4]), (8, 8, 3))
+
+
+def test_long_bounds_of_a_part_count_as_infinite() -> None:
+    found = a_dict("{'arm': Box([-1. ... -1.], [1. ... 1.], (9,), float32)}")
+    assert isinstance(found, gym.spaces.Dict)
+    assert found["arm"] == gym.spaces.Box(-np.inf, np.inf, (9,))
+
+
+SILENT: dict[str, Any] = {
+    "nothing": None,
+    "text": "Discrete(4)",
+    "another class": record("Text", n="4"),
+    "no count": record("Discrete"),
+    "a count of 0": record("Discrete", n="0"),
+    "half a choice": record("Discrete", n="0.5"),
+    "a choice of half": record("MultiDiscrete", nvec="[0.5 3]"),
+    "no choices": record("MultiDiscrete", nvec="[]"),
+    "a million bits": record("MultiBinary", n="1048576"),
+    "an infinite start": record("Discrete", n="3", start="inf"),
+    "elided choices": record("MultiDiscrete", nvec="[3 ... 4]"),
+    "no shape": {**BOX, "_shape": None},
+    "an empty axis": {**BOX, "_shape": [0]},
+    "a huge shape": {**BOX, "_shape": [1 << 30]},
+    "bounds of another shape": {**BOX, "low": "[1. 2. 3.]"},
+    "bounds the wrong way": {**BOX, "low": "[3. 3.]", "high": "[1. 1.]"},
+    "another dtype": {**BOX, "dtype": "complex64"},
+    "an empty dict": record("Dict", spaces="{}"),
+    "a dict in a dict": record("Dict", spaces="{'a': Dict('b': Discrete(3))}"),
+    "a part that is not understood": record("Dict", spaces="{'a': Discrete(3), 'b': Text(1, 5, charset=ab)}"),
+    "a part of no choices": record("Dict", spaces="{'a': Discrete(3), 'b': Discrete(0)}"),
+}
+
+
+@pytest.mark.parametrize("case", SILENT)
+def test_what_is_not_told_or_makes_no_space_is_none(case: str) -> None:
+    assert space(SILENT[case]) is None
