@@ -46,9 +46,24 @@ def test_the_explanation_has_its_layout_and_is_the_same_again(inputs: Path, caps
     assert err.count("kd_agent: ") == 2
     assert "agreement" in out
     assert all(f"\nx[{i}] " in out for i in range(4))
-    assert set(result) == {"format", "env", "seed", "states", "episodes", "teacher", "student", "kl", "kl_uniform",
-                           "agreement", "near_ties", "head", "actions", "saliency", "disagreements",
-                           "rules"}  # fmt: skip
+    assert set(result) == {
+        "format",
+        "env",
+        "seed",
+        "states",
+        "episodes",
+        "teacher",
+        "student",
+        "kl",
+        "kl_uniform",
+        "agreement",
+        "near_ties",
+        "head",
+        "actions",
+        "saliency",
+        "disagreements",
+        "rules",
+    }
     assert (result["format"], result["env"], result["states"], result["episodes"]) == (1, PROBES["Discrete"], 320, 16)
     assert result["actions"] == ["0", "1", "2", "3"]
     for feature in result["saliency"]["features"]:
@@ -114,18 +129,35 @@ def test_every_action_space_is_explained(
     assert (inputs / "explanation.html").is_file()
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    (["absent.safetensors", "--teacher", "inputs/teacher.safetensors"], "absent.safetensors"),
-    (["inputs/student.safetensors", "--teacher", "absent.zip"], "absent.zip"),
-    (["inputs/student.safetensors"], "--teacher"),
-    (["inputs/student.safetensors", "--teacher", "inputs/box.safetensors"], "inputs/box.safetensors: acts by"),
-    (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--env", "Acrobot-v1"], "shape (4,)"),
-    (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--names", "a", "b"], "4 numbers"),
-    (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--states", "0"], "states"),
-    (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--teacher-keys", "a"], "not a Dict"),
-    (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--out", "inputs/box.safetensors/x"],
-     "inputs/box.safetensors/x: cannot be made"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["absent.safetensors", "--teacher", "inputs/teacher.safetensors"], "absent.safetensors"),
+        (["inputs/student.safetensors", "--teacher", "absent.zip"], "absent.zip"),
+        (["inputs/student.safetensors"], "--teacher"),
+        (["inputs/student.safetensors", "--teacher", "inputs/box.safetensors"], "inputs/box.safetensors: acts by"),
+        (
+            ["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--env", "Acrobot-v1"],
+            "shape (4,)",
+        ),
+        (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--names", "a", "b"], "4 numbers"),
+        (["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--states", "0"], "states"),
+        (
+            ["inputs/student.safetensors", "--teacher", "inputs/teacher.safetensors", "--teacher-keys", "a"],
+            "not a Dict",
+        ),
+        (
+            [
+                "inputs/student.safetensors",
+                "--teacher",
+                "inputs/teacher.safetensors",
+                "--out",
+                "inputs/box.safetensors/x",
+            ],
+            "inputs/box.safetensors/x: cannot be made",
+        ),
+    ],
+)
 def test_a_wrong_input_is_one_line_and_leaves_nothing(
     argv: list[str], words: str, inputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,8 +180,10 @@ def test_policies_whose_distributions_cannot_be_compared_are_refused(agents: dic
 
 def feature(name: str, teacher: float | None, student: float | None) -> dict[str, Any]:
     """A row of `explanation.json`."""
-    sides = {who: kl if kl is None else {"kl": kl, "kl_ci": (kl, kl), "changed": 0.25}
-             for who, kl in {"teacher": teacher, "student": student}.items()}  # fmt: skip
+    sides = {
+        who: kl if kl is None else {"kl": kl, "kl_ci": (kl, kl), "changed": 0.25}
+        for who, kl in {"teacher": teacher, "student": student}.items()
+    }
     return {"name": name, "key": "obs", "cell": None, **sides}
 
 

@@ -63,10 +63,16 @@ def test_the_names_are_as_many_as_the_environment_has_numbers(env: str) -> None:
     assert len(set(NAMES[env])) == len(NAMES[env])
 
 
-@pytest.mark.parametrize(("env_id", "names"), [
-    ("CartPole-v1", ["left", "right"]), ("kd_envs/CartPoleBlind-v1", ["left", "right"]), ("CartPole", ["0", "1"]),
-    ("LunarLander-v3", ["0", "1"]), ("", ["0", "1"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("env_id", "names"),
+    [
+        ("CartPole-v1", ["left", "right"]),
+        ("kd_envs/CartPoleBlind-v1", ["left", "right"]),
+        ("CartPole", ["0", "1"]),
+        ("LunarLander-v3", ["0", "1"]),
+        ("", ["0", "1"]),
+    ],
+)
 def test_actions_have_the_names_of_the_environment_where_they_are_as_many(env_id: str, names: list[str]) -> None:
     assert action_names(env_id, head_for(gym.spaces.Discrete(2)).spec) == names
     assert len(ACTIONS["CartPole"]) == 2
@@ -85,9 +91,15 @@ def test_a_feature_is_replaced_in_a_copy() -> None:
     assert changed["y"] is observations["y"]
 
 
-@pytest.mark.parametrize(("shape", "dtype", "patches"), [
-    ((84, 84, 4), "uint8", (8, 8)), ((3, 5, 60), "uint8", (5, 8)), ((84, 84), "uint8", None), ((9, 9, 3), "float32", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "dtype", "patches"),
+    [
+        ((84, 84, 4), "uint8", (8, 8)),
+        ((3, 5, 60), "uint8", (5, 8)),
+        ((84, 84), "uint8", None),
+        ((9, 9, 3), "float32", None),
+    ],
+)
 def test_an_image_has_bytes_and_three_axes_and_eight_patches_a_side_at_most(
     shape: tuple[int, ...], dtype: str, patches: tuple[int, int] | None
 ) -> None:

@@ -24,8 +24,15 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def test_there_are_settings_for_every_environment_that_is_promised() -> None:
-    promised = {"CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "LunarLander-v3",
-                "LunarLanderContinuous-v3", "BipedalWalker-v3"}  # fmt: skip
+    promised = {
+        "CartPole-v1",
+        "Acrobot-v1",
+        "MountainCar-v0",
+        "Pendulum-v1",
+        "LunarLander-v3",
+        "LunarLanderContinuous-v3",
+        "BipedalWalker-v3",
+    }
     assert promised <= {path.stem for path in CONFIGS}
 
 

@@ -68,9 +68,14 @@ def test_the_environment_may_come_from_the_file(tmp_path: Path) -> None:
         resolve(DistillConfig, {})
 
 
-@pytest.mark.parametrize(("settings", "nearest"), [
-    ({"temprature": 2}, "temperature"), ({"hiden": 2}, "hidden"), ({"training": {"gama": 0.9}}, "gamma"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "nearest"),
+    [
+        ({"temprature": 2}, "temperature"),
+        ({"hiden": 2}, "hidden"),
+        ({"training": {"gama": 0.9}}, "gamma"),
+    ],
+)
 def test_an_unknown_name_is_answered_with_the_nearest(settings: dict[str, Any], nearest: str, tmp_path: Path) -> None:
     with pytest.raises(KDError, match=f"did you mean '{nearest}'"):
         resolve(DistillConfig, {"env": "CartPole-v1", **settings})
@@ -102,9 +107,17 @@ def test_a_bad_value_is_named_in_one_line(name: str, value: Any) -> None:
 def test_settings_survive_yaml(tmp_path: Path) -> None:
     config = resolve(
         DistillConfig,
-        {"env": "LunarLander-v3", "hidden": [8, 4], "loss": ["kl=0.5", "ce"], "learning_rate": 1e-3, "l2": 1e-7,
-         "teacher": "some.zip", "env_kwargs": ["gravity=-3.0", "wind"], "training": {"target_return": -1e20}},
-    )  # fmt: skip
+        {
+            "env": "LunarLander-v3",
+            "hidden": [8, 4],
+            "loss": ["kl=0.5", "ce"],
+            "learning_rate": 1e-3,
+            "l2": 1e-7,
+            "teacher": "some.zip",
+            "env_kwargs": ["gravity=-3.0", "wind"],
+            "training": {"target_return": -1e20},
+        },
+    )
     assert resolve(DistillConfig, read_mapping(written(tmp_path, to_yaml(config)))) == config
 
 

@@ -25,16 +25,30 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     assert type(config.env_steps) is int
 
 
-@pytest.mark.parametrize(("given", "layers"), [
-    ("0", ()), (0, ()), (["0"], ()), ([0], ()), (["16", "8"], (16, 8)), (32, (32,)), ([], ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "layers"),
+    [
+        ("0", ()),
+        (0, ()),
+        (["0"], ()),
+        ([0], ()),
+        (["16", "8"], (16, 8)),
+        (32, (32,)),
+        ([], ()),
+    ],
+)
 def test_no_hidden_layer_is_written_as_zero(given: Any, layers: tuple[int, ...]) -> None:
     assert resolve(DistillConfig, {"env": "CartPole-v1", "hidden": given}).hidden == layers
 
 
-@pytest.mark.parametrize(("given", "weights"), [
-    ("kl", {"kl": 1}), (["kl=0.5", "ce"], {"kl": 0.5, "ce": 1}), ({"js": 2}, {"js": 2}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [
+        ("kl", {"kl": 1}),
+        (["kl=0.5", "ce"], {"kl": 0.5, "ce": 1}),
+        ({"js": 2}, {"js": 2}),
+    ],
+)
 def test_a_loss_is_a_name_or_a_weighted_sum(given: Any, weights: dict[str, float]) -> None:
     assert resolve(DistillConfig, {"env": "CartPole-v1", "loss": given}).loss == weights
 
