@@ -18,8 +18,10 @@ policy = load_policy(arguments.student, backend="auto")
 env = gym.make(policy.env_id)
 for seed in range(arguments.episodes):
     observation, _ = env.reset(seed=seed)
-    total, done = 0.0, False
+    total = 0.0
+    done = False
     while not done:
         observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
-        total, done = total + float(reward), terminated or truncated
+        total += float(reward)
+        done = terminated or truncated
     print(f"episode {seed}: return {total:.1f} ({policy.backend})")

@@ -31,7 +31,9 @@ def make() -> gym.Env:
 
 
 env = make_vec_env(make, n_envs=4, seed=0)
-chooser = PPO("MlpPolicy", env, n_steps=min(256, max(2, arguments.steps // 4)), device="cpu", seed=0)
+# A rollout is no longer than the budget, so that a short one still learns once.
+rollout = min(256, max(2, arguments.steps // 4))
+chooser = PPO("MlpPolicy", env, n_steps=rollout, device="cpu", seed=0)
 chooser.learn(arguments.steps)
 mean, deviation = evaluate_policy(chooser, env, n_eval_episodes=arguments.episodes)
 print(f"{len(skills)} skills: return {mean:.1f} +- {deviation:.1f}")

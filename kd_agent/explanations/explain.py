@@ -10,10 +10,10 @@
     saliency
       states, repeats               states measured, permutations of each number (an image's patches are covered once)
       features                      name, key, cell (row and column of a patch, else null), teacher and student: kl,
-                                    kl_ci, changed (`explain.Saliency`), or null where it does not see the feature
+                                    kl_ci, changed (`saliency.Saliency`), or null where it does not see the feature
       rank_correlation              value, ci, features (how many both see); null where it is not defined
-    near_ties                       `explain.NearTies` and gap, its bound; null for continuous actions
-    disagreements                   `explain.Disagreement`s, the largest KL first
+    near_ties                       `disagreements.NearTies` and gap, its bound; null for continuous actions
+    disagreements                   `disagreements.Disagreement`s, the largest KL first
     rules                           a tree's rules as text, else null
 """
 
@@ -32,20 +32,18 @@ from kd_agent.environments import recipe_of, recorded_recipe
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
+from kd_agent.explanations.disagreements import NEAR_TIE, decision_gap, disagreements, near_ties
 from kd_agent.explanations.features import Feature, action_names, features_of
 from kd_agent.explanations.saliency import (
     IMAGE_STATES,
-    NEAR_TIE,
     REPEATS,
-    decision_gap,
-    disagreements,
+    Saliency,
     divergence,
     effects,
-    near_ties,
     rank_correlation,
     saliency,
 )
-from kd_agent.explanations.visited_states import Reading, Visited, read, visit
+from kd_agent.explanations.visited_states import Reading, VisitedStates, read, visit
 from kd_agent.loading import load_policy
 from kd_agent.networks import ActionHead, Teacher, check_fits
 from kd_agent.policies import Array, Policy
@@ -74,36 +72,30 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)
-    specs = {**student.graph.observations, **teacher.observations}
-    features = features_of(specs, recipe.env_id, config.names)
+    features = features_of({**student.graph.observations, **teacher.observations}, recipe.env_id, config.names)
+    # The last of the checks, because it makes the folder: a wrong input leaves nothing behind.
     folder = _folder(config)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     with reporter.stage("playing the student", config.states, "steps") as advance:
         visited = visit(teacher, student, recipe, states=config.states, seed=config.seed, advance=advance)
     readings = {"teacher": read(teacher, visited), "student": read(student, visited)}
-    worst = disagreements(readings["teacher"], readings["student"], teacher.head, features, visited, top=config.top)
-    raw = read_capped(config.student, MAX_FILE)
+    head = teacher.head
+    worst = disagreements(readings["teacher"], readings["student"], head, features, visited, top=config.top)
     result = {
         "format": 1,
         "env": recipe.env_id,
         "seed": config.seed,
         "states": len(visited.starts),
         "episodes": int(visited.episode.max()) + 1,
-        "teacher": {
-            "source": teacher.origin.source, "sha256": teacher.origin.sha256, "algo": teacher.origin.algo,
-            "parameters": teacher.origin.num_parameters, "memory": teacher.recurrent,
-        },
-        "student": {
-            "file": config.student, "sha256": hashlib.sha256(raw).hexdigest(), "parameters": student.num_parameters,
-            "memory": student.recurrent,
-        },
-        **_difference(readings, teacher.head, visited),
-        "head": teacher.head.kind,
-        "actions": action_names(recipe.env_id, teacher.head.spec) if teacher.head.kind == "categorical" else None,
-        "saliency": _saliency(readings, teacher.head, features, visited, reporter),
-        "disagreements": [asdict(found) for found in worst],
+        "teacher": _about_teacher(teacher),
+        "student": _about_student(config.student, student),
+        **_difference(readings, head, visited),
+        "head": head.kind,
+        "actions": action_names(recipe.env_id, head.spec) if head.kind == "categorical" else None,
+        "saliency": _saliency(readings, head, features, visited, reporter),
+        "disagreements": list(map(asdict, worst)),
         "rules": _rules(student, features, recipe.env_id),
-    }  # fmt: skip
+    }
     folder.write_json("explanation.json", result)
     plugins.load("report", "explanation").write(folder, result)
     return result
@@ -111,21 +103,25 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
 
 def text(result: dict[str, Any]) -> str:
     """The explanation in some lines."""
-    measured, ties = result["saliency"], result["near_ties"]
-    features = sorted(measured["features"], key=lambda f: -(f["teacher"] or f["student"])["kl"])
-    width = max(len("feature"), *(len(f["name"]) for f in features[:_SHOWN]))
+    measured = result["saliency"]
+    ties = result["near_ties"]
+    features = sorted(measured["features"], key=_importance, reverse=True)
+    shown = features[:_SHOWN]
+    width = max(len("feature"), *(len(feature["name"]) for feature in shown))
     columns = "KL without it [95 %]"
     lines = [
         f"{result['env']}: {result['states']:,} states of {result['episodes']} episodes that the student plays, "
         f"KL {result['kl']:.3g} (uniform policy {result['kl_uniform']:.3g}), agreement {result['agreement']:.1%}",
         f"{'feature':<{width}}  {'teacher: ' + columns:<32} other action  {'student: ' + columns:<32} other action",
-        *(f"{f['name']:<{width}}  {_cells(f['teacher'])}  {_cells(f['student'])}" for f in features[:_SHOWN]),
     ]
+    for feature in shown:
+        lines.append(f"{feature['name']:<{width}}  {_cells(feature['teacher'])}  {_cells(feature['student'])}")
     if len(features) > _SHOWN:
         lines.append(f"... and {len(features) - _SHOWN} more")
     if measured["rank_correlation"]:
         rank = measured["rank_correlation"]
-        lines.append(f"rank correlation of the two: {rank['value']:.3f} [{rank['ci'][0]:.3f}, {rank['ci'][1]:.3f}]")
+        low, high = rank["ci"]
+        lines.append(f"rank correlation of the two: {rank['value']:.3f} [{low:.3f}, {high:.3f}]")
     if ties:
         lines.append(
             f"near-ties (decision gap below {ties['gap']}): {ties['states']:.1%} of the states, {_percent(ties['kl'])} "
@@ -137,17 +133,26 @@ def text(result: dict[str, Any]) -> str:
 def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
     """The teacher, or several as one, as in the run that the student's file records."""
     recorded = student.graph.provenance.get("config", {})
-    asked = {"teacher_keys": config.teacher_keys, "combine": config.combine}
-    run = {name: value or recorded[name] for name, value in asked.items() if value or name in recorded}
-    given = {name: getattr(config, name) for name in ("teacher", "statistics", "trust_teacher")}
-    teacher = load_named(validate(DistillConfig, {"env": student.env_id or "unknown", **given, **run}), spaces)
+    # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
+    settings: dict[str, Any] = {"env": student.env_id or "unknown"}
+    for name in ("teacher", "statistics", "trust_teacher"):
+        settings[name] = getattr(config, name)
+    for name in ("teacher_keys", "combine"):
+        value = getattr(config, name) or recorded.get(name)
+        if value:
+            settings[name] = value
+    teacher = load_named(validate(DistillConfig, settings), spaces)
     assert teacher, "an ExplainConfig names a teacher"
-    own, other = student.graph.head.kind, teacher.head.kind
+    own = student.graph.head.kind
+    other = teacher.head.kind
+    source = teacher.origin.source
     if own != other:
-        raise KDError(f"{config.student}: acts by {own}, but {teacher.origin.source} by {other}: there is no KL "
-                      "between them; name the teacher that it was distilled from")  # fmt: skip
+        raise KDError(
+            f"{config.student}: acts by {own}, but {source} by {other}: there is no KL between them; "
+            "name the teacher that it was distilled from"
+        )
     if student.graph.provenance.get("teacher_sha256") not in (None, teacher.origin.sha256):
-        warnings.warn(f"{config.student} was distilled from another teacher than {teacher.origin.source}", stacklevel=2)
+        warnings.warn(f"{config.student} was distilled from another teacher than {source}", stacklevel=2)
     return teacher
 
 
@@ -157,60 +162,107 @@ def _folder(config: ExplainConfig) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KDError(f"{path}: cannot be made ({error.strerror})") from None
+    # Asked now, because what is to be written takes minutes to measure.
     if not os.access(path, os.W_OK):
         raise KDError(f"{path}: cannot be written; choose another --out")
     return RunFolder(path)
 
 
-def _difference(readings: dict[str, Reading], head: ActionHead, visited: Visited) -> dict[str, Any]:
+def _about_teacher(teacher: Teacher) -> dict[str, Any]:
+    return {
+        "source": teacher.origin.source,
+        "sha256": teacher.origin.sha256,
+        "algo": teacher.origin.algo,
+        "parameters": teacher.origin.num_parameters,
+        "memory": teacher.recurrent,
+    }
+
+
+def _about_student(file: str, student: Policy) -> dict[str, Any]:
+    return {
+        "file": file,
+        "sha256": hashlib.sha256(read_capped(file, MAX_FILE)).hexdigest(),
+        "parameters": student.num_parameters,
+        "memory": student.recurrent,
+    }
+
+
+def _difference(readings: dict[str, Reading], head: ActionHead, visited: VisitedStates) -> dict[str, Any]:
     """KL, agreement, and how much of both lies in near-ties."""
-    p, q = readings["teacher"].rows, readings["student"].rows
-    kl, same = divergence(head, p, q), agree(head.spec, p, q)
+    p = readings["teacher"].rows
+    q = readings["student"].rows
+    kl = divergence(head, p, q)
+    same = agree(head.spec, p, q)
     gap = decision_gap(head, p, q)
-    ties = None if gap is None else {"gap": NEAR_TIE, **asdict(near_ties(gap, kl, ~same, visited.episode))}
+    ties = None
+    if gap is not None:
+        ties = {"gap": NEAR_TIE, **asdict(near_ties(gap, kl, ~same, visited.episode))}
+    uniform = head.uniform(len(p)).numpy()
     return {
         "kl": float(kl.mean()),
-        "kl_uniform": float(divergence(head, p, head.uniform(len(p)).numpy()).mean()),
+        "kl_uniform": float(divergence(head, p, uniform).mean()),
         "agreement": float(same.mean()),
         "near_ties": ties,
     }
 
 
 def _saliency(
-    readings: dict[str, Reading], head: ActionHead, features: Sequence[Feature], visited: Visited, reporter: Reporter
-) -> dict[str, Any]:  # fmt: skip
-    n = len(visited.starts)
-    at = np.arange(n)
-    if any(feature.cell for feature in features) and n > IMAGE_STATES:
-        at = np.linspace(0, n - 1, IMAGE_STATES).astype(int)
-    moved: dict[str, Array] = {}
-    columns: dict[str, list[Any]] = {}
+    readings: dict[str, Reading],
+    head: ActionHead,
+    features: Sequence[Feature],
+    visited: VisitedStates,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    at = _measured_states(features, len(visited.starts))
+    episode = visited.episode[at]
+    kl: dict[str, Array] = {}
+    columns: dict[str, list[Saliency]] = {}
     for name, reading in readings.items():
         with reporter.stage(f"saliency of the {name}", len(features), "features") as advance:
-            moved[name], changed = effects(reading, head, features, visited, at, advance=advance)
-        found = saliency(moved[name], changed, visited.episode[at])
-        columns[name] = [asdict(s) if f.key in reading.keys else None for f, s in zip(features, found, strict=True)]
-    both = [i for i, f in enumerate(features) if all(f.key in reading.keys for reading in readings.values())]
-    rank = rank_correlation(moved["teacher"][both], moved["student"][both], visited.episode[at])
+            kl[name], changed = effects(reading, head, features, visited, at, advance=advance)
+        columns[name] = saliency(kl[name], changed, episode)
+    rows = []
+    seen_by_both = []
+    for index, feature in enumerate(features):
+        row: dict[str, Any] = {"name": feature.name, "key": feature.key, "cell": feature.cell}
+        for name, reading in readings.items():
+            row[name] = asdict(columns[name][index]) if feature.key in reading.keys else None
+        rows.append(row)
+        if row["teacher"] and row["student"]:
+            seen_by_both.append(index)
+    # A policy has no opinion of what it does not see: a saliency of 0 there would be counted as one.
+    rank = rank_correlation(kl["teacher"][seen_by_both], kl["student"][seen_by_both], episode)
     return {
         "states": len(at),
         "repeats": REPEATS,
-        "features": [
-            {"name": f.name, "key": f.key, "cell": f.cell, **{who: column[i] for who, column in columns.items()}}
-            for i, f in enumerate(features)
-        ],
-        "rank_correlation": rank and {"value": rank[0], "ci": rank[1], "features": len(both)},
+        "features": rows,
+        "rank_correlation": rank and {"value": rank[0], "ci": rank[1], "features": len(seen_by_both)},
     }
+
+
+def _measured_states(features: Sequence[Feature], states: int) -> Array:
+    """Indices of the states on which features are replaced: all, or where there are images some from end to end."""
+    if states > IMAGE_STATES and any(feature.cell for feature in features):
+        return np.linspace(0, states - 1, IMAGE_STATES).astype(int)
+    return np.arange(states)
 
 
 def _rules(student: Policy, features: Sequence[Feature], env_id: str) -> str | None:
     graph = student.graph
-    if all(op.kind != "tree" for op in graph.acting_ops()):
+    if not any(op.kind == "tree" for op in graph.acting_ops()):
         return None
-    (spec, *others), own = graph.observations.values(), [f.name for f in features if f.key in graph.observations]
-    named = not others and not spec.categories
     actions = action_names(env_id, graph.head) if graph.head.kind == "categorical" else ()
-    return rules(graph, own if named else (), actions)
+    spec, *others = graph.observations.values()
+    # One category becomes several columns of a tree, and several keys stand side by side: the rules name those.
+    if others or spec.categories:
+        return rules(graph, (), actions)
+    names = [feature.name for feature in features if feature.key in graph.observations]
+    return rules(graph, names, actions)
+
+
+def _importance(feature: dict[str, Any]) -> float:
+    """What a feature is ranked by: its saliency for the teacher, or for the student where only that sees it."""
+    return float((feature["teacher"] or feature["student"])["kl"])
 
 
 def _cells(found: dict[str, Any] | None) -> str:

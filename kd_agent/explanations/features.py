@@ -5,7 +5,7 @@ Letters: `B` batch, `*O` shape of an observation.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,18 +18,44 @@ GRID = 8
 
 NAMES: dict[str, tuple[str, ...]] = {
     "CartPole": ("cart position", "cart velocity", "pole angle", "pole angular velocity"),
-    "Acrobot": ("cos of joint 1", "sin of joint 1", "cos of joint 2", "sin of joint 2",
-                "angular velocity 1", "angular velocity 2"),
+    "Acrobot": (
+        "cos of joint 1",
+        "sin of joint 1",
+        "cos of joint 2",
+        "sin of joint 2",
+        "angular velocity 1",
+        "angular velocity 2",
+    ),
     "MountainCar": ("position", "velocity"),
     "Pendulum": ("cos of angle", "sin of angle", "angular velocity"),
-    "LunarLander": ("x", "y", "x velocity", "y velocity", "angle", "angular velocity", "left leg contact",
-                    "right leg contact"),
-    "BipedalWalker": ("hull angle", "hull angular velocity", "x velocity", "y velocity",
-                      *(f"{joint} {leg} {what}" for leg in (1, 2) for joint, what in (
-                          ("hip", "angle"), ("hip", "speed"), ("knee", "angle"), ("knee", "speed"),
-                          ("leg", "contact"))),
-                      *(f"lidar {beam}" for beam in range(1, 11))),
-}  # fmt: skip
+    "LunarLander": (
+        "x",
+        "y",
+        "x velocity",
+        "y velocity",
+        "angle",
+        "angular velocity",
+        "left leg contact",
+        "right leg contact",
+    ),
+    "BipedalWalker": (
+        "hull angle",
+        "hull angular velocity",
+        "x velocity",
+        "y velocity",
+        "hip 1 angle",
+        "hip 1 speed",
+        "knee 1 angle",
+        "knee 1 speed",
+        "leg 1 contact",
+        "hip 2 angle",
+        "hip 2 speed",
+        "knee 2 angle",
+        "knee 2 speed",
+        "leg 2 contact",
+        *(f"lidar {beam}" for beam in range(1, 11)),
+    ),
+}
 """What Gymnasium's documentation calls the entries of an observation, by the environment's name."""
 ACTIONS: dict[str, tuple[str, ...]] = {
     "CartPole": ("left", "right"),
@@ -38,6 +64,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "LunarLander": ("no engine", "left engine", "main engine", "right engine"),
 }
 """What it calls the actions of a Discrete space."""
+# Variants share their names; where one has another observation, its length tells (`_features`).
 _VARIANT = re.compile(r"(?:kd_envs/)?(\w+?)(?:Continuous|Hardcore|Drift|Pixels|Blind|NoVel)?-v\d+")
 
 
@@ -62,7 +89,12 @@ class Feature:
         return np.asarray(observations[self.key][(slice(None), *self.where)])
 
     def replaced(self, observations: Mapping[str, Array], values: Array) -> dict[str, Array]:
-        """Observations with other values `[B, ...]` of it; the given ones are left as they are."""
+        """Observations that have other values of it; those passed are left as they are.
+
+        Args:
+            observations: Arrays `[B, *O]` by key.
+            values: Its values there, `[B, ...]` or what broadcasts to that.
+        """
         array = observations[self.key].copy()
         array[(slice(None), *self.where)] = values
         return {**observations, self.key: array}
@@ -81,24 +113,31 @@ def features_of(
     Raises:
         KDError: There are more or fewer names than numbers.
     """
-    found = [f for key, spec in observations.items() for f in _features(key, spec, env_id, len(observations))]
-    numbers = sum(f.cell is None for f in found)
-    if names and len(names) != numbers:
-        raise KDError(f"names: {len(names)} given, but the observation has {numbers} numbers that want one")
-    given = iter(names)
-    return [Feature(next(given), f.key, f.where) if names and f.cell is None else f for f in found]
+    alone = len(observations) == 1
+    features: list[Feature] = []
+    for key, spec in observations.items():
+        features += _features(key, spec, env_id, alone)
+    return _renamed(features, names) if names else features
 
 
 def action_names(env_id: str, head: HeadSpec) -> list[str]:
-    """Names of the actions of a categorical head (their numbers, where no other names are known)."""
+    """Names of the actions of a categorical head (their numbers, where no other names are known).
+
+    Args:
+        env_id: Gymnasium id.
+        head: Layout of the head.
+    """
     known = ACTIONS.get(_base(env_id), ())
-    return list(known) if len(known) == head.num_params else [str(head.start[0] + i) for i in range(head.num_params)]
+    if len(known) == head.num_params:
+        return list(known)
+    first = head.start[0]
+    return list(map(str, range(first, first + head.num_params)))
 
 
 def grid(spec: ObservationSpec) -> tuple[int, int]:
     """Rows and columns of an image's patches; the axis of the fewest entries is taken for the channels."""
-    rows, columns = (min(GRID, side) for axis, side in enumerate(spec.shape) if axis != int(np.argmin(spec.shape)))
-    return rows, columns
+    height, width = _sides(spec)
+    return min(GRID, height), min(GRID, width)
 
 
 def _base(env_id: str) -> str:
@@ -107,24 +146,54 @@ def _base(env_id: str) -> str:
     return known.group(1) if known else ""
 
 
-def _features(key: str, spec: ObservationSpec, env_id: str, keys: int) -> list[Feature]:
+def _renamed(features: Sequence[Feature], names: Sequence[str]) -> list[Feature]:
+    numbers = sum(feature.cell is None for feature in features)
+    if len(names) != numbers:
+        raise KDError(f"names: {len(names)} given, but the observation has {numbers} numbers that want one")
+    unused = iter(names)
+    renamed = []
+    for feature in features:
+        # A patch is called by its place in the image, and takes none of the names.
+        name = next(unused) if feature.cell is None else feature.name
+        renamed.append(replace(feature, name=name))
+    return renamed
+
+
+def _features(key: str, spec: ObservationSpec, env_id: str, alone: bool) -> list[Feature]:
     if is_image(spec):
         return _patches(key, spec)
+    known = NAMES.get(_base(env_id), ())
+    if spec.shape == (len(known),):
+        owner = "" if alone else f"{key}: "
+        return [Feature(owner + name, key, (index,)) for index, name in enumerate(known)]
     prefix = "x" if key == OBSERVATION else key
-    names = NAMES.get(_base(env_id), ())
-    if spec.shape == (len(names),):
-        owner = "" if keys == 1 else f"{key}: "
-        return [Feature(owner + name, key, (index,)) for index, name in enumerate(names)]
-    return [Feature(f"{prefix}[{', '.join(map(str, i))}]" if i else prefix, key, i) for i in np.ndindex(spec.shape)]
+    features = []
+    for index in np.ndindex(spec.shape):
+        place = ", ".join(map(str, index))
+        # A lone number, of shape (), is at no place.
+        name = f"{prefix}[{place}]" if index else prefix
+        features.append(Feature(name, key, index))
+    return features
+
+
+def _channels(spec: ObservationSpec) -> int:
+    """The axis of an image that is neither height nor width: first in torch's images, last in Gymnasium's."""
+    return int(np.argmin(spec.shape))
+
+
+def _sides(spec: ObservationSpec) -> tuple[int, int]:
+    height, width = np.delete(spec.shape, _channels(spec)).tolist()
+    return height, width
 
 
 def _patches(key: str, spec: ObservationSpec) -> list[Feature]:
-    channels = int(np.argmin(spec.shape))
-    sides = [side for axis, side in enumerate(spec.shape) if axis != channels]
-    edges = [np.linspace(0, side, n + 1).astype(int).tolist() for side, n in zip(sides, grid(spec), strict=True)]
-    found = []
-    for cell in np.ndindex(grid(spec)):
-        cuts = [slice(edge[i], edge[i + 1]) for edge, i in zip(edges, cell, strict=True)]
-        cuts.insert(channels, slice(None))
-        found.append(Feature(f"{key} patch {cell[0]}, {cell[1]}", key, tuple(cuts), (cell[0], cell[1])))
-    return found
+    edges = []
+    for side, count in zip(_sides(spec), grid(spec), strict=True):
+        edges.append(np.linspace(0, side, count + 1).astype(int).tolist())
+    features = []
+    for row, column in np.ndindex(grid(spec)):
+        cuts = [slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2])]
+        # A patch is cut through all channels: a colour alone is nothing that a person would point at.
+        cuts.insert(_channels(spec), slice(None))
+        features.append(Feature(f"{key} patch {row}, {column}", key, tuple(cuts), (row, column)))
+    return features

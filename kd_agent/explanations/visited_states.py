@@ -1,6 +1,6 @@
 """The states that a student visits, and what a policy says there, also of other observations.
 
-Letters: `S` states, `T` steps, `N` environments, `P` head parameters, `*O` shape of an observation.
+Letters: `S` states, `T` steps, `N` environments, `P` head parameters, `*O` shape of an observation, `*M` of a memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +18,13 @@ from kd_agent.policies import Array, Policy
 from kd_agent.rollouts import collect
 from kd_agent.runs import Advance
 
-_N_ENVS, _CHUNK = 16, 2048
+_N_ENVS = 16
+_CHUNK = 2048
+"""States that a policy is asked about at once: the layers of a network for 10,000 images would take gigabytes."""
 
 
 @dataclass(frozen=True)
-class Visited:
+class VisitedStates:
     """States of episodes that the student plays, environment by environment, in the order of the steps.
 
     Attributes:
@@ -58,42 +60,79 @@ class Reading:
     ask: Callable[[Mapping[str, Array], Array], Array]
 
 
-def visit(teacher: Teacher, student: Policy, recipe: Recipe, *, states: int, seed: int, advance: Advance) -> Visited:
-    """About `states` states of episodes that the student plays: the same ones as `closeness` judges by."""
+def visit(
+    teacher: Teacher, student: Policy, recipe: Recipe, *, states: int, seed: int, advance: Advance
+) -> VisitedStates:
+    """Play the student, and keep the states of its episodes and where each stands in its own.
+
+    Args:
+        teacher: Labels the states.
+        student: Plays, greedily.
+        recipe: The world.
+        states: How many at least; each of 16 environments gives as many.
+        seed: The episodes' seeds follow from it.
+        advance: Called with the number of states so far.
+
+    Raises:
+        KDError: The environment failed.
+    """
     env = _Witness(make_env(recipe, _N_ENVS))
     steps = -(-states // _N_ENVS)
     rollout = collect(env, teacher, student, steps=steps, beta=0.0, seed=(seed,), advance=advance)
     env.close()
+    # One more was written down than was labelled: that of the state in which the rollout stopped.
     seeds = np.array(env.seeds[:steps], np.int64)
-    new = np.vstack([np.ones((1, _N_ENVS), bool), seeds[1:] != seeds[:-1]])
+    first = np.ones((1, _N_ENVS), bool)
+    begins = np.vstack([first, seeds[1:] != seeds[:-1]])
     number = np.arange(steps)[:, None]
-    step = number - np.maximum.accumulate(np.where(new, number, 0), axis=0)
-    flat = {key: _by_environment(array) for key, array in rollout.obs.items()}
-    starts, seeds, new, step = map(_by_environment, (rollout.episode_start, seeds, new, step))
-    return Visited(flat, starts, np.cumsum(new) - 1, seeds, step, steps)
+    # The running maximum of the numbers at which episodes begin is where the present one began.
+    step = number - np.maximum.accumulate(np.where(begins, number, 0), axis=0)
+    observations = {key: _by_environment(array) for key, array in rollout.obs.items()}
+    return VisitedStates(
+        observations,
+        starts=_by_environment(rollout.episode_start),
+        episode=np.cumsum(_by_environment(begins)) - 1,
+        seed=_by_environment(seeds),
+        step=_by_environment(step),
+        steps=steps,
+    )
 
 
-def read(policy: Teacher | Policy, visited: Visited) -> Reading:
-    """Follow a policy along the states, so that it can be asked about them again."""
-    keys = policy.observations if isinstance(policy, Teacher) else policy.graph.observations
+def read(policy: Teacher | Policy, visited: VisitedStates) -> Reading:
+    """Follow a policy along the states, so that it can be asked about them again.
+
+    Args:
+        policy: Teacher or student.
+        visited: The states.
+    """
     memory = _memories(policy, visited) if policy.recurrent else None
 
-    def ask(observations: Mapping[str, Array], at: Array) -> Array:
+    def _ask(observations: Mapping[str, Array], at: Array) -> Array:
         parts = []
         for first in range(0, len(at), _CHUNK):
-            now = at[first : first + _CHUNK]
-            batch = {key: array[first : first + _CHUNK] for key, array in observations.items()}
+            chunk = slice(first, first + _CHUNK)
+            now = at[chunk]
+            batch = {key: array[chunk] for key, array in observations.items()}
             before = [array[now] for array in memory] if memory else None
-            parts.append(_step(policy, batch, before, visited.starts[now])[0])
+            rows, _ = _step(policy, batch, before, visited.starts[now])
+            parts.append(rows)
         return np.concatenate(parts)
 
-    return Reading(frozenset(keys), ask(visited.observations, np.arange(len(visited.starts))), ask)
+    specs = policy.observations if isinstance(policy, Teacher) else policy.graph.observations
+    every = np.arange(len(visited.starts))
+    return Reading(frozenset(specs), _ask(visited.observations, every), _ask)
 
 
-def typical(feature: Feature, visited: Visited) -> Array:
-    """What a feature mostly is: its median over the states, or its most frequent value where it is no measure."""
+def typical(feature: Feature, visited: VisitedStates) -> Array:
+    """What a feature mostly is: its median over the states, or its most frequent value where it is no measure.
+
+    Args:
+        feature: The feature.
+        visited: The states.
+    """
     values = feature.of(visited.observations)
     if values.dtype.kind == "f" or feature.cell:
+        # Of an even number of pixels the median may lie between two shades; it keeps the image's type.
         return np.asarray(np.median(values, axis=0), values.dtype)
     known, counts = np.unique(values, return_counts=True)
     return np.asarray(known[counts.argmax()])
@@ -133,15 +172,17 @@ def _step(policy: Teacher | Policy, observations: Any, memory: Any, starts: Arra
     return output.params.numpy(), output.state
 
 
-def _memories(policy: Teacher | Policy, visited: Visited) -> list[Array]:
+def _memories(policy: Teacher | Policy, visited: VisitedStates) -> list[Array]:
     """What a policy remembers before each state, arrays `[S, *M]`."""
-    n = len(visited.starts) // visited.steps
+    n_envs = len(visited.starts) // visited.steps
     memory: Any = None
     before = []
     for step in range(visited.steps):
-        now = np.arange(n) * visited.steps + step
+        now = np.arange(n_envs) * visited.steps + step
         batch = {key: array[now] for key, array in visited.observations.items()}
-        following = _step(policy, batch, memory, visited.starts[now])[1]
-        before.append([np.zeros_like(x) for x in following] if memory is None else memory)
-        memory = [np.asarray(x) for x in following]
+        _, following = _step(policy, batch, memory, visited.starts[now])
+        following = list(map(np.asarray, following))
+        # How large a memory is shows with the first one; before it there is nothing to remember.
+        before.append(list(map(np.zeros_like, following)) if memory is None else memory)
+        memory = following
     return [_by_environment(np.stack(arrays)) for arrays in zip(*before, strict=True)]

@@ -38,6 +38,7 @@ class EvaluateConfig:
         False
     )
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
+    # The verdict's episodes, so that a student is played where it was compared.
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
     sampled: Annotated[bool, Field(description="sample actions instead of the greedy ones")] = False
     out: Annotated[str | None, Field(description="write the figures to this JSON file")] = None
@@ -85,11 +86,11 @@ class TasksConfig:
     )
     rounds: Annotated[Count, Field(description="rounds of collecting, with a fit in between")] = 8
     round_steps: Annotated[Steps, Field(description="gradient steps between rounds")] = 500
-    final_steps: Annotated[Steps, Field(description="gradient steps of a last fit")] = 6_000
+    final_steps: Annotated[Steps, Field(description="gradient steps of a final fit")] = 6_000
     attempts: Annotated[
-        Count, Field(description="last fits at most, one more round before each, until every task holds")
+        Count, Field(description="final fits at most, one more round before each, until every task holds")
     ] = 8
-    exam_episodes: Annotated[Count, Field(description="episodes on which an attempt is examined in each task")] = 100
+    exam_episodes: Annotated[Count, Field(description="episodes on which a final fit is validated in each task")] = 100
     batch_size: Annotated[Count, Field(description="states of each task in a gradient step")] = 512
     learning_rate: Annotated[Positive, Field(description="Adam's first rate, a cosine takes it to 0")] = 5e-3
     episodes: Annotated[Count, Field(description="evaluation episodes of each task")] = 100
@@ -192,6 +193,7 @@ class FollowDriftConfig:
     ] = Field(default_factory=dict)
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
     env_steps: Annotated[Count, Field(description="environment steps to follow")] = 20_000
+    # Scores are of ranks, so that they end where the reference does: with 20 episodes at 2 standard deviations.
     reference_episodes: Annotated[
         int, Field(ge=20, description="episodes in the old world that the student is measured by")
     ] = 50

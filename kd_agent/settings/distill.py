@@ -90,7 +90,7 @@ class DistillConfig(TaughtConfig):
         str, Field(description="how several teachers become one: mixture, product, confidence or routed")
     ] = "mixture"
     teacher_gate: Annotated[
-        bool, Field(description="examine several teachers first, and do not hear one that is inferior to the best")
+        bool, Field(description="let several teachers play first, and select none that is inferior to the best")
     ] = True
     teacher_env: Annotated[
         str | None, Field(description="environment in which the teacher is trained, where that is another one")
@@ -107,6 +107,7 @@ class DistillConfig(TaughtConfig):
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
     activation: Annotated[Activation, Field(description="its activation")] = "silu"
+    # scikit-learn grows no tree of fewer than two leaves.
     leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 256
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0
     l2: Annotated[NonNegative, Field(description="decoupled weight decay while fitting")] = 0.0
@@ -129,6 +130,7 @@ class DistillConfig(TaughtConfig):
     ] = None
     student_layer: Annotated[str | None, Field(description="layer of the student for them (default: its last)")] = None
 
+    # None stands for what suits the student: numbers, images and memories differ in what a step costs.
     env_steps: Annotated[
         Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
     ] = None
@@ -137,6 +139,7 @@ class DistillConfig(TaughtConfig):
         Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),
     ] = None
     n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 4")] = None
+    # DAgger leaves the schedule open, only the mean of beta has to fall to 0 (Ross et al. 2011).
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
     ] = 1 / 3
@@ -145,17 +148,17 @@ class DistillConfig(TaughtConfig):
         Steps | None, Field(description="gradient steps between rounds; default 500, for images 200")
     ] = None
     final_steps: Annotated[
-        Steps | None, Field(description="gradient steps of a last fit; default 6,000, for images 3,000")
+        Steps | None, Field(description="gradient steps of a final fit; default 6,000, for images 3,000")
     ] = None
     attempts: Annotated[
         Count | None,
         Field(
-            description="last fits at most, one more round before each, until one holds the teacher's return; "
+            description="final fits at most, one more round before each, until one holds the teacher's return; "
             "default 8, for images 3"
         ),
     ] = None
     exam_episodes: Annotated[
-        Count | None, Field(description="episodes on which an attempt is examined; default 100, for images 20")
+        Count | None, Field(description="episodes on which a final fit is validated; default 100, for images 20")
     ] = None
     batch_size: Annotated[
         Count | None, Field(description="minibatch of a gradient step; default 512, for images 64")

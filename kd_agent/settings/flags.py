@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are the package's own: argparse would print its usage and end the process."""
+
     def error(self, message: str) -> NoReturn:
         raise KDError(message)
 
@@ -29,18 +31,29 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
     Raises:
         KDError: A flag, a value or a file is wrong.
     """
+    # No abbreviations: `--hidden` must not come to mean another setting when one is added that begins alike.
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
     if _names_student(cls):
         parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
     _add_flags(parser, cls, "")
-    given, rest = parser.parse_known_args(argv)
-    if rest:
-        flags = [option for action in parser._actions for option in action.option_strings]
-        raise unknown("flag" if rest[0].startswith("-") else "argument", rest[0].partition("=")[0], flags)
-    values = {k: v for k, v in vars(given).items() if k != "config"}
-    return resolve(cls, _unflatten(values), getattr(given, "config", None))
+    # argparse's own answer to an unknown flag has no nearest valid one.
+    parsed, unread = parser.parse_known_args(argv)
+    if unread:
+        raise _unknown_word(parser, unread[0])
+    values = dict(vars(parsed))
+    config_file = values.pop("config", None)
+    return resolve(cls, _unflatten(values), config_file)
+
+
+def _unknown_word(parser: argparse.ArgumentParser, word: str) -> KDError:
+    flags: list[str] = []
+    for action in parser._actions:
+        flags.extend(action.option_strings)
+    noun = "flag" if word.startswith("-") else "argument"
+    name = word.partition("=")[0]
+    return unknown(noun, name, flags)
 
 
 def _names_student(cls: Any) -> bool:
@@ -59,7 +72,9 @@ def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
 
 
 def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> None:
-    annotation, info = get_args(f.type)[0], get_args(f.type)[-1]
+    annotation = get_args(f.type)[0]
+    info = get_args(f.type)[-1]
+    # A flag that is absent leaves no value at all, so that it cannot overrule a file by its default.
     shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
     if annotation is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
@@ -70,15 +85,21 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
 
 
 def _help(description: str, f: Any) -> str:
-    default = f.default if isinstance(f.default, bool | int | float | str | tuple) else None
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    return description.replace("%", "%%") + (f" ({shown})" if shown not in (None, "", False, True) else "")
+    # argparse formats help by `%`.
+    escaped = description.replace("%", "%%")
+    default = f.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    # What is off or empty unless it is asked for needs no default in words.
+    if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
+        return escaped
+    return f"{escaped} ({default})"
 
 
 def _holds_several(annotation: Any) -> bool:
     origin = get_origin(annotation)
     if origin in (Union, UnionType, Annotated):
-        return any(_holds_several(part) for part in get_args(annotation))
+        return any(map(_holds_several, get_args(annotation)))
     return origin in (tuple, dict)
 
 
@@ -87,5 +108,6 @@ def _unflatten(values: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in values.items():
         owner, _, key = name.rpartition(".")
-        (result.setdefault(owner, {}) if owner else result)[key] = value
+        group = result.setdefault(owner, {}) if owner else result
+        group[key] = value
     return result

@@ -8,7 +8,7 @@ its own folder instead of the first two.
 import functools
 import glob
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -36,23 +36,37 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     Raises:
         KDError: A key is unknown, a value is wrong, or a file cannot be read; one line.
     """
-    given = read_mapping(config_file) if config_file else {}
-    env = settings.get("env", given.get("env"))
-    begun = Path(str(settings.get("out"))) / "config.yaml"
-    if settings.get("resume") and begun.is_file():
-        layers = [read_mapping(begun), given, settings]
-    else:
-        layers = [env_defaults(env) if isinstance(env, str) else {}, given, settings]
+    file = read_mapping(config_file) if config_file else {}
+    layers = [_lowest_layer(file, settings), file, settings]
     merged = _merged(layers)
-    school = merged.get("teacher_env")
-    if isinstance(school, str):
-        training = env_defaults(school).get("training", {})
+    teacher_env = merged.get("teacher_env")
+    if isinstance(teacher_env, str):
+        # A teacher of another environment is trained as that one asks; everything else is the student's.
+        training = env_defaults(teacher_env).get("training", {})
         merged = _merged([{"training": training}, *layers])
     return validate(cls, _select(cls, merged, set(settings)))
 
 
+def _lowest_layer(file: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed run was told before; of a new one, what is shipped for its environment."""
+    recorded = Path(str(settings.get("out"))) / "config.yaml"
+    if settings.get("resume") and recorded.is_file():
+        return read_mapping(recorded)
+    env = settings.get("env", file.get("env"))
+    # What is no name at all is refused when the settings are validated.
+    return env_defaults(env) if isinstance(env, str) else {}
+
+
 def validate(cls: type[T], values: Mapping[str, Any]) -> T:
-    """`cls` from plain values; KDError in one line on a wrong one."""
+    """Settings from plain values.
+
+    Args:
+        cls: The settings class.
+        values: Values by the fields' names, as YAML or a command line has them.
+
+    Raises:
+        KDError: A name or a value is wrong; one line.
+    """
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
@@ -63,9 +77,14 @@ def env_defaults(env: str) -> dict[str, Any]:
     """The settings shipped for an environment, or for another version of it (empty where there are none)."""
     name = env.rpartition(":")[2].replace("/", "-")
     family, version, _ = name.rpartition("-v")
-    versions = sorted(config_folder().glob(f"{glob.escape(family)}-v*.yaml")) if version else []
-    shipped = [config_folder() / f"{name}.yaml", *versions]
-    return next((read_mapping(path) for path in shipped if path.is_file()), {})
+    shipped = [config_folder() / f"{name}.yaml"]
+    if version:
+        # An id comes from the user: `*-v1` is a name like any other, not every file.
+        shipped += sorted(config_folder().glob(f"{glob.escape(family)}-v*.yaml"))
+    for path in shipped:
+        if path.is_file():
+            return read_mapping(path)
+    return {}
 
 
 def config_folder() -> Path:
@@ -111,29 +130,42 @@ def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = (
-            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and key == "training" else value
-        )
+    merged = {**base, **over}
+    # Of all mappings only `training` is a group of settings, merged name by name. The others are values: a loss of
+    # `js` replaces one of `kl`, it is not added to it.
+    lower = base.get("training")
+    upper = over.get("training")
+    if isinstance(lower, dict) and isinstance(upper, dict):
+        merged["training"] = {**lower, **upper}
     return merged
 
 
 def _select(cls: Any, merged: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
     """Drop what a file says to other commands; never what was asked for by name."""
-    known = {f.name for f in fields(cls)}
-    elsewhere = {f.name for f in fields(DistillConfig)} - known - set(required)
+    elsewhere = _names(DistillConfig) - _names(cls) - set(required)
     return {key: value for key, value in merged.items() if key not in elsewhere}
 
 
+def _names(cls: Any) -> set[str]:
+    return {f.name for f in fields(cls)}
+
+
 def _one_line(cls: Any, error: ValidationError) -> KDError:
+    # Where one value fits none of several types, pydantic tells of each; the first is the field's main one.
     first = error.errors()[0]
     path = [str(part) for part in first["loc"] if not _UNION_BRANCH.match(str(part))]
     name = ".".join(path)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner = _bare(nested(cls)[path[0]]) if len(path) > 1 and path[0] in nested(cls) else cls
-        return unknown("setting", path[-1], [f.name for f in fields(owner)])
+        return unknown("setting", path[-1], _names(_owner(cls, path)))
     if first["type"] in ("missing", "missing_argument"):
         return KDError(f"{name} is missing (--{name.replace('_', '-')})")
-    return KDError(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})")
+    message = first["msg"]
+    return KDError(f"{name}: {message[0].lower()}{message[1:]} (got {first['input']!r})")
+
+
+def _owner(cls: Any, path: Sequence[str]) -> Any:
+    """The settings class that the last name of a path was looked for in."""
+    inner = nested(cls)
+    if len(path) > 1 and path[0] in inner:
+        return _bare(inner[path[0]])
+    return cls

@@ -12,10 +12,12 @@ STRICT = ConfigDict(extra="forbid")
 
 def _whole(value: Any) -> Any:
     """`1e5` and `"1e5"` are whole numbers too."""
+    # YAML 1.1 reads `1e5` as text, and a command line has nothing but text.
     try:
-        return int(float(value)) if float(value).is_integer() else value
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         return value
+    return int(number) if number.is_integer() else value
 
 
 def _pairs(value: Any) -> Any:
@@ -24,17 +26,28 @@ def _pairs(value: Any) -> Any:
         value = [value]
     if not isinstance(value, list | tuple):
         return value
-    split = [str(item).partition("=") for item in value]
+    pairs: dict[str, Any] = {}
+    for item in value:
+        name, _, text = str(item).partition("=")
+        pairs[name] = _plain(text) if text else 1
+    return pairs
+
+
+def _plain(text: str) -> Any:
     try:
-        return {name: yaml.safe_load(text) if text else 1 for name, _, text in split}
+        return yaml.safe_load(text)
     except yaml.YAMLError:
+        # pydantic makes a validation error of a ValueError alone.
         raise ValueError("should be NAME or NAME=VALUE, the value plain YAML") from None
 
 
 def _layers(value: Any) -> Any:
     """A lone 0 is no hidden layer at all."""
     items = list(value) if isinstance(value, list | tuple) else [value]
-    return [] if [str(item) for item in items] == ["0"] else items
+    # Text, because `--hidden 0` is text; and `False`, which equals 0, is a mistake.
+    if list(map(str, items)) == ["0"]:
+        return []
+    return items
 
 
 def _listed(value: Any) -> Any:

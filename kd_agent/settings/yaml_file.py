@@ -9,12 +9,23 @@ from kd_agent.errors import KDError
 from kd_agent.policies.safe_files import read_capped
 
 MAX_BYTES = 1 << 20
+"""A file of settings has some kilobytes."""
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader without aliases (an alias bomb is a few lines), with RL Zoo's OrderedDict tag."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """PyYAML's own hook: called for every node before anything is built from the document.
+
+        Args:
+            parent: The node that holds it; None: the document.
+            index: Its place there.
+
+        Raises:
+            YAMLError: The node is an alias.
+        """
+        # Where it is refused matters: a bomb explodes while it is built.
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
@@ -22,6 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 def _ordered_dict(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
     assert isinstance(node, yaml.SequenceNode)
+    # The tag's only argument is the list of pairs.
     (pairs,) = loader.construct_sequence(node, deep=True)
     return dict(pairs)
 
