@@ -31,7 +31,7 @@ def select_teachers(run: Run) -> Teacher:
         if known.get("sha256") != teacher.origin.sha256:
             return teacher
         run.costs.add("gate_steps", known["gate_steps"])
-        return teacher.weighed(known["teachers"], known["gate_steps"])
+        return teacher.with_weights(known["teachers"], known["gate_steps"])
     if not run.config.teacher_gate:
         return teacher
     episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="teacher selection:", purpose="gate_steps")
@@ -66,8 +66,8 @@ class TeacherSelection:
             figures = {"iqm": float(iqm(scores)), "verdict": verdict, "episodes": EPISODES, "weight": weight}
             records.append({**record, **figures})
         self._report(records)
-        self._compare_together(ensemble.weighed(records), returns, chance)
-        return ensemble.weighed(records, self._episodes.steps)
+        self._compare_together(ensemble.with_weights(records), returns, chance)
+        return ensemble.with_weights(records, self._episodes.steps)
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:

@@ -6,9 +6,9 @@ from fixed_teachers import corrupted, good, specialist
 from rule_answers import RULES
 from samples import PROBES
 
-from kd_agent.environments.recipe import recipe_of
+from kd_agent.evaluation.comparison import Episodes
 from kd_agent.evaluation.statistics import iqm
-from kd_agent.evaluation.teacher_selection import Gate, judged
+from kd_agent.evaluation.teacher_selection import decisions
 from kd_agent.networks.base import Teacher
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.reporter import Reporter
@@ -18,7 +18,12 @@ from kd_agent.teachers._ensemble import EnsembleTeacher
 
 def selected(teachers: list[Teacher], combine: str = "mixture") -> EnsembleTeacher:
     config = resolve(DistillConfig, {"env": PROBES["Discrete"], "combine": combine})
-    return Gate(config, recipe_of(config.env), Reporter(quiet=True)).weigh(EnsembleTeacher(teachers, combine))
+    return selection(config, Reporter(quiet=True)).weigh(EnsembleTeacher(teachers, combine))
+
+
+def selection(config: DistillConfig, reporter: Reporter) -> TeacherSelection:
+    episodes = Episodes(recipe_of(config.env), first_seed=SELECTION_SEED, reporter=reporter)
+    return TeacherSelection(episodes, config.margin, reporter)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -57,14 +62,14 @@ def test_who_has_no_weight_is_named_and_good_teachers_that_spoil_each_other_are_
 ) -> None:
     teachers = [good(), corrupted()]
     config = resolve(DistillConfig, {"env": PROBES["Discrete"]})
-    Gate(config, recipe_of(config.env), Reporter(progress=False)).weigh(EnsembleTeacher(teachers))
+    selection(config, Reporter(progress=False)).weigh(EnsembleTeacher(teachers))
     said = capsys.readouterr().err
-    assert "teacher corrupted: IQM 0.0 in 48 episodes, weight 0, inferior to the best: it is not heard" in said
+    assert "teacher corrupted: IQM 0.0 in 48 episodes, weight 0, inferior to the best: it is left out" in said
     assert "teacher good: IQM 50.0 in 48 episodes, weight 1\n" in said
     assert "WARNING" not in said
-    gate = Gate(config, recipe_of(config.env), Reporter(progress=False))
+    gate = selection(config, Reporter(progress=False))
     spoilt = EnsembleTeacher([good(), corrupted(), good("third")], "confidence")
-    gate._check_together(spoilt, [[50.0] * 48] * 3, 12.0)
+    gate._compare_together(spoilt, [[50.0] * 48] * 3, 12.0)
     assert "WARNING: together the teachers are worse than the best alone (IQM 50.0)" in capsys.readouterr().err
 
 
@@ -72,5 +77,5 @@ def test_verdicts_are_against_the_best_and_share_the_level() -> None:
     rng = np.random.default_rng(0)
     best = rng.normal(100, 5, 48)
     returns = [list(best - 60), list(best), list(best - 0.1), list(rng.normal(0, 5, 48))]
-    assert judged(returns, 0.0, 0.05) == ["inferior", "best", "non-inferior", "inferior"]
-    assert judged([[1.0] * 48], 0.0, 0.05) == ["best"]
+    assert decisions(returns, 0.0, 0.05) == ["inferior", "best", "non-inferior", "inferior"]
+    assert decisions([[1.0] * 48], 0.0, 0.05) == ["best"]

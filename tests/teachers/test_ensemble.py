@@ -14,7 +14,7 @@ from samples import HEADS, PROBES, TINY, Agent, make_student
 from stable_baselines3 import DQN
 
 from kd_agent import KDError, distill, load_teacher
-from kd_agent.evaluation.teacher_selection import Gate
+from kd_agent.evaluation.teacher_selection import TeacherSelection
 from kd_agent.networks.base import Origin, Teacher
 from kd_agent.settings import DistillConfig, resolve
 from kd_agent.teachers import GraphTeacher, load_named
@@ -109,7 +109,7 @@ def test_a_run_with_several_teachers_reports_their_weights_and_resumes_with_them
     before = (folder / "student.safetensors").read_bytes()
     for name in ("best.npz", "driver.npz", "round-2.npz"):
         (folder / "checkpoint" / name).unlink()
-    monkeypatch.setattr(Gate, "weigh", None)
+    monkeypatch.setattr(TeacherSelection, "weigh", None)
     again = distill({"env": agent.env_id, "out": str(folder), "resume": True, "quiet": True})
     assert again["teachers"] == result["teachers"]
     assert (folder / "student.safetensors").read_bytes() == before
