@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, Stopped, fingerprint, recorded, wavering
+from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, fingerprint, recorded
 
 from kd_agent import load_policy
 
@@ -169,22 +169,3 @@ def test_attempts_end_when_one_holds_by_the_margin_that_was_asked_for(tmp_path: 
     assert len(run.fits) == ROUNDS - 1 + 2
     assert len(run.rounds) == ROUNDS + 1
     assert {play.who for play in run.verdicts()} == {run.fits[-1].after}
-
-
-@pytest.mark.parametrize("stopped_at", [2, ROUNDS + 1], ids=["between rounds", "between attempts"])
-def test_a_stopped_run_goes_on_with_the_right_round_driver_and_data(
-    stopped_at: int, run: Recorder, folder: Path, tmp_path: Path
-) -> None:
-    first = Recorder(SCORES, wavering, stop_at_round=stopped_at)
-    with pytest.raises(Stopped):
-        recorded(tmp_path / "run", first)
-    missing = max(0, stopped_at - ROUNDS + 1)
-    again = recorded(tmp_path / "run", Recorder(SCORES[missing:], wavering), resume=True)
-    for found, expected in zip(again.rounds, run.rounds[stopped_at:], strict=True):
-        assert (found.student, found.told["beta"]) == (expected.student, expected.told["beta"])
-        assert tuple(found.told["seed"]) == tuple(expected.told["seed"])
-    fits = run.fits[stopped_at:]
-    assert [len(fit.rollouts) for fit in again.fits] == [len(fit.rollouts) for fit in fits]
-    assert [fit.before for fit in again.fits] == [fit.before for fit in fits]
-    files = [(path / "student.safetensors").read_bytes() for path in (folder, tmp_path / "run")]
-    assert files[0] == files[1]
