@@ -1,26 +1,41 @@
 """Several tasks in one student: each has its own states and loss, and all share layers, rounds and attempts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from recorder import Fitted, Recorder, fingerprint
+import yaml
+from recorder import Fitted, Recorder, Stopped, fingerprint
 from samples import HEADS, PROBES, make_student
 
-from kd_agent import distill_tasks, load_policy, load_teacher
+from kd_agent import KDError, distill_tasks, load_policy, load_teacher
 
 TASKS = {PROBES["Discrete"]: "categorical", PROBES["Box"]: "diag_gaussian"}
+ROUNDS, ATTEMPTS = 2, 3
+SETTINGS: dict[str, Any] = {
+    "tasks": list(TASKS), "hidden": [5, 4], "activation": "tanh", "seed": 3, "env_steps": 64, "rounds": ROUNDS,
+    "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS, "exam_episodes": 4, "batch_size": 13,
+    "learning_rate": 0.017, "episodes": 6, "max_episodes": 7, "margin": 0.2, "quiet": True,
+}  # fmt: skip
+"""No setting has its default."""
+SCORES = [100.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+"""Of the students of each attempt in turn: the first attempt holds in one task, the two after it in none."""
 
-ROUNDS = 2
 
-TRAINING = {"n_envs": 2, "n_steps": 16, "batch_size": 8, "n_epochs": 3, "hidden": [9], "gamma": 0.9, "gae_lambda": 0.8,
-            "ent_coef": 0.01, "clip_range": 0.3, "learning_rate": 0.007, "activation": "relu"}  # fmt: skip
-
-
-def saved(folder: Path, task: str, seed: int = 1) -> str:
+def saved(folder: Path, task: str, seed: int = 1, kind: str = "mlp") -> str:
     """The file of a teacher for a task."""
-    teacher = make_student(HEADS[TASKS[task]], hidden=(6,), seed=seed)
+    teacher = make_student(HEADS[TASKS[task]], kind, hidden=(6,), seed=seed)
     return str(teacher.save(folder / f"{TASKS[task]}.safetensors", {"env": task}))
+
+
+def taught(folder: Path, recorder: Recorder, **more: Any) -> Recorder:
+    """What reached the stand-ins in a distillation of both tasks."""
+    teachers = [saved(folder, task) for task in TASKS]
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.install(patch)
+        recorder.result = distill_tasks({**SETTINGS, "teacher": teachers, "out": str(folder / "run"), **more})
+    return recorder
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def together(folder: Path) -> Recorder:
-    """Two tasks; the first attempt holds in one of them, the two after it in none."""
-    recorder = Recorder([100.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    given = {"tasks": list(TASKS), "teacher": [saved(folder, task) for task in TASKS], "hidden": [5, 4], "seed": 3,
-             "env_steps": 64, "rounds": ROUNDS, "round_steps": 7, "final_steps": 11, "attempts": 3, "exam_episodes": 4,
-             "batch_size": 13, "learning_rate": 0.017, "episodes": 6, "max_episodes": 6, "margin": 0.2, "quiet": True,
-             "out": str(folder / "run")}  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        recorder.install(patch)
-        recorder.result = distill_tasks(given)
-    return recorder
+    return taught(folder, Recorder(SCORES))
 
 
 def of_task(recorder: Recorder, index: int) -> list[Fitted]:
@@ -93,3 +99,100 @@ def test_the_attempt_that_holds_in_most_tasks_is_saved_and_judged_in_each(togeth
         policy = load_policy(folder / "run" / "student.safetensors", task=task)
         assert fingerprint(policy.graph) == best
         assert [play.who for play in together.verdicts() if play.env_id == task] == [best]
+
+
+def test_falling_behind_in_one_task_ends_no_validation_and_holding_does(together: Recorder) -> None:
+    """The student of the first attempt holds in the first task after two episodes; every other one plays on."""
+    for index, expected in enumerate(([2, 4, 4], [4, 4, 4])):
+        attempts = [fit.after for fit in of_task(together, index)[1:]]
+        episodes = [sum(len(play.seeds) for play in together.exams() if play.who == who) for who in attempts]
+        assert episodes == expected
+        env_ids = {play.env_id for play in together.exams() if play.who in attempts}
+        assert env_ids == {list(TASKS)[index]}
+
+
+def test_each_task_has_the_shared_settings_in_a_folder_of_its_own(together: Recorder, folder: Path) -> None:
+    for task in TASKS:
+        kept = yaml.safe_load((folder / "run" / task.replace("/", "-") / "config.yaml").read_text())
+        shared = {name: value for name, value in SETTINGS.items() if name not in ("tasks", "quiet")}
+        assert {name: kept[name] for name in shared} == shared
+        assert (kept["env"], kept["student"]) == (task, "mlp")
+        assert kept["n_envs"] == 16
+    assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["tasks"] == list(TASKS)
+
+
+def test_what_all_tasks_cost_is_told_together(together: Recorder) -> None:
+    cost = together.result["cost"]
+    steps_of_a_round = {"own": 2 * 16, "extra": 1 * 16}
+    assert cost["env_steps"] == 2 * (ROUNDS * steps_of_a_round["own"] + (ATTEMPTS - 1) * steps_of_a_round["extra"])
+    assert cost["gradient_steps"] == 7 + 11 * ATTEMPTS
+    assert cost["exam_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(10_000))
+    assert cost["verdict_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(20_000))
+    assert {"teacher_s", "distill_s", "evaluate_s"} <= set(cost)
+
+
+def test_the_file_says_of_each_task_who_taught_it(together: Recorder, folder: Path) -> None:
+    for task in TASKS:
+        provenance = load_policy(folder / "run" / "student.safetensors", task=task).graph.provenance
+        teacher = load_teacher(saved(folder, task))
+        assert (provenance["env"], provenance["teacher_sha256"]) == (task, teacher.origin.sha256)
+        assert together.result["tasks"][task]["teacher"]["sha256"] == teacher.origin.sha256
+
+
+@pytest.mark.parametrize("stopped_at", [2, 2 * ROUNDS + 2], ids=["between rounds", "between attempts"])
+def test_tasks_that_were_stopped_go_on_each_with_its_own_student_and_data(
+    stopped_at: int, together: Recorder, folder: Path, tmp_path: Path
+) -> None:
+    """A round of both tasks is two calls of `collect`."""
+    with pytest.raises(Stopped):
+        taught(tmp_path, Recorder(SCORES, stop_at_round=stopped_at))
+    finished = 2 if stopped_at > 2 * ROUNDS else 0
+    again = taught(tmp_path, Recorder(SCORES[2 * finished :]), resume=True)
+    expected = together.rounds[stopped_at:]
+    assert [r.student for r in again.rounds] == [r.student for r in expected]
+    assert [tuple(r.told["seed"]) for r in again.rounds] == [tuple(r.told["seed"]) for r in expected]
+    fits = together.joint_fits[finished + 1 if finished else 1 :]
+    for found, wanted in zip(again.joint_fits, fits, strict=True):
+        assert [fit.before for fit in found] == [fit.before for fit in wanted]
+        assert [len(fit.rollouts) for fit in found] == [len(fit.rollouts) for fit in wanted]
+    for name in ("env_steps", "gradient_steps", "exam_steps"):
+        assert again.result["cost"][name] == together.result["cost"][name]
+    for task in TASKS:
+        files = [load_policy(path / "run" / "student.safetensors", task=task) for path in (folder, tmp_path)]
+        assert fingerprint(files[0].graph) == fingerprint(files[1].graph)
+
+
+def test_tasks_do_not_go_on_under_other_settings(folder: Path, together: Recorder) -> None:
+    with pytest.raises(KDError, match="was begun with batch_size = 13, not 14"):
+        taught(folder, Recorder([]), resume=True, batch_size=14)
+
+
+def test_a_resumed_driver_shares_its_layers_as_before(tmp_path: Path) -> None:
+    """With three rounds the driver of the second is fitted on after the run was stopped."""
+    with pytest.raises(Stopped):
+        taught(tmp_path, Recorder(SCORES, stop_at_round=2), rounds=3)
+    again = taught(tmp_path, Recorder(SCORES), rounds=3, resume=True)
+    for joint in again.joint_fits:
+        one, two = (fit.student.layers for fit in joint)
+        assert [a is b for a, b in zip(one, two, strict=True)] == [False] * 3 + [True] * 3 + [False]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"loss": "hint"}, "losses of layers or values, are for one task"),
+        ({"tasks": [PROBES["Discrete"]] * 2}, "different environments"),
+        ({"teacher": ["one file"]}, "1 for 2 tasks"),
+        ({"hidden": [5]}, "leave none to share"),
+    ],
+)
+def test_what_several_tasks_cannot_share_is_refused(more: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(KDError, match=said):
+        taught(tmp_path, Recorder([]), **more)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_whose_student_could_not_share_is_refused(tmp_path: Path) -> None:
+    teachers = [saved(tmp_path, task, kind="gru") for task in TASKS]
+    with pytest.raises(KDError, match="needs a gru student; the tasks of one are shared by an mlp"):
+        distill_tasks({**SETTINGS, "teacher": teachers, "out": str(tmp_path / "run")})
