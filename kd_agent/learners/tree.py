@@ -93,7 +93,7 @@ def fit(
     data = {name: array[data["weight"] > 0] for name, array in data.items()}
     observations = {key: data[f"obs.{key}"] for key in student.observations}
     x, params, weight = student.encoded(observations), data["params"], data["weight"].astype(np.float64)
-    settings = {"max_leaf_nodes": student.leaves, "random_state": seed}
+    settings = {"max_leaf_nodes": student.leaves, "random_state": seed % 2**32}
     if head.spec.is_gaussian:
         actions = unit_actions(head.spec, params)
         splits, leaf = _grown(_scikit_learn().DecisionTreeRegressor(**settings), x, actions, weight)

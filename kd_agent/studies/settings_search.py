@@ -129,7 +129,7 @@ def _ask(
     }
     if not trials:
         return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": run.plan.temperature}
-    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)), n_startup_trials=_GUESSES)
+    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)) % 2**32, n_startup_trials=_GUESSES)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     for row in trials:
         params = {"size": sizes.index(tuple(row["hidden"])), "loss": row["loss"], "temperature": row["temperature"]}
