@@ -6,9 +6,10 @@ from fixed_teachers import corrupted, good, specialist
 from rule_answers import RULES
 from samples import PROBES
 
+from kd_agent.environments.recipe import recipe_of
 from kd_agent.evaluation.comparison import Episodes
 from kd_agent.evaluation.statistics import iqm
-from kd_agent.evaluation.teacher_selection import decisions
+from kd_agent.evaluation.teacher_selection import SELECTION_SEED, TeacherSelection, decisions
 from kd_agent.networks.base import Teacher
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.runs.reporter import Reporter
