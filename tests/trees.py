@@ -1,7 +1,7 @@
 """Policies that are one tree, for tests of what runs, reads and refuses them."""
 
 import numpy as np
-from exported import tree_op
+from sample_graphs import tree_op
 from samples import HEADS
 
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph

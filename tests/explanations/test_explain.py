@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import tree_op
 from known_policies import FOUR
+from sample_graphs import tree_op
 from samples import HEADS, PROBES, Agent, make_graph, make_student
 
 from kd_agent import KDError

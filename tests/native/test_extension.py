@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import GRAPHS, observations_for
+from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph, make_student
 
 from kd_agent.native import compiler, extension

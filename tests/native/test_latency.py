@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compilers import without_compiler
-from exported import GRAPHS, observations_for
+from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
 
 from kd_agent import KDError

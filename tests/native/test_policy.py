@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import GRAPHS, by_numpy, observations_for
+from exported import by_numpy
+from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
 
 from kd_agent import KDError, plugins

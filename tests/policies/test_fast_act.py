@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import GRAPHS, observations_for
+from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph, make_student
 from trees import edges, random_tree
 

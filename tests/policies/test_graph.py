@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import GRAPHS, linear, memory_graph, numbers, observations_for, sde_graph
+from sample_graphs import GRAPHS, linear, memory_graph, numbers, observations_for, sde_graph
 from samples import HEADS, make_graph
 
 from kd_agent import KDError

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exported import RUNTIMES, by_numpy, numbers, tree_op
+from exported import RUNTIMES, by_numpy
+from sample_graphs import numbers, tree_op
 from samples import HEADS
 from torch.nn import functional as F
 from trees import edges, graph_of, random_tree

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import tree_op
+from sample_graphs import tree_op
 from samples import HEADS, make_graph
 from tree_samples import TWO, small_graph
 

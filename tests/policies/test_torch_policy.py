@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exported import GRAPHS, by_numpy, observations_for
+from exported import by_numpy
+from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph
 from trees import random_tree
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from exported import GRAPHS
+from sample_graphs import GRAPHS
 from samples import HEADS
 from trees import graph_of, random_tree
 
