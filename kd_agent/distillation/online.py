@@ -19,7 +19,7 @@ from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on, iqm
 from kd_agent.networks import Student, Teacher
-from kd_agent.ppo.teacher import CHECK_SEED, save
+from kd_agent.ppo.training import CHECK_SEED, save
 from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
 from kd_agent.runs import Reporter, Run, RunFolder
 from kd_agent.runs.seeds import collecting_seed

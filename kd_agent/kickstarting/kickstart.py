@@ -19,7 +19,7 @@ from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, Gu
 from kd_agent.networks import Teacher, check_fits, head_for
 from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.ppo.teacher import Keeper, fitted_to, make_ppo, training_env
+from kd_agent.ppo.training import Keeper, fitted_to, make_ppo, training_env
 from kd_agent.rollouts import collect
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
 from kd_agent.runs.seeds import collecting_seed

@@ -88,10 +88,10 @@ def fit(
         student: The tree.
         rollouts: Labelled states.
         objective: What the result is measured by; its temperature softens the teacher's distributions.
-        steps: Not needed, and neither are batch_size, learning_rate and l2: a tree is not fitted in steps.
-        batch_size: See steps.
-        learning_rate: See steps.
-        l2: See steps.
+        steps: Not needed: a tree is not fitted in steps.
+        batch_size: Not needed.
+        learning_rate: Not needed.
+        l2: Not needed.
         seed: Seed of the order in which features are tried, which decides between equal splits.
         on_step: Called at the end with the mean loss.
 
@@ -106,23 +106,39 @@ def fit(
     weight = data["weight"].astype(np.float64)
     settings = {"max_leaf_nodes": student.leaves, "random_state": seed}
     if head.spec.is_gaussian:
-        actions = unit_actions(head.spec, params)
-        splits, leaf = _grown(_scikit_learn().DecisionTreeRegressor(**settings), x, actions, weight)
-        value = from_unit(head.spec, _means(leaf, actions, weight))
+        model = _scikit_learn().DecisionTreeRegressor(**settings)
+        splits, value = _regressed(model, head.spec, x, params, weight)
     else:
-        actions = choices(head.spec, params)
-        cost = weight * decision_gaps(head.spec, params) + _CERTAIN
-        splits, leaf = _grown(_scikit_learn().DecisionTreeClassifier(**settings), x, actions, cost)
-        probabilities = _means(leaf, _probabilities(head, params, objective.softening), weight)
-        value = _logits(head, probabilities, objective.softening)
-        # The mean of the distributions need not have the mode that the costs chose.
-        value = with_modes(head.spec, value, _winners(leaf, actions, cost, head.spec.nvec))
+        model = _scikit_learn().DecisionTreeClassifier(**settings)
+        splits, value = _classified(model, head, x, params, weight, softening=objective.softening)
     # One for all leaves, as a network's: where to be unsure is not what a tree is asked to say.
     log_std = np.average(params[:, head.spec.num_acting :], axis=0, weights=weight)
     student.become(_with_split({**splits, "value": value.astype(np.float32)}), log_std.astype(np.float32))
-    loss = float(np.average(_losses(student, observations, params, objective), weights=weight))
+    losses = _losses(student, observations, params, objective)
+    loss = float(np.average(losses, weights=weight))
     on_step(0, loss)
     return loss
+
+
+def _regressed(model: Any, head: HeadSpec, x: Array, params: Array, weight: Array) -> tuple[dict[str, Array], Array]:
+    """Splits of `x [S, F]` by the actions that Gaussian rows stand for, and the means `[L, A]` of the leaves."""
+    actions = unit_actions(head, params)
+    splits, leaf = _grown(model, x, actions, weight)
+    return splits, from_unit(head, _means(leaf, actions, weight))
+
+
+def _classified(
+    model: Any, head: ActionHead, x: Array, params: Array, weight: Array, *, softening: Softening
+) -> tuple[dict[str, Array], Array]:
+    """Splits of `x [S, F]` by the greedy actions, a mistake at its cost, and the logits `[L, P]` of the leaves."""
+    actions = choices(head.spec, params)
+    cost = weight * decision_gaps(head.spec, params) + _CERTAIN
+    splits, leaf = _grown(model, x, actions, cost)
+    softened = head.soften(torch.from_numpy(params), softening.temperature)
+    probabilities = head.spec.probabilities(softened.double().numpy())
+    value = _logits(head, _means(leaf, probabilities, weight), softening)
+    # The mean of the distributions need not have the mode that the costs chose.
+    return splits, with_modes(head.spec, value, _winners(leaf, actions, cost, head.spec.nvec))
 
 
 def decision_gaps(head: HeadSpec, params: Array) -> Array:
@@ -266,12 +282,6 @@ def _winners(leaf: Array, actions: Array, cost: Array, nvec: Sequence[int]) -> A
         votes = [np.bincount(leaf, cost * (part == category), count) for category in range(n)]
         winners.append(np.argmax(votes, axis=0))
     return np.stack(winners, axis=1)
-
-
-def _probabilities(head: ActionHead, params: Array, softening: Softening) -> Array:
-    """The teacher's softened probabilities `[S, P]`."""
-    softened = head.soften(torch.from_numpy(params), softening.temperature)
-    return head.spec.probabilities(softened.double().numpy())
 
 
 def _logits(head: ActionHead, probabilities: Array, softening: Softening) -> Array:

@@ -21,7 +21,7 @@ from kd_agent.kickstarting.kickstart import check, kickstart
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.policy import Policy
-from kd_agent.ppo import teacher as train
+from kd_agent.ppo import training as train
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.settings import KickstartConfig, resolve
 
