@@ -99,7 +99,7 @@ class Plan:
         decided["loss"] = loss
         decided["teacher_layer"] = None
         if "layer" in needs(loss):
-            # A layer is a hundred times wider than a row of labels: it is kept only where a loss compares it.
+            # A layer is many times wider than a row of labels: it is kept only where a loss compares it.
             decided["teacher_layer"] = config.teacher_layer or teacher.last_layer
         return Plan(**decided)
 
