@@ -48,10 +48,8 @@ class Online(FinalFits):
                 f"--realtime fits one student on and on to single states, which a {config.student} is not "
                 "fitted by; take --student mlp or cnn"
             )
-        for name, asked in (
-            ("--search-size", config.search_size),
-            ("--temperature auto", config.temperature == "auto"),
-        ):
+        measured = {"--search-size": config.search_size, "--temperature auto": config.temperature == "auto"}
+        for name, asked in measured.items():
             if asked:
                 raise KDError(f"--realtime and {name} do not go together: the teacher to measure by is not there yet")
 
