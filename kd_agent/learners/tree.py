@@ -56,13 +56,10 @@ def _check_loss(config: DistillConfig, teacher: Teacher | None) -> None:
     """Refuse a loss that VIPER's fit does not stand for: the head's default, by itself, is none."""
     losses = sorted(name for name, weight in (config.loss or {}).items() if weight)
     # Before the teacher is there nobody knows which of the two it will be.
-    fitting = ["kl", "mse"]
-    if teacher:
-        fitting = sorted(default_loss(teacher))
+    fitting = sorted(default_loss(teacher)) if teacher else ["kl", "mse"]
     if losses and not (len(losses) == 1 and losses[0] in fitting):
-        raise KDError(
-            f"a tree is fitted to the teacher's actions, not by the loss {', '.join(losses)}; leave out --loss"
-        )
+        named = ", ".join(losses)
+        raise KDError(f"a tree is fitted to the teacher's actions, not by the loss {named}; leave out --loss")
 
 
 def fit(
@@ -114,8 +111,7 @@ def fit(
     # One for all leaves, as a network's: where to be unsure is not what a tree is asked to say.
     log_std = np.average(params[:, head.spec.num_acting :], axis=0, weights=weight)
     student.become(_with_split({**splits, "value": value.astype(np.float32)}), log_std.astype(np.float32))
-    losses = _losses(student, observations, params, objective)
-    loss = float(np.average(losses, weights=weight))
+    loss = float(np.average(_losses(student, observations, params, objective), weights=weight))
     on_step(0, loss)
     return loss
 
