@@ -148,8 +148,10 @@ class Problem:
             # Of a teacher that has just been trained nobody could know before.
             check_plan(run.plan, config, self.spaces)
             check_losses(run.plan, run.teacher, self.observed)
-            for line in idle_settings(config, run.plan, run.teacher):
-                reporter.say(line)
+            if not config.resume:
+                # A resumed run's settings say everything that was decided: nobody asked for that.
+                for line in idle_settings(config, run.plan, run.teacher):
+                    reporter.say(line)
             if self.use.resumes:
                 remember(run)
             with costs.timed("distill_s"):
@@ -246,12 +248,18 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
     compares_layers = "layer" in needs(plan.loss)
     layers = "no loss compares layers, as hint, relation and intuition do"
     teachers = "there is one teacher"
+    is_network = plan.student != "tree"
+    steps = "a tree is grown, not fitted in steps"
     effects = [
         ("temperature", temperature_matters(plan, teacher.head), "this loss and action head are the same at any"),
         ("choose_by", config.temperature == "auto", "the temperature is not chosen (--temperature auto)"),
-        ("leaves", plan.student == "tree", "only a tree has leaves (--student tree)"),
-        ("activation", plan.student != "tree", "a tree has none"),
-        ("hidden", plan.student != "tree", "a tree has no layers"),
+        ("leaves", not is_network, "only a tree has leaves (--student tree)"),
+        ("activation", is_network, "a tree has none"),
+        ("hidden", is_network, "a tree has no layers"),
+        ("round_steps", is_network, steps),
+        ("final_steps", is_network, steps),
+        ("batch_size", is_network, steps),
+        ("learning_rate", is_network, steps),
         ("combine", several_teachers, teachers),
         ("teacher_gate", several_teachers, teachers),
         ("teacher_layer", compares_layers, layers),

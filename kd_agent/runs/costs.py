@@ -59,6 +59,8 @@ class Costs:
 
     def restore(self, arrays: MutableMapping[str, Array]) -> None:
         """Take the counts out of a checkpoint's arrays; they replace those booked so far."""
+        # Also those of a purpose that the checkpoint does not know: it had none then.
+        self.counts = dict.fromkeys(self.counts, 0)
         for name in list(arrays):
             if name.startswith(_PREFIX):
                 self.counts[name.removeprefix(_PREFIX)] = int(arrays.pop(name))
