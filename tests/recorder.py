@@ -30,7 +30,7 @@ SEAMS = {
     "agreement": "kd_agent.distillation.temperature.agreement_on",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
-    "keeper": "kd_agent.ppo.teacher.evaluate",
+    "keeper": "kd_agent.ppo.training.evaluate",
     "report": "kd_agent.report.html.write",
     "relation": "kd_agent.losses.relation.loss",
     "kl": "kd_agent.losses.kl.loss",

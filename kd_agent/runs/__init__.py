@@ -7,6 +7,7 @@ from kd_agent.runs.folder import (
     STUDENT_FILE,
     TEACHER_FILE,
     RunFolder,
+    folder_name,
     next_folder,
     open_run,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "compare_settings",
+    "folder_name",
     "next_folder",
     "open_run",
     "provenance",

@@ -20,7 +20,8 @@ class Costs:
     """
 
     def __init__(self) -> None:
-        # What a reader of the result looks for is there, spent or not.
+        # What a reader of the result looks for is there, spent or not. The keys are part of the file's contract: an
+        # exam is what the code calls a validation, a gate the selection of teachers.
         self.counts = dict.fromkeys(("env_steps", "gradient_steps", "exam_steps", "gate_steps"), 0)
         self.seconds: dict[str, float] = {}
         self._open: list[str] = []
@@ -42,11 +43,13 @@ class Costs:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Book a block's seconds; those of a block within it are that one's alone."""
+        # What has passed so far is the outer stage's: no second is booked twice, and the stages add up to the run.
         self._book_seconds()
         self._open.append(stage)
         try:
             yield
         finally:
+            # Also where the block failed: what the way out takes is the outer stage's.
             self._book_seconds()
             self._open.pop()
 
@@ -56,14 +59,19 @@ class Costs:
 
     def restore(self, arrays: MutableMapping[str, Array]) -> None:
         """Take the counts out of a checkpoint's arrays; they replace those booked so far."""
-        for name in [name for name in arrays if name.startswith(_PREFIX)]:
-            self.counts[name.removeprefix(_PREFIX)] = int(arrays.pop(name))
+        # Also those of a purpose that the checkpoint does not know: it had none then.
+        self.counts = dict.fromkeys(self.counts, 0)
+        for name in list(arrays):
+            if name.startswith(_PREFIX):
+                self.counts[name.removeprefix(_PREFIX)] = int(arrays.pop(name))
 
     def to_json(self) -> dict[str, float]:
         """Counts, and seconds to the hundredth, by name; those of the present stage up to now."""
         self._book_seconds()
-        seconds = {stage: round(spent, 2) for stage, spent in self.seconds.items()}
-        return {**self.counts, **seconds}
+        entries: dict[str, float] = dict(self.counts)
+        for stage, spent in self.seconds.items():
+            entries[stage] = round(spent, 2)
+        return entries
 
     def _book_seconds(self) -> None:
         now = time.monotonic()

@@ -85,22 +85,27 @@ class Plan:
             teacher: Who labels.
             observed: What the student sees of an observation, by key.
         """
-        asked = {field.name: getattr(config, field.name) for field in fields(Plan)}
+        asked = {}
+        for field in fields(Plan):
+            asked[field.name] = getattr(config, field.name)
         kind = config.student or default_kind(teacher, observed)
         decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed), "student": kind}
         if config.hidden is None:
             decided["hidden"] = default_hidden(teacher, observed)
         if config.temperature == "auto":
+            # Only until the first round is there to measure on.
             decided["temperature"] = 1.0
         loss = config.loss or default_loss(teacher)
         decided["loss"] = loss
-        compares_layers = "layer" in needs(loss)
-        decided["teacher_layer"] = (config.teacher_layer or teacher.last_layer) if compares_layers else None
+        decided["teacher_layer"] = None
+        if "layer" in needs(loss):
+            # A layer is many times wider than a row of labels: it is kept only where a loss compares it.
+            decided["teacher_layer"] = config.teacher_layer or teacher.last_layer
         return Plan(**decided)
 
 
 def default_rounds(env_steps: int) -> int:
-    """Rounds for a budget of environment steps: 8 at most, none of fewer than 10,000 steps unless it is the only one."""
+    """Rounds for a budget of environment steps: 8 at most, and none of fewer than 10,000 steps but an only one."""
     return min(max(env_steps // _STEPS_OF_A_ROUND, 1), _MOST_ROUNDS)
 
 
@@ -117,6 +122,7 @@ def _numbers(config: DistillConfig, kind: str, observed: Mapping[str, Observatio
 
 
 def _defaults(kind: str, observed: Mapping[str, ObservationSpec]) -> Mapping[str, float]:
+    # What a state costs counts more than who learns from it: a student with a memory that sees images has these too.
     if sees_images(observed):
         return IMAGES
     if kind == "tree":

@@ -58,6 +58,7 @@ class Run:
 
     def settings(self) -> DistillConfig:
         """The settings with the plan in them: what `config.yaml` and the student's file keep."""
+        # With the plan in it a resumed run needs no defaults: those of a later version may be others.
         decided = asdict(self.plan)
         if self.config.temperature == "auto":
             # It is still to be chosen: a run that is stopped before must ask again.
