@@ -30,7 +30,8 @@ from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.policy import Policy
-from kd_agent.ppo.teacher import CHECK_SEED, make_ppo, save, trained_teacher, training_env
+from kd_agent.ppo.teacher import trained_teacher
+from kd_agent.ppo.training import CHECK_SEED, make_ppo, save, training_env
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.reservoir import Reservoir
 from kd_agent.runs.reporter import Reporter

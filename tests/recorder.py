@@ -32,7 +32,7 @@ SEAMS = {
     "agreement": "kd_agent.distillation.temperature.agreement_on",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
-    "keeper": "kd_agent.ppo.teacher.evaluate",
+    "keeper": "kd_agent.ppo.training.evaluate",
     "report": "kd_agent.report.html.write",
     "say": "kd_agent.runs.reporter.Reporter.say",
     "clock": "kd_agent.runs.costs.time.monotonic",

@@ -7,6 +7,7 @@ import pytest
 from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, fingerprint, recorded
 
 from kd_agent import load_policy
+from kd_agent.runs.seeds import seed_of
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_the_asked_for_share_of_actions_is_random_in_every_round(run: Recorder) 
 
 
 def test_each_round_has_a_seed_of_its_own_that_follows_from_the_runs(run: Recorder) -> None:
-    assert [tuple(r.told["seed"]) for r in run.rounds] == [(3, number) for number in range(ROUNDS + ATTEMPTS - 1)]
+    assert [r.told["seed"] for r in run.rounds] == [seed_of(3, "round", n) for n in range(ROUNDS + ATTEMPTS - 1)]
     first = [r.rollout.obs["obs"][0].tobytes() for r in run.rounds]
     assert len(set(first)) == len(first)
 
@@ -104,7 +105,7 @@ def test_fits_between_rounds_are_short_and_last_fits_long(run: Recorder) -> None
 
 def test_no_two_fits_have_the_same_seed_and_another_run_has_others(run: Recorder, tmp_path: Path) -> None:
     seeds = [fit.told["seed"] for fit in run.fits]
-    assert len(set(seeds)) == len(seeds)
+    assert len({*seeds, *(r.told["seed"] for r in run.rounds)}) == len(seeds) + len(run.rounds)
     other = recorded(tmp_path / "run", seed=4)
     assert not set(seeds) & {fit.told["seed"] for fit in other.fits}
     assert {fit.before for fit in run.fits}.isdisjoint(fit.before for fit in other.fits)

@@ -169,7 +169,7 @@ def test_an_adaptive_guidance_knows_what_teacher_and_random_policy_earn(
     monkeypatch.setattr(SEAMS["learn"], learn)
     with pytest.raises(Stopped):
         kickstart({**GIVEN, "fade": "adaptive", "teacher": saved(tmp_path), "out": str(tmp_path / "run")})
-    assert fades == [Fade("adaptive", 2.0, 64, teacher=100.0, chance=0.0)]
+    assert fades == [Fade("adaptive", 2.0, 64, 100.0, 0.0)]
     assert [min(play.seeds) for play in recorder.plays] == [15_000, 15_000]
 
 

@@ -10,6 +10,7 @@ from recorder import GIVEN, Recorder, Stopped, recorded
 from samples import PROBES
 
 from kd_agent import load_policy, load_teacher
+from kd_agent.runs.seeds import seed_of
 
 TRAINING = {"total_steps": 192, "n_envs": 2, "n_steps": 32, "batch_size": 32, "n_epochs": 1, "hidden": [6],
             "eval_episodes": 2, "eval_every": 64, "learning_rate": 0.05}  # fmt: skip
@@ -43,8 +44,7 @@ def test_each_lesson_is_driven_by_the_student_of_the_last_and_shows_new_states(r
     assert [r.told["steps"] for r in lessons] == [64 // (8 * 4)] * LESSONS
     assert {r.told["beta"] for r in lessons} == {0.0}
     assert {r.told["exploration"] for r in lessons} == {0.25}
-    assert len({tuple(r.told["seed"]) for r in lessons}) == LESSONS
-    assert all(r.told["seed"][0] == GIVEN["seed"] for r in lessons)
+    assert [r.told["seed"] for r in lessons] == [seed_of(GIVEN["seed"], "round", n) for n in range(LESSONS)]
 
 
 def test_one_student_is_fitted_on_and_on_to_all_states_so_far(run: Recorder) -> None:

@@ -108,13 +108,15 @@ def test_networks_are_small_and_one_thread_is_the_same_bits_everywhere() -> None
     assert torch.get_num_threads() == 1
 
 
+A_TREE: dict[str, Any] = {**PLAIN, "student": "tree", "dropout": 0.0, "l2": 0.0}
+NETWORKS_ALONE = {"hidden", "activation", "round-steps", "final-steps", "batch-size", "learning-rate"}
 NOTES: list[tuple[dict[str, Any], set[str]]] = [
     ({}, set()),
     ({"loss": {"hint": 1.0}}, {"temperature"}),
     ({"choose_by": "agreement"}, {"choose-by"}),
     ({"leaves": 5}, {"leaves"}),
-    ({**PLAIN, "student": "tree", "dropout": 0.0, "l2": 0.0}, {"hidden", "activation"}),
-    ({**PLAIN, "student": "tree", "dropout": 0.0, "l2": 0.0, "leaves": 5}, {"hidden", "activation"}),
+    ({**A_TREE}, NETWORKS_ALONE),
+    ({**A_TREE, "leaves": 5}, NETWORKS_ALONE),
     ({"combine": "product"}, {"combine"}),
     ({"teacher_gate": False}, {"teacher-gate"}),
     ({"loss": "kl"}, {"teacher-layer", "student-layer"}),
@@ -133,6 +135,15 @@ def test_a_setting_that_was_given_and_does_nothing_is_named(
     assert {line.split()[1].removeprefix("--") for line in notes} == idle
     assert len(notes) == len(idle)
     assert all("has no effect here: " in line for line in notes)
+
+
+def test_what_only_stands_in_the_settings_of_a_run_that_goes_on_is_not_named(tmp_path: Path) -> None:
+    for resume in (False, True):
+        recorder = Recorder(stop_at_round=0)
+        with pytest.raises(Stopped):
+            recorded(tmp_path / "run", recorder, leaves=5, resume=resume)
+        notes = [line for line in recorder.lines if line.startswith("note: ")]
+        assert len(notes) == (0 if resume else 1)
 
 
 def test_a_run_remembers_its_plan_and_its_teacher_from_the_beginning(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from recorder import Fitted, Recorder, Stopped, fingerprint
 from samples import HEADS, PROBES, make_student
 
 from kd_agent import KDError, distill_tasks, load_policy, load_teacher
+from kd_agent.runs.seeds import seed_of
 
 TASKS = {PROBES["Discrete"]: "categorical", PROBES["Box"]: "diag_gaussian"}
 ROUNDS, ATTEMPTS = 2, 3
@@ -90,7 +91,7 @@ def test_each_task_is_driven_by_its_own_student_and_further_rounds_by_the_best(t
         driver, best, *_ = (fit.after for fit in of_task(together, index))
         rounds = together.rounds[index::2]
         assert [r.student for r in rounds] == [None, driver, best, best]
-        assert [tuple(r.told["seed"]) for r in rounds] == [(3, n) for n in range(4)]
+        assert [r.told["seed"] for r in rounds] == [seed_of(3, "round", n) for n in range(4)]
 
 
 def test_the_attempt_that_holds_in_most_tasks_is_saved_and_judged_in_each(together: Recorder, folder: Path) -> None:
@@ -150,7 +151,7 @@ def test_tasks_that_were_stopped_go_on_each_with_its_own_student_and_data(
     again = taught(tmp_path, Recorder(SCORES[2 * finished :]), resume=True)
     expected = together.rounds[stopped_at:]
     assert [r.student for r in again.rounds] == [r.student for r in expected]
-    assert [tuple(r.told["seed"]) for r in again.rounds] == [tuple(r.told["seed"]) for r in expected]
+    assert [r.told["seed"] for r in again.rounds] == [r.told["seed"] for r in expected]
     fits = together.joint_fits[finished + 1 if finished else 1 :]
     for found, wanted in zip(again.joint_fits, fits, strict=True):
         assert [fit.before for fit in found] == [fit.before for fit in wanted]

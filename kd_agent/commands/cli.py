@@ -28,9 +28,13 @@ from kd_agent.settings.flags import parse
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `kd-agent COMMAND ...`; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        argv = sys.argv[1:]
+    arguments = list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: kd-agent COMMAND [flags]\n\n" + "\n".join(f"  {k:<14} {v[2]}" for k, v in _COMMANDS.items()))
+        print("usage: kd-agent COMMAND [flags]\n")
+        for name, (_, _, summary) in _COMMANDS.items():
+            print(f"  {name:<14} {summary}")
         return 0
     command, *rest = arguments
     if command not in _COMMANDS:
@@ -39,9 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(command: str, argv: Sequence[str]) -> int:
-    """One command with its flags; returns the exit code."""
+    """One command with its flags.
+
+    Args:
+        command: Its name.
+        argv: Its flags.
+
+    Returns:
+        The exit code: 0; 2 where an input is wrong; 1 where the disk is; 130 or 143 where it was stopped.
+    """
+    # Read when NumPy and torch are imported, which is later: nothing heavy is imported for `--help`, or to say that a
+    # flag is wrong. One thread, so that the same sums are added in the same order on every machine.
     for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when NumPy and torch are imported, later
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
     config: Any = None
@@ -52,7 +66,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     except KDError as error:
         return _fail(error)
     except KeyboardInterrupt as stop:
-        code = int(stop.args[0]) if stop.args else 130
+        # Ctrl-C raises it without a number, `_terminate` with one; 128 + the signal's is the shell's convention.
+        code = 130
+        if stop.args:
+            code = int(stop.args[0])
         print(f"\nstopped{_way_on(config)}", file=sys.stderr)
         return code
     except OSError as error:
@@ -93,6 +110,7 @@ def _evaluate(config: EvaluateConfig) -> int:
     _say(config, f"evaluating {config.student}")
     from kd_agent.evaluation import evaluate_file
 
+    # Before the episodes are played and not after.
     if config.out and not Path(config.out).absolute().parent.is_dir():
         raise KDError(f"{config.out}: its folder does not exist")
     text = json.dumps(evaluate_file(config), indent=1)
@@ -134,11 +152,16 @@ def _export(config: ExportConfig) -> int:
     from kd_agent.export import export
     from kd_agent.loading import load_policy
 
-    options = {name: getattr(config, name) for name in ("int8", "prefix", "vecnormalize", "env")}
+    # Each format knows some of them, and says so of the others: what was not asked for is not handed on.
+    options: dict[str, Any] = {}
+    for name in ("int8", "prefix", "vecnormalize", "env"):
+        if getattr(config, name):
+            options[name] = getattr(config, name)
     policy = load_policy(config.student, task=config.task)
-    written = export(policy, config.out, config.to, **{k: v for k, v in options.items() if v})
-    for path in () if config.quiet else written:
-        print(path)
+    written = export(policy, config.out, config.to, **options)
+    if not config.quiet:
+        for path in written:
+            print(path)
     return 0
 
 
@@ -166,9 +189,7 @@ def _zoo_sweep(config: SweepConfig) -> int:
     return 0
 
 
-def _render(
-    student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path, task: str | None = None
-) -> None:  # fmt: skip
+def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path, task: str | None = None) -> None:
     from kd_agent.rollouts.render import watch
 
     print(watch(student, env, env_kwargs, folder, task), file=sys.stderr)
@@ -203,6 +224,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
 
 def _with_folder(config: Any) -> Any:
     """Settings whose run folder is decided."""
+    # Here and not in the loop, because it is named before anything is loaded: in the first line, and after Ctrl-C.
     if not isinstance(config, DistillConfig | TasksConfig) or config.out:
         return config
     if config.resume:

@@ -16,6 +16,8 @@ ALLOWANCE = 0.5
 LIMIT = 8.0
 """Sum at which the alarm is given. With 50 reference values, and nothing changed: within 200 values an alarm in 3.5 %
 of the cases (simulated in its tests); a fall below the whole reference is noticed after 5."""
+RETURNS = 30
+"""Episodes of a new reference of returns."""
 
 
 class Cusum:
@@ -34,11 +36,15 @@ class Cusum:
 
     def score(self, value: float) -> float:
         """Normal score of the value's rank in the reference, ties in the middle: 0 is as before."""
-        low, high = (np.searchsorted(self._reference, value, side) for side in ("left", "right"))
-        return float(ndtri(((low + high) / 2 + 0.5) / (len(self._reference) + 1)))
+        low = np.searchsorted(self._reference, value, "left")
+        high = np.searchsorted(self._reference, value, "right")
+        # Half a rank in from either end: a value below all others is rare, not impossible.
+        rank = (low + high) / 2 + 0.5
+        return float(ndtri(rank / (len(self._reference) + 1)))
 
     def add(self, value: float) -> bool:
         """Take a value into account; whether the alarm is to be given."""
+        # Never below 0: good times earn no credit against a fall that comes later.
         self.sum = max(0.0, self.sum - self.score(value) - ALLOWANCE)
         return self.sum > LIMIT
 
@@ -63,8 +69,18 @@ class Monitor:
         return self.agreement.sum == 0 and (self.returns is None or self.returns.sum == 0)
 
     def notice(self, agreement: float, score: float) -> list[str]:
-        """Take an episode into account; which figures give the alarm, by name."""
-        alarms = ["agreement"] if self.agreement.add(agreement) else []
+        """Take an episode into account.
+
+        Args:
+            agreement: The share of its states with the teacher's greedy action.
+            score: Its return.
+
+        Returns:
+            Which figures give the alarm, by name.
+        """
+        alarms = []
+        if self.agreement.add(agreement):
+            alarms.append("agreement")
         if self.returns is None:
             self._gather(score)
         elif self.returns.add(score):
@@ -73,17 +89,17 @@ class Monitor:
 
     def recovered(self, agreements: list[float]) -> bool:
         """Whether recent episodes agree as those of the reference do, within what the monitor allows."""
-        return float(np.mean([self.agreement.score(x) for x in agreements])) >= -ALLOWANCE
+        scores = list(map(self.agreement.score, agreements))
+        return float(np.mean(scores)) >= -ALLOWANCE
 
     def begin_anew(self) -> None:
         """After an adaptation: agreement is watched as ever, returns against what they are in this world."""
-        self.agreement.sum, self.returns, self.gathered = 0.0, None, []
+        # A changed world may pay less however well one acts in it: its returns need a reference of their own.
+        self.agreement.sum = 0.0
+        self.returns = None
+        self.gathered = []
 
     def _gather(self, score: float) -> None:
         self.gathered.append(score)
         if len(self.gathered) == RETURNS:
             self.returns = Cusum(self.gathered)
-
-
-RETURNS = 30
-"""Episodes of a new reference of returns."""

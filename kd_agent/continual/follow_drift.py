@@ -77,12 +77,16 @@ class Following:
     def take(self, episode: Episode) -> str | None:
         """Take an episode into account; what there is to say of it, if anything."""
         self.steps += episode.steps
-        return self._teach(episode) if self.learning else self._watch(episode)
+        if self.learning:
+            return self._teach(episode)
+        return self._watch(episode)
 
     def _watch(self, episode: Episode) -> str | None:
         alarms = self.monitor.notice(episode.agreement, episode.score)
         self._suspect.append(episode)
         if alarms:
+            # Page's estimate: the change began when the sums last were 0, and from then on episodes are suspect. They
+            # are of the new world, and the first that is taught.
             since = self.steps - sum(suspect.steps for suspect in self._suspect)
             self.changes.append(Change(self.steps, alarms, since))
             self._recent = []
@@ -95,6 +99,7 @@ class Following:
 
     def _teach(self, episode: Episode) -> str | None:
         self._recent.append(episode.agreement)
+        # Each of the recent episodes was played by a student of one more lesson: the mean lags, and errs towards more.
         if len(self._recent) < RECENT or not self.monitor.recovered(self._recent[-RECENT:]):
             self._lesson([episode.observations])
             return None
@@ -121,6 +126,7 @@ def follow_drift(config: FollowDriftConfig) -> dict[str, Any]:
     graph = graph_file.read(config.student)
     problem = Problem.of(as_distillation(config), use=_USE)
     assert problem.teacher, "the settings require one"
+    # The student must fit both worlds: the one it was made for tells how it used to do.
     old = recorded_recipe(graph) or recipe_of(str(graph.provenance.get("env")))
     for spaces in (problem.spaces, spaces_of(old)):
         check_fits(graph, spaces, config.student)
@@ -165,7 +171,8 @@ def check_pair(config: FollowDriftConfig, graph: PolicyGraph, teacher: Teacher) 
     for name, recurrent in ((config.student, bool(graph.states)), (config.teacher, teacher.recurrent)):
         if recurrent:
             raise KDError(f"{name}: has a memory; following takes policies without one")
-    if any(op.kind == "tree" for op in graph.ops):
+    kinds = {op.kind for op in graph.ops}
+    if "tree" in kinds:
         raise KDError(f"{config.student}: a tree cannot be taught step by step; distil a network (--student mlp)")
     if teacher.head.num_params != graph.head.num_params or teacher.head.spec.kind != graph.head.kind:
         raise KDError(f"{config.teacher}: acts by {teacher.head.spec.kind}, the student by {graph.head.kind}")
@@ -180,16 +187,19 @@ def prepare(config: FollowDriftConfig, run: Run, graph: PolicyGraph, old: Recipe
         graph: The student as it was saved.
         old: The world that it was made for.
     """
-    env, before = make_env(old, 1), Policy(graph)
+    env = make_env(old, 1)
+    before = Policy(graph)
     reference: list[Episode] = []
     with run.reporter.stage("playing in the old world", config.reference_episodes, "episodes") as advance:
-        played = play_episodes(env, run.teacher, lambda: before, config.seed)
+        played = play_episodes(env, run.teacher, lambda: before, run.seed("old world"))
         for episode in islice(played, config.reference_episodes):
             reference.append(episode)
             advance(len(reference), agreement=episode.agreement)
     env.close()
     reservoir = Reservoir(config.reservoir, run.seed("reservoir"))
-    for states in kept_states(Path(config.student)) or [dict(episode.observations) for episode in reference]:
+    # Where the student's run folder is gone, what it has just visited stands for the states that it was fitted to.
+    remembered = kept_states(Path(config.student)) or [dict(episode.observations) for episode in reference]
+    for states in remembered:
         reservoir.add(states)
     student = ContinualStudent(
         graph,
@@ -215,10 +225,11 @@ def watch(config: FollowDriftConfig, run: Run, following: Following) -> list[dic
     """
     timeline: list[dict[str, Any]] = []
     env = make_env(run.recipe, 1)
-    episodes = play_episodes(env, run.teacher, lambda: following.student.policy, config.seed + 1)
+    episodes = play_episodes(env, run.teacher, lambda: following.student.policy, run.seed("drift"))
     with run.reporter.stage("following", config.env_steps, "steps") as advance:
         while following.steps < config.env_steps:
-            episode, learning = next(episodes), following.learning
+            episode = next(episodes)
+            learning = following.learning
             news = following.take(episode)
             if news:
                 run.reporter.say(news)
@@ -251,7 +262,8 @@ def _verdicts(config: FollowDriftConfig, run: Run, old: Recipe, *, before: Polic
 
 def _verdict(run: Run, before: Policy, after: Policy) -> dict[str, Any]:
     """The student as it is on as many episodes as its verdict needs, and the others on the same ones."""
-    config, world = run.config, run.recipe
+    config = run.config
+    world = run.recipe
     comparison = verdict_episodes(run)
     looks = doublings(config.episodes, config.max_episodes)
     after_returns, after_verdict = comparison.play_until_decided(after, "the student as it is", looks)

@@ -123,8 +123,9 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
     policy = student()
     params = np.empty((1, 0), np.float32)
 
-    def act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
         nonlocal policy, params
+        # A lesson comes between two episodes: one episode is one student's.
         if starts[0]:
             policy = student()
         params = policy.params_batch(observations)
@@ -132,7 +133,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
 
     states: list[Mapping[str, Array]] = []
     agreed: list[bool] = []
-    for step in play(env, episode_seeds(seed), act):
+    for step in play(env, episode_seeds(seed), _act):
         states.append(step.observations)
         label = teacher(step.observations).params.numpy()
         agreed.append(bool(agree(policy.graph.head, label, params)[0]))

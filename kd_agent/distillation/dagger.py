@@ -18,7 +18,6 @@ from kd_agent.networks import Student
 from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.runs import Run
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.students import tie
 
 EXTRA = 8
@@ -57,6 +56,8 @@ class Rounds:
             driver = drivers[index] if drivers else None
             rollout = collect_round(run, self._envs[index], driver, number)
             self.data[index].append(rollout)
+        # A temperature is measured on the first round's states, before anything is fitted to them. Tasks that share a
+        # student share its temperature, which is never chosen.
         if number == 0 and len(self.runs) == 1:
             self.runs = [settle_temperature(self.run, self.data[0][0])]
 
@@ -74,6 +75,8 @@ class Rounds:
         """New students, which share their layers where there are several; each attempt has other initial weights."""
         students = []
         for run, rollouts in zip(self.runs, self.data, strict=True):
+            # Normalised by the first round's states, the teacher's own: those of a student that drives badly are
+            # elsewhere, and every fit of a run sees numbers of the same scale.
             students.append(build_student(run, rollouts[0], attempt))
         if len(students) > 1:
             tie(students)
@@ -88,26 +91,23 @@ class Rounds:
             steps: Gradient steps.
             number: Which fit of the run it is.
         """
-        run, seed = self.run, self.run.seed("fit", number)
+        run = self.run
+        seed = run.seed("fit", number)
         if len(students) == 1:
             loss = fit(run, students[0], self.data[0], name=name, steps=steps, seed=seed)
         else:
-            with run.reporter.stage(name, steps, "gradient steps") as advance:
-                loss = fit_jointly(
-                    students,
-                    self.data,
-                    [objective_of(each.plan) for each in self.runs],
-                    steps=steps,
-                    batch_size=run.plan.batch_size,
-                    learning_rate=run.plan.learning_rate,
-                    seed=seed,
-                    on_step=lambda step, loss: advance(step, loss=loss),
-                )
-            run.costs.add("gradient_steps", steps)
+            loss = self._fit_jointly(students, name, steps, seed)
         run.events.add_scalar("distill/loss", loss, number)
 
     def save(self, name: str, students: Sequence[Student], figures: dict[str, Array]) -> None:
-        """Write a checkpoint: students, and figures beside them."""
+        """Write a checkpoint.
+
+        Args:
+            name: The checkpoint's.
+            students: One of each task.
+            figures: What else belongs to it, by name.
+        """
+        # With the costs so far: what a killed process did after its last checkpoint is done, and counted, again.
         arrays = {**figures, **self.run.costs.arrays()}
         for index, student in enumerate(students):
             for key, array in student.arrays().items():
@@ -122,7 +122,12 @@ class Rounds:
         return arrays
 
     def load_students(self, arrays: dict[str, Array], attempt: int) -> list[Student]:
-        """The students of a checkpoint."""
+        """The students of a checkpoint.
+
+        Args:
+            arrays: What `load` gave.
+            attempt: Which attempt made them.
+        """
         students = []
         for index, run in enumerate(self.runs):
             prefix = f"{index}."
@@ -131,6 +136,23 @@ class Rounds:
         if len(students) > 1:
             tie(students)
         return students
+
+    def _fit_jointly(self, students: Sequence[Student], name: str, steps: int, seed: int) -> float:
+        """Fit the students of several tasks, which share layers, in one go; the mean loss at its end."""
+        run = self.run
+        with run.reporter.stage(name, steps, "gradient steps") as advance:
+            loss = fit_jointly(
+                students,
+                self.data,
+                [objective_of(each.plan) for each in self.runs],
+                steps=steps,
+                batch_size=run.plan.batch_size,
+                learning_rate=run.plan.learning_rate,
+                seed=seed,
+                on_step=lambda step, loss: advance(step, loss=loss),
+            )
+        run.costs.add("gradient_steps", steps)
+        return loss
 
     def close(self) -> None:
         """Close the environments."""
@@ -150,7 +172,8 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
     if arrays:
         for _ in range(int(arrays.pop(_FINISHED))):
             rounds.read()
-        drivers = rounds.load_students(arrays, 0) if arrays else []
+        if arrays:  # Of a run of one round there is no driver.
+            drivers = rounds.load_students(arrays, 0)
     total = rounds.run.plan.rounds
     for number in range(len(rounds), total):
         rounds.collect(drivers)
@@ -158,6 +181,7 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
         if number + 1 < total:
             drivers = drivers or rounds.new_students(0)
             rounds.fit(drivers, name=f"fit {number + 1}", steps=rounds.run.plan.round_steps, number=number)
+        # The states first: the checkpoint that says how many rounds there are must not promise one that is not there.
         rounds.keep()
         rounds.save("driver", drivers, {_FINISHED: np.array(number + 1)})
     return rounds
@@ -173,8 +197,14 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
         number: Which round it is; those from `plan.rounds` on are beyond the budget, and shorter.
     """
     plan = run.plan
-    steps = steps_of_round(plan.env_steps, plan.rounds if number < plan.rounds else EXTRA, plan.n_envs)
-    policy = student.policy() if student else None
+    parts = plan.rounds
+    if number >= plan.rounds:
+        parts = EXTRA
+    steps = steps_of_round(plan.env_steps, parts, plan.n_envs)
+    policy = None
+    if student:
+        # The student as NumPy runs it: many times faster than torch on single steps.
+        policy = student.policy()
     with run.reporter.stage(f"round {number + 1}", steps * plan.n_envs, "steps") as advance:
         rollout = collect(
             env,
@@ -183,7 +213,7 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
             steps=steps,
             beta=beta_of(number, plan.rounds * plan.beta_fraction),
             exploration=plan.exploration,
-            seed=collecting_seed(run.config.seed, "round", number),
+            seed=run.seed("round", number),
             layer=plan.teacher_layer,
             advance=advance,
         )
@@ -201,6 +231,7 @@ def beta_of(number: int, fading_rounds: float) -> float:
         number: The round.
         fading_rounds: How many rounds the fall takes.
     """
+    # There is no student yet, whatever the fall.
     if number == 0:
         return 1.0
     return max(0.0, 1 - number / max(fading_rounds, 1e-9))

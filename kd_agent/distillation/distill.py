@@ -61,12 +61,14 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     run = fitted.run
     result = fitted.verdict or judge_student(run, fitted.student)
     result |= fitted.figures
-    if choice := known_choice(run.folder):
+    choice = known_choice(run.folder)
+    if choice:
         result["temperature"] = choice
     if run.config.control:
         add_control(run, result)
     result["cost"] = run.costs.to_json()
     # Loaded when it is needed: its plots take a second to import.
     plugins.load("report", "html").write(run.folder, result)
+    # The last file: it says that the run is finished.
     run.folder.write_json(RESULT_FILE, result)
     return result

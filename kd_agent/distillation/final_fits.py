@@ -108,6 +108,7 @@ class Validation(PairedComparison):
     def __init__(self, run: Run) -> None:
         total = run.plan.exam_episodes
         self._run = run
+        # A student that is far off is known to be so after a quarter of the episodes.
         self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
         episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="exam_steps")
         super().__init__(episodes, run.teacher, margin=run.config.margin, random_episodes=self._looks[0])
@@ -132,7 +133,7 @@ class Validation(PairedComparison):
             score = float(iqm(returns))
             if verdict.non_inferior or (rival is not None and score < rival - verdict.margin):
                 break
-        self._run.events.add_scalar("exam/iqm", score, number)
+        self._run.events.add_scalar("validation/iqm", score, number)
         return Grade(score, verdict.non_inferior, returns)
 
     def decision(self, attempt: Attempt) -> str:
@@ -185,8 +186,10 @@ def final_fits(
     plan = rounds.run.plan
     best = _read_best(rounds, validations, name)
     while best is None or not (best.holds or best.tried == plan.attempts or best.stale == patience):
-        number = best.tried if best else 0
+        number = 0
         if best:
+            # What the best so far visits is what its successor has to know: DAgger goes on beyond the rounds.
+            number = best.tried
             rounds.collect(best.students)
             rounds.keep()
         students = rounds.new_students(number)
@@ -209,7 +212,9 @@ def grade(
         best: The best so far.
     """
     # Falling behind in one of several tasks decides nothing yet.
-    rival = best.score if best and len(students) == 1 else None
+    rival = None
+    if best and len(students) == 1:
+        rival = best.score
     grades = []
     for validation, student in zip(validations, students, strict=True):
         grades.append(validation.grade(student, number, rival))
@@ -240,11 +245,12 @@ def _read_best(rounds: Rounds, validations: Sequence[Validation], name: str) -> 
     arrays = rounds.load(name)
     if arrays is None:
         return None
-    number, tried = (int(figure) for figure in arrays.pop("attempt"))
+    number, tried = map(int, arrays.pop("attempt"))
     grades = []
     for index, validation in enumerate(validations):
         score, holds = arrays.pop(f"grade.{index}")
         returns = arrays.pop(f"returns.{index}").tolist()
+        # Else the teacher would play its episodes again, and the costs would not be those of an uninterrupted run.
         validation.restore(arrays.pop(f"teacher.{index}").tolist(), arrays.pop(f"random.{index}").tolist())
         grades.append(Grade(float(score), bool(holds), returns))
     for _ in range(tried - 1):

@@ -82,7 +82,11 @@ def new_student(
         states: States `[S, *O]` by key that it is normalised by.
         seed: Of its initial weights.
     """
-    normalizers = {key: Normalizer.of(states[key]) for key, spec in observed.items() if not spec.categories}
+    normalizers = {}
+    for key, spec in observed.items():
+        # Categories become indicators, which are 0 and 1 already.
+        if not spec.categories:
+            normalizers[key] = Normalizer.of(states[key])
     settings = {
         "hidden": plan.hidden,
         "activation": plan.activation,
@@ -112,8 +116,9 @@ def load_student(run: Run, rollout: Rollout, attempt: int, arrays: Mapping[str, 
         KDError: They are another student's.
     """
     student = build_student(run, rollout, attempt)
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     try:
-        student.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        student.load_state_dict(weights)
     except RuntimeError:
         raise KDError(f"{run.folder.path}: its checkpoint is of another student") from None
     return student

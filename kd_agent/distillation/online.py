@@ -19,10 +19,9 @@ from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on, iqm
 from kd_agent.networks import Student, Teacher
-from kd_agent.ppo.teacher import CHECK_SEED, save
+from kd_agent.ppo.training import CHECK_SEED, save
 from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
 from kd_agent.runs import Reporter, Run, RunFolder
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.settings import DistillConfig
 
 FOLLOWED = "followed"
@@ -48,9 +47,10 @@ class Online(FinalFits):
                 f"--realtime fits one student on and on to single states, which a {config.student} is not "
                 "fitted by; take --student mlp or cnn"
             )
-        if config.search_size or config.temperature == "auto":
-            name = "--search-size" if config.search_size else "--temperature auto"
-            raise KDError(f"--realtime and {name} do not go together: the teacher to measure by is not there yet")
+        measured = {"--search-size": config.search_size, "--temperature auto": config.temperature == "auto"}
+        for name, asked in measured.items():
+            if asked:
+                raise KDError(f"--realtime and {name} do not go together: the teacher to measure by is not there yet")
 
     def watch(
         self, folder: RunFolder, run_with: Callable[[Teacher], Run], load: Callable[[Path], Teacher]
@@ -67,12 +67,14 @@ class Online(FinalFits):
 
     def collect(self, run: Run) -> Rounds:
         """The states that were followed along, under the finished teacher's labels."""
+        # Labels of the teachers on the way are worth nothing now: the finished one is asked about every state.
         if self._follower and self._follower.student:
             rounds = Rounds([run])
             rounds.data = [self._follower.states(run)]
             for number, rollout in enumerate(rounds.data[0]):
                 run.folder.save_arrays(f"round-{number}", rollout.arrays())
             return rounds
+        # A run that goes on after its teacher's training has no follower, and what that one left.
         if run.folder.holds_checkpoint(FOLLOWED):
             rounds = Rounds([run])
             for _ in range(2):
@@ -92,9 +94,14 @@ class Online(FinalFits):
             students = [follower.student]
             rounds.fit(students, name="final fit", steps=run.plan.final_steps, number=run.plan.rounds)
             keep_best(rounds, validations, FOLLOWED, grade(validations, students, 0))
-        name = FOLLOWED if run.folder.holds_checkpoint(FOLLOWED) else BEST
+        name = BEST
+        if run.folder.holds_checkpoint(FOLLOWED):
+            # The follower is the first attempt.
+            name = FOLLOWED
         best = final_fits(rounds, validations, name=name)
-        timeline = follower.timeline if follower else []
+        timeline: list[dict[str, float]] = []
+        if follower:
+            timeline = follower.timeline
         return Fitted(rounds.run, best.student, figures={"realtime": timeline})
 
 
@@ -181,15 +188,18 @@ class Follower:
     def _collect(self, run: Run, number: int) -> Rollout:
         """A round of states: the student's own, the teacher's before there is a student."""
         plan = run.plan
+        policy = None
+        if self.student:
+            policy = self.student.policy()
         env = make_env(run.recipe, plan.n_envs)
         rollout = collect(
             env,
             run.teacher,
-            self.student.policy() if self.student else None,
+            policy,
             steps=steps_of_round(plan.env_steps, EXTRA, plan.n_envs),
             beta=0.0,
             exploration=plan.exploration,
-            seed=collecting_seed(run.config.seed, "round", number),
+            seed=run.seed("round", number),
             layer=plan.teacher_layer,
         )
         env.close()

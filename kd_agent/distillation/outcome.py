@@ -34,6 +34,7 @@ def judge_student(run: Run, student: Student) -> dict[str, Any]:
         run: The run.
         student: The student.
     """
+    # The file first: it is what is judged.
     path = student.save(run.folder.path / STUDENT_FILE, provenance(run))
     if student.learner == "tree":
         run.folder.write_text("rules.txt", rules(student.graph()))

@@ -105,13 +105,16 @@ class Problem:
         spaces = spaces_of(recipe)
         observed = observations_of_student(config, spaces[0])
         teacher = teacher or load_named(config, spaces)
+        # What needs no teacher is refused also where one is still to be trained, which takes minutes or hours.
         check_learner(config, observed, teacher)
         check_control(config, spaces[0])
         if teacher:
             plan = Plan.of(config, teacher, observed)
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
-        training = config if teacher else training_of_teacher(config, spaces)
+        training = config
+        if not teacher:
+            training = training_of_teacher(config, spaces)
         return Problem(config, recipe, spaces, observed, teacher, training, use)
 
     @contextmanager
@@ -130,21 +133,25 @@ class Problem:
             reporter.say(f"run folder: {folder.path}")
             config = recall_temperature(folder, config)
 
-            def run_with(teacher: Teacher) -> Run:
+            def _run_with(teacher: Teacher) -> Run:
                 plan = Plan.of(config, teacher, self.observed)
                 return Run(config, plan, self.recipe, self.observed, teacher, folder, reporter, events, costs)
 
-            def load(source: Path) -> Teacher:
+            def _load(source: Path) -> Teacher:
                 return load_one(config, str(source), self.spaces)
 
             with costs.timed("teacher_s"):
-                watch = watching.watch(folder, run_with, load) if watching else None
+                watch = watching.watch(folder, _run_with, _load) if watching else None
                 teacher = self.teacher or train_named(config, self.training, self.spaces, reporter, watch)
-                run = run_with(select_teachers(run_with(teacher)))
+                # Once more: a selection changes the weights of an ensemble, and so the teacher of the run.
+                run = _run_with(select_teachers(_run_with(teacher)))
+            # Of a teacher that has just been trained nobody could know before.
             check_plan(run.plan, config, self.spaces)
             check_losses(run.plan, run.teacher, self.observed)
-            for line in idle_settings(config, run.plan, run.teacher):
-                reporter.say(line)
+            if not config.resume:
+                # A resumed run's settings say everything that was decided: nobody asked for that.
+                for line in idle_settings(config, run.plan, run.teacher):
+                    reporter.say(line)
             if self.use.resumes:
                 remember(run)
             with costs.timed("distill_s"):
@@ -164,15 +171,22 @@ def check_settings(config: DistillConfig, use: Use) -> None:
     for name in config.loss or {}:
         plugins.load("losses", name)
     plugins.load("students", config.student or "mlp")
-    default = type(config)(env=config.env)
+    changed = changed_settings(config)
     for name, why in use.refuses.items():
-        if getattr(config, name) != getattr(default, name):
+        if name in changed:
             raise KDError(why)
     check_temperature(config)
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
         raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+
+
+def changed_settings(config: DistillConfig) -> list[str]:
+    """Names of the settings that are not what they are by default."""
+    default = type(config)(env=config.env)
+    names = [field.name for field in fields(config)]
+    return [name for name in names if getattr(config, name) != getattr(default, name)]
 
 
 def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
@@ -222,32 +236,40 @@ def check_losses(plan: Plan, teacher: Teacher, observed: Mapping[str, Observatio
 
 
 def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[str]:
-    """A line for each setting that was given and does nothing in this run.
+    """A line for each setting that was asked for and does nothing in this run.
 
     Args:
         config: The settings.
         plan: The plan.
         teacher: The teacher.
     """
-    default = type(config)(env=config.env)
-    given = [field.name for field in fields(config) if getattr(config, field.name) != getattr(default, field.name)]
+    changed = changed_settings(config)
     several_teachers = len(config.teacher) > 1
     compares_layers = "layer" in needs(plan.loss)
     layers = "no loss compares layers, as hint, relation and intuition do"
     teachers = "there is one teacher"
+    is_network = plan.student != "tree"
+    steps = "a tree is grown, not fitted in steps"
     effects = [
         ("temperature", temperature_matters(plan, teacher.head), "this loss and action head are the same at any"),
         ("choose_by", config.temperature == "auto", "the temperature is not chosen (--temperature auto)"),
-        ("leaves", plan.student == "tree", "only a tree has leaves (--student tree)"),
-        ("activation", plan.student != "tree", "a tree has none"),
-        ("hidden", plan.student != "tree", "a tree has no layers"),
+        ("leaves", not is_network, "only a tree has leaves (--student tree)"),
+        ("activation", is_network, "a tree has none"),
+        ("hidden", is_network, "a tree has no layers"),
+        ("round_steps", is_network, steps),
+        ("final_steps", is_network, steps),
+        ("batch_size", is_network, steps),
+        ("learning_rate", is_network, steps),
         ("combine", several_teachers, teachers),
         ("teacher_gate", several_teachers, teachers),
         ("teacher_layer", compares_layers, layers),
         ("student_layer", compares_layers, layers),
     ]
-    idle = [(name, why) for name, has_effect, why in effects if name in given and not has_effect]
-    return [f"note: --{name.replace('_', '-')} has no effect here: {why}" for name, why in idle]
+    lines = []
+    for name, has_effect, why in effects:
+        if name in changed and not has_effect:
+            lines.append(f"note: --{name.replace('_', '-')} has no effect here: {why}")
+    return lines
 
 
 def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:

@@ -27,7 +27,9 @@ PATIENCE = 3
 """Final fits in a row, none of them better than the best before, after which a size is given up."""
 _FILE = "front.json"
 _UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Layers that are tried, each about a half or a third wider than the one before."""
 _NARROWEST_PAIR = 4
+"""Units of two layers at least: through fewer, nothing gets that one layer would not do."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class _Book:
         self._run = run
         self._validation = validation
         self.scores: dict[tuple[int, tuple[int, ...]], Score] = {}
-        if (run.folder.path / _FILE).is_file():
+        if run.folder.holds_file(_FILE):
             self._read(run.folder)
 
     def add(self, score: Score) -> Score:
@@ -104,7 +106,9 @@ class _Book:
     def _read(self, folder: RunFolder) -> None:
         known = folder.read_json(_FILE)
         for row in known["scores"]:
-            score = Score(**{**row, "hidden": tuple(row["hidden"])})
+            # JSON has no tuples, and a list cannot be looked up.
+            row["hidden"] = tuple(row["hidden"])
+            score = Score(**row)
             self.scores[score.rung, score.hidden] = score
         self._validation.restore(known["teacher"], known["random"])
         self._run.costs.counts.update(known["counts"])
@@ -135,6 +139,8 @@ class SizeSearch(FinalFits):
             run.reporter.say(
                 f"size {_name(hidden)}: {score.parameters} parameters, validation {score.iqm:.1f}, {score.decision}"
             )
+            # The verdict costs more episodes than the validation: what is known to be inferior does not get one, but
+            # for the largest, because a search ends with a student and a verdict.
             if score.decision == "inferior" and hidden != run.plan.hidden:
                 continue
             result = judge_student(rounds.run, best.student)
@@ -160,6 +166,7 @@ def ladder(run: Run, first: Rollout) -> list[tuple[int, ...]]:
     size: dict[tuple[int, ...], int] = {}
     for hidden in (*shapes, top):
         size[hidden] = build_student(run.planned(hidden=hidden), first, 0).policy().num_parameters
+    # Counted and not guessed: it depends on observations and head which of two shapes is the smaller.
     smaller = [hidden for hidden in size if size[hidden] < size[top]]
     return [*sorted(smaller, key=size.__getitem__), top]
 
@@ -183,8 +190,11 @@ def survivors(field: Sequence[Score]) -> list[Score]:
     def _order(score: Score) -> tuple[int, float]:
         if score.hidden not in dominated:
             return (2, score.iqm)
-        return (0, score.iqm) if score.decision == "inferior" else (1, -score.parameters)
+        if score.decision == "inferior":
+            return (0, score.iqm)
+        return (1, -score.parameters)
 
+    # The last of the field is never a candidate: the run's own size is what all others are measured against.
     useless = [score for score in candidates if score.hidden in dominated or score.decision == "inferior"]
     dropped = sorted(useless, key=_order)[: len(field) // 2]
     return [score for score in field if score not in dropped]
@@ -195,8 +205,12 @@ def table(search: dict[str, Any]) -> str:
     lines = [f"{'hidden':>8} {'parameters':>10} {'IQM':>8}  95 % interval, episodes of the validation"]
     for row in search["front"]:
         low, high = row["iqm_ci"]
-        stage = "final fit" if row["rung"] == LAST else f"rung {row['rung']}"
-        mark = "  <- chosen" if row["hidden"] == search["chosen"] else ""
+        stage = f"rung {row['rung']}"
+        if row["rung"] == LAST:
+            stage = "final fit"
+        mark = ""
+        if row["hidden"] == search["chosen"]:
+            mark = "  <- chosen"
         lines.append(
             f"{_name(row['hidden']):>8} {row['parameters']:>10,} {row['iqm']:>8.1f}  [{low:.1f}, {high:.1f}], "
             f"{row['episodes']}, {row['decision']} at {stage}{mark}"
@@ -207,6 +221,7 @@ def table(search: dict[str, Any]) -> str:
 def _finalists(rounds: Rounds, validation: Validation, book: _Book) -> list[tuple[int, ...]]:
     """What the rungs leave, the smallest first."""
     run = rounds.run
+    # Those of the budget alone: a search that goes on has read further rounds too, and must measure the same.
     data = rounds.data[0][: run.plan.rounds]
     field = ladder(run, data[0])
     for rung in range(1, LAST):

@@ -26,6 +26,7 @@ from kd_agent.runs import (
     Run,
     RunFolder,
     compare_settings,
+    folder_name,
     next_folder,
     open_run,
     provenance,
@@ -77,11 +78,13 @@ def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> dict[str, Any]:
     with open_run(out, resume=config.resume) as folder, ExitStack() as stack:
         if config.resume:
             compare_settings(folder, config)
+        # One ledger: a joint fit is no task's own.
         costs = Costs()
         runs = {}
         for task, problem in problems.items():
             runs[task] = stack.enter_context(in_folder(problem, folder.path).begin(costs=costs))
-        folder.write_json(TEACHER_FILE, {task: run.teacher.origin.sha256 for task, run in runs.items()})
+        sources = {task: run.teacher.origin.sha256 for task, run in runs.items()}
+        folder.write_json(TEACHER_FILE, sources)
         folder.write_text(CONFIG_FILE, to_yaml(config))
         students = learn(runs)
         path = graph_file.write(_graph(config, runs, students), folder.path / STUDENT_FILE)
@@ -105,6 +108,7 @@ def problems_of(config: TasksConfig) -> dict[str, Problem]:
     for name, value in plain(config).items():
         if name in (*_JOINT, "env_steps", "loss") and value is not None:
             joint[name] = value
+    # Without teachers each task's is trained, as a distillation's is.
     teachers = config.teacher or [()] * len(config.tasks)
     problems = {}
     for task, teacher in zip(config.tasks, teachers, strict=True):
@@ -120,7 +124,7 @@ def in_folder(problem: Problem, root: Path) -> Problem:
         problem: The problem.
         root: The run folder of all tasks.
     """
-    own = root / problem.config.env.replace("/", "-").replace(":", "-")
+    own = root / folder_name(problem.config.env)
     begun = RunFolder(own).holds_file(CONFIG_FILE)
     return replace(problem, config=replace(problem.config, out=str(own), resume=begun))
 

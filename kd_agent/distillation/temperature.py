@@ -24,12 +24,15 @@ from kd_agent.runs import CONFIG_FILE, Plan, Run, RunFolder
 from kd_agent.settings import DistillConfig, to_yaml
 
 CANDIDATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Each twice the one before: a teacher's distributions change little by less."""
 RECORD = "temperature.json"
 _FOLDS = 5
 _SHARE = 10
-"""A fit that measures is this much shorter than a last fit."""
-_TRIED, _FEATURES = 16, 4
-"""States, and features of a layer, on which it is tried whether a temperature matters."""
+"""A fit that measures is this much shorter than a final fit."""
+_TRIED = 16
+"""States on which it is tried whether a temperature matters."""
+_FEATURES = 4
+"""Features of their layer."""
 _NONE = "temperature 1: this loss and action head leave it without effect"
 
 
@@ -54,14 +57,18 @@ def settle_temperature(run: Run, rollout: Rollout) -> Run:
         run.folder.write_json(RECORD, record)
         run.reporter.say(record["reason"])
     chosen = float(record["chosen"])
-    decided = replace(run.planned(temperature=chosen), config=replace(run.config, temperature=chosen))
+    config = replace(run.config, temperature=chosen)
+    decided = replace(run.planned(temperature=chosen), config=config)
+    # From here on a resumed run is one to which this temperature was given.
     run.folder.write_text(CONFIG_FILE, to_yaml(decided.settings()))
     return decided
 
 
 def known_choice(folder: RunFolder) -> dict[str, Any] | None:
     """What was measured in a run's folder: `chosen`, `by`, `reason`, `candidates`; None where nothing was."""
-    return folder.read_json(RECORD) if (folder.path / RECORD).is_file() else None
+    if not folder.holds_file(RECORD):
+        return None
+    return folder.read_json(RECORD)
 
 
 def recall_temperature(folder: RunFolder, config: DistillConfig) -> DistillConfig:
@@ -86,14 +93,17 @@ def measured(run: Run, rollout: Rollout) -> dict[str, Any]:
     by = run.config.choose_by
     if not temperature_matters(run.plan, run.teacher.head):
         return {"chosen": 1.0, "by": by, "reason": _NONE, "candidates": []}
-    scores = {temperature: held_out(run, rollout, temperature) for temperature in CANDIDATES}
-    chosen, reason = choose({temperature: score[by] for temperature, score in scores.items()}, by)
-    rows = []
-    for temperature, score in scores.items():
-        means = {name: float(folds.mean()) for name, folds in score.items()}
-        rows.append({"temperature": temperature, **means})
-    folds = len(scores[1.0][by])
-    return {"chosen": chosen, "by": by, "reason": reason, "folds": folds, "candidates": rows}
+    scores: dict[float, Array] = {}
+    rows: list[dict[str, float]] = []
+    for temperature in CANDIDATES:
+        folds = held_out(run, rollout, temperature)
+        scores[temperature] = folds[by]
+        row = {"temperature": temperature}
+        for name, values in folds.items():
+            row[name] = float(values.mean())
+        rows.append(row)
+    chosen, reason = choose(scores, by)
+    return {"chosen": chosen, "by": by, "reason": reason, "folds": len(scores[1.0]), "candidates": rows}
 
 
 def temperature_matters(plan: Plan, head: ActionHead) -> bool:
@@ -108,10 +118,11 @@ def temperature_matters(plan: Plan, head: ActionHead) -> bool:
     def _random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    teacher, student = (
-        PolicyOutput(_random(_TRIED, head.num_params), _random(_TRIED), {LAYER: _random(_TRIED, _FEATURES)})
-        for _ in range(2)
-    )
+    def _answer() -> PolicyOutput:
+        return PolicyOutput(_random(_TRIED, head.num_params), _random(_TRIED), {LAYER: _random(_TRIED, _FEATURES)})
+
+    teacher = _answer()
+    student = _answer()
 
     def _losses(temperature: float) -> torch.Tensor:
         objective = objective_of(replace(plan, temperature=temperature))
@@ -134,8 +145,10 @@ def held_out(run: Run, rollout: Rollout, temperature: float) -> dict[str, Array]
     run = run.planned(temperature=temperature)
     columns = _by_environment(rollout)
     folds = min(_FOLDS, len(columns))
-    kl, agreement = np.zeros(folds), np.zeros(folds)
+    kl = np.zeros(folds)
+    agreement = np.zeros(folds)
     for fold in range(folds):
+        # Every fit from the same weights and in the same order: what differs is the temperature and the fold alone.
         student = build_student(run, rollout, 0)
         rest = [column for n, column in enumerate(columns) if n % folds != fold]
         name = f"temperature {temperature:g}, fold {fold + 1}"
@@ -151,7 +164,8 @@ def _by_environment(rollout: Rollout) -> list[Rollout]:
     """A rollout of each environment."""
     columns = []
     for n in range(rollout.driver.shape[1]):
-        columns.append(Rollout.from_arrays({name: array[:, [n]] for name, array in rollout.arrays().items()}))
+        column = {name: array[:, [n]] for name, array in rollout.arrays().items()}
+        columns.append(Rollout.from_arrays(column))
     return columns
 
 
@@ -162,16 +176,19 @@ def choose(scores: Mapping[float, Array], by: str) -> tuple[float, str]:
         scores: Score of each fold, `[F]`, by temperature.
         by: "kl", where less is better, or "agreement".
     """
+    # Divergence is a loss; agreement, less which, is one too.
     sign = 1 if by == "kl" else -1
     loss = {temperature: sign * folds for temperature, folds in scores.items()}
     best = min(loss, key=lambda temperature: float(loss[temperature].mean()))
+    # In pairs, fold by fold; and a lead within one standard error goes to the simpler setting (Breiman et al. 1984).
     gain = loss[1.0] - loss[best]
     error = float(gain.std(ddof=1)) / len(gain) ** 0.5
     found = f"held-out {by} {scores[best].mean():.4g} at {best:g}, {scores[1.0].mean():.4g} at 1"
-    if best == 1.0:
-        chosen, why = 1.0, ""
-    elif float(gain.mean()) <= error:
-        chosen, why = 1.0, ", within a standard error"
-    else:
-        chosen, why = best, f" ({gain.mean() / error:.1f} standard errors)"
+    chosen = 1.0
+    why = ""
+    if best != 1.0 and float(gain.mean()) <= error:
+        why = ", within a standard error"
+    elif best != 1.0:
+        chosen = best
+        why = f" ({gain.mean() / error:.1f} standard errors)"
     return chosen, f"temperature {chosen:g}: {found}{why}, {len(gain)} folds"

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from kd_agent.environments import Recipe
 from kd_agent.evaluation.statistics import Verdict, compare, iqm
 from kd_agent.rollouts import Predicts, evaluate
@@ -19,7 +17,7 @@ class Episodes:
         reporter: Shows who plays.
         stage: What the reporter calls it, before the player's name.
         costs: Where the steps are booked; None: nowhere.
-        purpose: As what.
+        purpose: As what, one of `Costs.counts`.
 
     Attributes:
         steps: Environment steps so far.
@@ -74,6 +72,7 @@ class Episodes:
         first = self._first_seed + after
         seeds = range(first, first + episodes)
         if not seeds:
+            # What is missing of something that is complete.
             return []
         with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
             played = evaluate(player, self._recipe, seeds=seeds, advance=advance)
@@ -105,12 +104,13 @@ class PairedComparison:
     @property
     def random_returns(self) -> list[float]:
         """Returns of the random policy."""
+        # Played when they are first asked for: a validation that is never held needs none.
         if not self._random_returns:
             self._random_returns = self.episodes.play(None, "the random policy", self._random_episodes)
         return self._random_returns
 
     def teacher_returns(self, episodes: int) -> list[float]:
-        """Returns of the teacher in the first `episodes` episodes."""
+        """Returns of the teacher in the first `episodes` episodes; it plays those alone that it has not played."""
         played = len(self._teacher_returns)
         missing = max(0, episodes - played)
         self._teacher_returns += self.episodes.play(self._teacher, "the teacher", missing, played)
@@ -151,6 +151,8 @@ class PairedComparison:
         returns: list[float] = []
         for episodes in looks:
             returns += self.episodes.play(player, name, episodes - len(returns), len(returns))
+            # Looking often until one likes what one sees would err more than 5 %: the looks share the error, and so
+            # all of them count, however early the verdict falls.
             verdict = self.verdict(returns, looks=len(looks))
             if verdict.decision != "undecided":
                 break
@@ -164,7 +166,7 @@ def doublings(episodes: int, max_episodes: int) -> list[int]:
         episodes: At the first look.
         max_episodes: At the last.
     """
-    if max_episodes <= episodes:
-        return [episodes]
-    count = 1 + int(np.ceil(np.log2(max_episodes / episodes)))
-    return [min(episodes << look, max_episodes) for look in range(count)]
+    looks = [episodes]
+    while looks[-1] < max_episodes:
+        looks.append(min(2 * looks[-1], max_episodes))
+    return looks

@@ -13,6 +13,7 @@ from scipy.stats import bootstrap, trim_mean
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 4999
+"""One fewer than 5000: the limits at 2.5 and 97.5 % are then resamples (Davison and Hinkley 1997, section 5.2)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def iqm(returns: ArrayLike, axis: int = -1) -> Floats:
         returns: `[..., n]`.
         axis: That of the `n`.
     """
+    # A quarter is cut off at either end: robust to outliers, and less uncertain than the median.
     return np.asarray(trim_mean(np.asarray(returns, np.float64), 0.25, axis=axis))
 
 
@@ -79,6 +81,7 @@ def bootstrap_interval(
     found = bootstrap(
         tuple(samples),
         statistic,
+        # Both played the same episodes: what an episode is worth to whoever plays it cancels in the difference.
         paired=len(samples) > 1,
         n_resamples=_RESAMPLES,
         confidence_level=level,
@@ -114,6 +117,7 @@ def compare(
         return Verdict("undecided", len(t), allowed, difference, (difference, difference), level)
     low, high = bootstrap_interval((t, s), _iqm_difference, level=level, seed=seed)
     decision = "undecided"
+    # Non-inferiority, not "no significant difference": too few episodes leave it undecided instead of passing it.
     if low >= -allowed:
         decision = "non-inferior"
     elif high < -allowed:

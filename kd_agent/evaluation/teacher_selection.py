@@ -14,6 +14,7 @@ from kd_agent.teachers import EnsembleTeacher
 
 SELECTION_SEED = 5_000
 EPISODES = 48
+"""Of each teacher: three for each of the 16 environments that play side by side."""
 
 
 def select_teachers(run: Run) -> Teacher:
@@ -29,6 +30,7 @@ def select_teachers(run: Run) -> Teacher:
     if run.config.resume:
         known = run.folder.read_json(TEACHER_FILE)
         if known.get("sha256") != teacher.origin.sha256:
+            # Other teachers than it was begun with: `remember` refuses them, with the reason.
             return teacher
         run.costs.add("gate_steps", known["gate_steps"])
         return teacher.with_weights(known["teachers"], known["gate_steps"])
@@ -57,35 +59,40 @@ class TeacherSelection:
         returns = []
         for teacher in ensemble.teachers:
             returns.append(self._episodes.play(teacher, teacher.origin.source, EPISODES))
-        chance = float(iqm(self._episodes.play(None, "the random policy", EPISODES)))
-        verdicts = decisions(returns, chance, self._margin)
+        random_iqm = float(iqm(self._episodes.play(None, "the random policy", EPISODES)))
+        verdicts = decisions(returns, random_iqm, self._margin)
         selected = len(verdicts) - verdicts.count("inferior")
         records = []
         for record, scores, verdict in zip(ensemble.origin.teachers, returns, verdicts, strict=True):
-            weight = 0.0 if verdict == "inferior" else 1 / selected
+            weight = 1 / selected
+            if verdict == "inferior":
+                weight = 0.0
             figures = {"iqm": float(iqm(scores)), "verdict": verdict, "episodes": EPISODES, "weight": weight}
             records.append({**record, **figures})
         self._report(records)
-        self._compare_together(ensemble.with_weights(records), returns, chance)
+        self._compare_together(ensemble.with_weights(records), returns, random_iqm)
+        # Only now: what they played together is among the steps.
         return ensemble.with_weights(records, self._episodes.steps)
 
     def _report(self, records: Sequence[Mapping[str, Any]]) -> None:
         for record in records:
-            inferior = record["verdict"] == "inferior"
-            why = ", inferior to the best: it is left out" if inferior else ""
+            why = ""
+            if record["verdict"] == "inferior":
+                why = ", inferior to the best: it is left out"
             self._reporter.say(
                 f"teacher {record['source']}: IQM {record['iqm']:.1f} in {EPISODES} episodes, "
                 f"weight {record['weight']:.2g}{why}"
             )
 
-    def _compare_together(self, ensemble: EnsembleTeacher, returns: Sequence[list[float]], chance: float) -> None:
+    def _compare_together(self, ensemble: EnsembleTeacher, returns: Sequence[list[float]], random_iqm: float) -> None:
         """Say so where those who are selected do worse together than the best of them alone."""
         if len(ensemble.members) < 2:
             return
+        # Each may be good and their mixture bad: two ways around an obstacle average to a collision.
         name = f"{ensemble.combine} of {len(ensemble.members)} teachers"
         together = self._episodes.play(ensemble, name, EPISODES)
         best = max(returns, key=iqm)
-        verdict = compare(best, together, chance, margin=self._margin)
+        verdict = compare(best, together, random_iqm, margin=self._margin)
         self._reporter.say(f"{name}: IQM {iqm(together):.1f}")
         if verdict.decision == "inferior":
             self._reporter.say(
@@ -103,6 +110,7 @@ def decisions(returns: Sequence[list[float]], random_iqm: float, margin: float) 
         margin: Loss that counts as none, as a share of |best - random|.
     """
     best = max(range(len(returns)), key=lambda index: float(iqm(returns[index])))
+    # The best is chosen by the same returns and compared with all the others: they share the error.
     looks = max(1, len(returns) - 1)
     found = []
     for index, scores in enumerate(returns):

@@ -35,6 +35,7 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     Returns:
         `result.json` without its costs.
     """
+    # What is judged is the file, as whoever deploys it reads it: NumPy and not torch, after saving and loading.
     student = load_policy(student_file, task=task)
     config = run.config
     comparison = verdict_episodes(run)
@@ -75,6 +76,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}
+    # Any policy that can be read may stand beside the student; nobody is compared, so that nobody is "the" teacher.
     for source in config.teacher:
         players[source] = load_teacher(
             source, env=spaces, statistics=config.statistics, trust_teacher=config.trust_teacher
@@ -95,6 +97,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
 
 def _warn_if_weak(run: Run, returns: list[float]) -> None:
     """Say so where the teacher's returns stay below the environment's reward threshold."""
+    # A student can hold the return of a teacher that is worth nothing: the verdict alone would look like a success.
     env_id = run.recipe.env_id
     threshold = gym.spec(env_id).reward_threshold
     score = float(iqm(returns))

@@ -51,11 +51,20 @@ class Guidance:
     kl: float = float("nan")
 
     def bonus(self, kl: Tensor, log_prob: Tensor, old_log_prob: Tensor, entropy: Tensor) -> Tensor:
-        """What PPO adds to its objective for each state `[B]`."""
+        """What PPO adds to its objective for each state `[B]`.
+
+        Args:
+            kl: From teacher to student, `[B]` in nats.
+            log_prob: Of the actions taken, under the present policy, `[B]`.
+            old_log_prob: The same under the policy that took them, `[B]`.
+            entropy: Of the present policy, `[B]`.
+        """
         self.kl = float(kl.detach().mean())
         if self.proximal:
             kl = (log_prob - old_log_prob).exp().clamp_min(1 - self.clip_range) * kl
-        return -self.weight * kl if self.warming else self.ent_coef * entropy - self.weight * kl
+        if self.warming:
+            return -self.weight * kl
+        return self.ent_coef * entropy - self.weight * kl
 
 
 class Labelled(NamedTuple):
@@ -81,7 +90,13 @@ class GuidedBuffer(RolloutBuffer):
         self._rows = torch.empty(0)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Any) -> None:
-        """As SB3's, and label all states `[N * T]`, in the order in which they are drawn."""
+        """As SB3's, and label all states `[N * T]`, in the order in which they are drawn.
+
+        Args:
+            last_values: As SB3's.
+            dones: As SB3's.
+        """
+        # SB3 calls this when the rollout is complete, and once: the teacher answers one large batch.
         super().compute_returns_and_advantage(last_values, dones)
         rows = self._teacher({OBSERVATION: self.swap_and_flatten(self.observations)}).params
         if not torch.isfinite(rows).all():
@@ -89,6 +104,7 @@ class GuidedBuffer(RolloutBuffer):
         self._rows = rows.to(self.device)
 
     def _get_samples(self, batch_inds: Any, env: Any = None) -> RolloutBufferSamples:
+        # SB3 hands the observations on as they are: whatever is asked of them comes along there.
         drawn = super()._get_samples(batch_inds, env)
         labelled: Any = Labelled(drawn.observations, self._rows[batch_inds], drawn.old_log_prob)
         return drawn._replace(observations=labelled)
@@ -114,7 +130,9 @@ class Actor(nn.Module):
 
     def log_std(self) -> nn.Parameter:
         """The log standard deviations `[A]` of a Gaussian head."""
-        [found] = [op.tensor("value") for op in self.policy.ops if isinstance(op, TorchOp) and op.op.kind == "append"]
+        # A Gaussian's program ends by appending them to the means; nothing else is appended.
+        [append] = [op for op in self.policy.ops if isinstance(op, TorchOp) and op.op.kind == "append"]
+        found = append.tensor("value")
         assert isinstance(found, nn.Parameter)
         return found
 
@@ -151,11 +169,20 @@ class GuidedPolicy(ActorCriticPolicy):
     """
 
     def __init__(
-        self, *arguments: Any, graph: PolicyGraph, normalizer: Normalizer, critic: tuple[int, ...], guidance: Guidance,
+        self,
+        *arguments: Any,
+        graph: PolicyGraph,
+        normalizer: Normalizer,
+        critic: tuple[int, ...],
+        guidance: Guidance,
         **settings: Any,
-    ) -> None:  # fmt: skip
-        self._graph, self._normalizer, self.guidance = graph, normalizer, guidance
+    ) -> None:
+        # Before SB3's own, which calls `_build`.
+        self._graph = graph
+        self._normalizer = normalizer
+        self.guidance = guidance
         self._head = ActionHead(graph.head)
+        # No hidden layers of SB3's in front of the student: `Actor` takes the observations themselves.
         settings["net_arch"] = {"pi": [], "vf": list(critic)}
         super().__init__(*arguments, **settings)
 
@@ -165,6 +192,7 @@ class GuidedPolicy(ActorCriticPolicy):
         self.mlp_extractor.value_net.insert(0, Standardise(self._normalizer))
         if self._graph.head.is_gaussian:
             self.log_std = self.actor.log_std()
+        # Anew: SB3's knows the parameters of the layer that has just been replaced.
         settings: dict[str, Any] = {"lr": lr_schedule(1), **self.optimizer_kwargs}
         self.optimizer = self.optimizer_class(self.parameters(), **settings)
 
@@ -181,13 +209,15 @@ class GuidedPolicy(ActorCriticPolicy):
             obs: `Labelled` observations.
             actions: The actions taken.
         """
-        given: Labelled = obs
-        values, log_prob, entropy = super().evaluate_actions(given.observations, actions)
+        labelled: Labelled = obs
+        values, log_prob, entropy = super().evaluate_actions(labelled.observations, actions)
         assert entropy is not None, "only gSDE has no entropy"
         if self.guidance.warming:
+            # The policy loss sends no gradient through it then; the KL does, through the rows.
             log_prob = log_prob.detach()
-        kl = self._head.kl(given.teacher, self.actor.row(given.observations.to(torch.float32).flatten(1)))
-        return values, log_prob, self.guidance.bonus(kl, log_prob, given.old_log_prob, entropy)
+        row = self.actor.row(labelled.observations.to(torch.float32).flatten(1))
+        kl = self._head.kl(labelled.teacher, row)
+        return values, log_prob, self.guidance.bonus(kl, log_prob, labelled.old_log_prob, entropy)
 
     def program(self) -> PolicyGraph:
         """The student as it stands."""
@@ -204,21 +234,29 @@ class Fade:
         weight: The first weight.
         over: Environment steps, after the warm-up.
         teacher: The teacher's mean return.
-        chance: The random policy's.
+        random: The random policy's.
     """
 
     kind: str
     weight: float
     over: int
     teacher: float = 0.0
-    chance: float = 0.0
+    random: float = 0.0
 
     def at(self, steps: int, score: float) -> float:
-        """The weight after `steps` environment steps, the student's mean return being `score` (NaN: not known)."""
+        """The weight of the moment.
+
+        Args:
+            steps: Environment steps after the warm-up; negative during it.
+            score: The student's mean return; NaN: not known.
+        """
         passed = max(steps, 0) / max(self.over, 1)
         if self.kind == "linear":
             return self.weight * max(0.0, 1 - passed)
         if self.kind == "exponential":
             return float(self.weight * 0.01**passed)
-        behind = (self.teacher - score) / max(self.teacher - self.chance, 1e-8)
-        return self.weight * float(np.clip(behind, 0, 1)) if np.isfinite(behind) else self.weight
+        behind = (self.teacher - score) / max(self.teacher - self.random, 1e-8)
+        if not np.isfinite(behind):
+            # Before the first episode has ended.
+            return self.weight
+        return self.weight * float(np.clip(behind, 0, 1))

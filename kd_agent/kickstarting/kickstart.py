@@ -19,17 +19,19 @@ from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, Gu
 from kd_agent.networks import Teacher, check_fits, head_for
 from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.ppo.teacher import Keeper, fitted_to, make_ppo, training_env
+from kd_agent.ppo.training import Keeper, fitted_to, make_ppo, recent_returns, training_env
 from kd_agent.rollouts import collect
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
 
 _USE = Use(resumes=False)
 _SCORE_SEED = 15_000
+"""Of the episodes that tell an adaptive fade what teacher and random policy are worth."""
 _SCORE_EPISODES = 32
 _FIRST_STEPS = 512
+"""Of each environment, by whose states the student is normalised."""
 _UPDATES = 64
+"""Updates that a student has at least: the weight of the guidance changes between two of them."""
 
 
 def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class Kickstart:
     """
 
     def __init__(self, config: KickstartConfig, run: Run) -> None:
+        # A student that is to go beyond its teacher is not stopped where that one would be.
         training = replace(config.training, target_return=None)
         self._config = replace(config, training=fitted_to(training, config.total_steps, _UPDATES))
         self._run = run
@@ -94,7 +97,8 @@ class Kickstart:
         training = config.training
         normalizer = self._first_look()
         fade = self._fade()
-        guidance = Guidance(fade.weight, config.method == "ppd", training.clip_range, training.ent_coef)
+        proximal = config.method == "ppd"
+        guidance = Guidance(fade.weight, proximal, training.clip_range, training.ent_coef)
         # Observations are normalised within the student, and within the critic; rewards here.
         bare = replace(config, training=replace(training, normalize=False))
         env = VecNormalize(training_env(bare, run.recipe), norm_obs=False, gamma=training.gamma)
@@ -103,8 +107,10 @@ class Kickstart:
             env,
             run.folder.path,
             policy=GuidedPolicy,
+            # State-dependent noise has no entropy of closed form.
             use_sde=False,
-            ent_coef=1.0,  # the bonus is weighed by the guidance
+            # The bonus is weighed by the guidance.
+            ent_coef=1.0,
             rollout_buffer_class=GuidedBuffer,
             rollout_buffer_kwargs={"teacher": run.teacher},
             policy_kwargs={
@@ -137,7 +143,7 @@ class Kickstart:
         """Statistics of the states that the teacher visits."""
         run = self._run
         env = make_env(run.recipe, self._config.training.n_envs)
-        seed = collecting_seed(run.config.seed, "first look")
+        seed = run.seed("first look")
         rollout = collect(env, run.teacher, None, steps=_FIRST_STEPS, beta=1.0, seed=seed)
         env.close()
         run.costs.add("env_steps", rollout.driver.size)
@@ -152,8 +158,8 @@ class Kickstart:
             return Fade(config.fade, config.weight, over)
         episodes = Episodes.of(self._run, first_seed=_SCORE_SEED, stage="scoring", purpose="env_steps")
         teacher = float(iqm(episodes.play(self._run.teacher, "the teacher", _SCORE_EPISODES)))
-        chance = float(iqm(episodes.play(None, "the random policy", _SCORE_EPISODES)))
-        return Fade(config.fade, config.weight, over, teacher, chance)
+        random = float(iqm(episodes.play(None, "the random policy", _SCORE_EPISODES)))
+        return Fade(config.fade, config.weight, over, teacher, random)
 
     def _new_student(self, normalizer: Normalizer) -> PolicyGraph:
         teacher, plan = self._run.teacher, self._run.plan
@@ -163,7 +169,7 @@ class Kickstart:
             {OBSERVATION: normalizer},
             hidden=plan.hidden,
             activation=plan.activation,
-            seed=self._run.config.seed,
+            seed=self._run.seed("weights"),
         )
         graph: PolicyGraph = student.graph()
         return graph
@@ -173,7 +179,8 @@ class Best:
     """The student of a policy in training, as it was when it was kept."""
 
     def __init__(self, policy: GuidedPolicy) -> None:
-        self._policy, self.program = policy, policy.program()
+        self._policy = policy
+        self.program = policy.program()
 
     def player(self) -> Policy:
         """The student as it is now."""
@@ -189,7 +196,9 @@ class Fading(BaseCallback):
 
     def __init__(self, guidance: Guidance, fade: Fade, warmup: int) -> None:
         super().__init__()
-        self._guidance, self._fade, self._warmup = guidance, fade, warmup
+        self._guidance = guidance
+        self._fade = fade
+        self._warmup = warmup
 
     def _on_step(self) -> bool:
         return True
@@ -204,8 +213,10 @@ class Fading(BaseCallback):
             self.logger.record("kickstart/kl", guidance.kl)
 
     def _score(self) -> float:
-        recent = [episode["r"] for episode in self.model.ep_info_buffer or ()]
-        return float(np.mean(recent)) if recent else float("nan")
+        recent = recent_returns(self.model)
+        if not recent:
+            return float("nan")
+        return float(np.mean(recent))
 
 
 def gradient_steps(model: Any) -> int:
@@ -222,6 +233,10 @@ def as_distillation(config: KickstartConfig) -> DistillConfig:
 
 def load_init(config: KickstartConfig, spaces: tuple[gym.Space[Any], gym.Space[Any]]) -> PolicyGraph | None:
     """The student to go on from, where the settings name one.
+
+    Args:
+        config: The settings.
+        spaces: Observation and action space.
 
     Raises:
         KDError: It has a memory or is a tree, or does not fit the environment.
@@ -241,6 +256,10 @@ def load_init(config: KickstartConfig, spaces: tuple[gym.Space[Any], gym.Space[A
 def check(teacher: Teacher | None, spaces: tuple[gym.Space[Any], gym.Space[Any]]) -> None:
     """Refuse what PPO cannot be trained on or guided by.
 
+    Args:
+        teacher: The teacher; None where it is still to be trained.
+        spaces: Observation and action space.
+
     Raises:
         KDError: The environment does not give one array of numbers, the teacher has a memory, or its actions are
             distributed otherwise than PPO's.
@@ -251,9 +270,12 @@ def check(teacher: Teacher | None, spaces: tuple[gym.Space[Any], gym.Space[Any]]
         return
     if teacher.recurrent:
         raise KDError(f"{teacher.origin.source}: a teacher with a memory cannot guide PPO; distil it, or name another")
-    wanted, has = head_for(spaces[1]).spec, teacher.head.spec
+    wanted = head_for(spaces[1]).spec
+    has = teacher.head.spec
     if list(teacher.observations) != [OBSERVATION] or teacher.observations != observation_specs(spaces[0]):
         raise KDError(f"{teacher.origin.source}: sees {dict(teacher.observations)}, the student sees {spaces[0]}")
     if (wanted.kind, wanted.nvec, wanted.shape) != (has.kind, has.nvec, has.shape):
-        raise KDError(f"{teacher.origin.source}: acts by {has.kind} {has.nvec or has.shape}, PPO's student by "
-                      f"{wanted.kind} {wanted.nvec or wanted.shape}; a KL needs the same")  # fmt: skip
+        raise KDError(
+            f"{teacher.origin.source}: acts by {has.kind} {has.nvec or has.shape}, PPO's student by "
+            f"{wanted.kind} {wanted.nvec or wanted.shape}; a KL needs the same"
+        )

@@ -15,6 +15,7 @@ from kd_agent.networks import LAYER, PolicyOutput
 from kd_agent.rollouts import Rollout, aggregate
 
 WINDOW = 64
+"""Steps of a window: the memory is trained across as many."""
 BURN_IN = 16
 """Steps at the head of a window that only warm the memory up (Kapturowski et al. 2019, R2D2)."""
 
@@ -45,10 +46,13 @@ def states(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.dev
         steps: How many minibatches.
         device: Where they go.
     """
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in aggregate(rollouts).items()}
+    # To the device once: minibatches are drawn there, and nothing is copied in the loop.
+    tensors: dict[str, Tensor] = {}
+    for name, array in aggregate(rollouts).items():
+        tensors[name] = torch.from_numpy(array).to(device)
     count = len(tensors["weight"])
     for index in _passes(count, min(size, count), steps):
-        batch = {name: x[index] for name, x in tensors.items()}
+        batch = {name: tensor[index] for name, tensor in tensors.items()}
         yield Batch(_observations(batch), _target(batch), batch["weight"])
 
 
@@ -61,9 +65,11 @@ def windows(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.de
         steps: How many minibatches.
         device: Where they go.
     """
-    length = min(WINDOW, *(rollout.driver.shape[0] for rollout in rollouts))
+    shortest = min(len(rollout.driver) for rollout in rollouts)
+    length = min(WINDOW, shortest)
     count = max(1, size // length)
     sizes = np.array([rollout.driver.size for rollout in rollouts])
+    # From torch's generator, which the fit has seeded: one seed decides all that is random in a fit.
     rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
     for _ in range(steps):
         # Longer rollouts are drawn from more often, so that every window is as likely.
@@ -75,9 +81,12 @@ def windows(rollouts: Sequence[Rollout], size: int, steps: int, device: torch.de
 def _window(rollout: Rollout, length: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     step = int(rng.integers(rollout.driver.shape[0] - length + 1))
     env = int(rng.integers(rollout.driver.shape[1]))
-    window = {name: array[step : step + length, env] for name, array in rollout.arrays().items()}
+    window: dict[str, np.ndarray] = {}
+    for name, array in rollout.arrays().items():
+        window[name] = array[step : step + length, env]
     # At the head of an episode's data the memory is rightly empty; elsewhere it must first warm up.
     if step and length > BURN_IN:
+        # A copy: the window is a view of the rollout, whose own weights stay.
         window["weight"] = window["weight"].copy()
         window["weight"][:BURN_IN] = 0
     return window
@@ -95,18 +104,28 @@ def _joined(drawn: Sequence[Mapping[str, np.ndarray]], device: torch.device) -> 
 
 
 def _observations(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("obs."): x for name, x in arrays.items() if name.startswith("obs.")}
+    observations: dict[str, Tensor] = {}
+    for name, tensor in arrays.items():
+        if name.startswith("obs."):
+            observations[name.removeprefix("obs.")] = tensor
+    return observations
 
 
 def _target(arrays: Mapping[str, Tensor]) -> PolicyOutput:
-    layer = {LAYER: arrays["layer"]} if "layer" in arrays else {}
+    layer: dict[str, Tensor] = {}
+    if "layer" in arrays:
+        layer = {LAYER: arrays["layer"]}
     return PolicyOutput(arrays["params"], arrays.get("value"), layer)
 
 
 def _passes(count: int, size: int, steps: int) -> Iterator[Tensor]:
-    order, position = torch.randperm(count), 0
+    """Indices `[size]` of so many minibatches: in each pass, every state at most once."""
+    order = torch.randperm(count)
+    position = 0
     for _ in range(steps):
+        # What is left of a pass, less than a minibatch, is left out: it comes in another place of the next.
         if position + size > count:
-            order, position = torch.randperm(count), 0
+            order = torch.randperm(count)
+            position = 0
         yield order[position : position + size]
         position += size

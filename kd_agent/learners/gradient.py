@@ -104,13 +104,13 @@ def fit_jointly(
     network.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bound = [_bound(*parts) for parts in zip(students, rollouts, objectives, strict=True)]
+        bound: list[BoundObjective] = []
+        batches: list[Iterator[Batch]] = []
+        for student, data, objective in zip(students, rollouts, objectives, strict=True):
+            bound.append(_bound(student, data, objective))
+            batches.append(_batches(student, data, batch_size, steps))
         projectors = nn.ModuleList([objective.projectors for objective in bound])
-        optimizer = _optimizer(nn.ModuleList([network, projectors]), learning_rate, l2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, max(steps, 1), eta_min=learning_rate * _LAST_RATE
-        )
-        batches = [_batches(*parts, batch_size, steps) for parts in zip(students, rollouts, strict=True)]
+        optimizer, schedule = _optimizer(nn.ModuleList([network, projectors]), learning_rate, l2, steps)
         for step in range(steps):
             loss = _joint_loss(students, bound, batches)
             optimizer.zero_grad()
@@ -122,7 +122,7 @@ def fit_jointly(
             if step % _SHOWN_EVERY == 0:
                 on_step(step, _finite(float(loss.detach())))
     network.eval()
-    return _finite(float(torch.stack(recent).mean())) if recent else 0.0
+    return _mean(recent)
 
 
 def _joint_loss(
@@ -134,6 +134,7 @@ def _joint_loss(
         batch = next(stream)
         output = student.read(batch.observations, batch.starts)
         losses = objective(output, batch.target)
+        # By the weights' sum and not their number: the states that only warm a memory up weigh nothing.
         total = total.to(losses.device) + (batch.weight * losses).sum() / batch.weight.sum()
     return total
 
@@ -141,8 +142,10 @@ def _joint_loss(
 def _batches(student: Student, rollouts: Sequence[Rollout], size: int, steps: int) -> Iterator[Batch]:
     """Minibatches of states; of windows for a student with a memory."""
     device = next(student.parameters()).device
-    draw = windows if student.states() else states
-    return draw(rollouts, size, steps, device)
+    # A memory is fitted to what comes one after the other; single states, well mixed, fit better without one.
+    if student.states():
+        return windows(rollouts, size, steps, device)
+    return states(rollouts, size, steps, device)
 
 
 def _bound(student: Student, rollouts: Sequence[Rollout], objective: Objective) -> BoundObjective:
@@ -158,18 +161,35 @@ def _bound(student: Student, rollouts: Sequence[Rollout], objective: Objective) 
 def _values(rollouts: Sequence[Rollout]) -> Array | None:
     """The teacher's values of all states, `[S]`; None without a critic."""
     values = [rollout.value.ravel() for rollout in rollouts if rollout.value is not None]
-    return np.concatenate(values) if values else None
+    if not values:
+        return None
+    return np.concatenate(values)
 
 
-def _optimizer(network: nn.Module, learning_rate: float, l2: float) -> torch.optim.Optimizer:
+def _optimizer(
+    network: nn.Module, learning_rate: float, l2: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, and the cosine that takes its rate down over so many steps."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         # Shrinking a bias or a log standard deviation regularises nothing.
-        group = free if name.endswith(("bias", "log_std")) else decayed
-        group.append(parameter)
+        if name.endswith(("bias", "log_std")):
+            free.append(parameter)
+        else:
+            decayed.append(parameter)
     groups = [{"params": decayed, "weight_decay": l2}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    # Not down to 0: the last steps would be lost.
+    lowest = learning_rate * _LAST_RATE
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=lowest)
+
+
+def _mean(losses: Sequence[Tensor]) -> float:
+    """The mean of losses `[]`; 0 where no step was made."""
+    if not losses:
+        return 0.0
+    return _finite(float(torch.stack(list(losses)).mean()))
 
 
 def _finite(loss: float) -> float:

@@ -21,32 +21,28 @@ from kd_agent.students import sees_images
 from kd_agent.students.tree import Tree
 
 _CERTAIN = 1e-12
+"""Probabilities are kept as far from 0 and 1, and weights from 0: a logarithm of none, and a state of no weight."""
 _MISSING = "a tree needs the package scikit-learn: pip install 'kd-agent[trees]' (or pip install scikit-learn)"
 _EDGE = 1e-2
 """By how much a leaf's logit is made the largest where the mean distribution has another mode."""
 
 
-def check(config: DistillConfig, seen: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
+def check(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
     """Refuse what a tree cannot be.
 
     Args:
         config: The settings.
-        seen: What the student sees.
+        observed: What the student sees of an observation, by key.
         teacher: The teacher; None where it is still to be trained.
 
     Raises:
         KDError: The message says what would fit.
     """
-    losses = sorted(name for name, weight in (config.loss or {}).items() if weight)
-    fitting = sorted(default_loss(teacher)) if teacher else ["kl", "mse"]
     if teacher and teacher.recurrent:
         raise KDError("a tree has no memory, and the teacher has one; use --student gru")
-    if sees_images(seen):
+    if sees_images(observed):
         raise KDError("a tree splits by single numbers, and the student sees images; use --student cnn")
-    if losses and not (len(losses) == 1 and losses[0] in fitting):
-        raise KDError(
-            f"a tree is fitted to the teacher's actions, not by the loss {', '.join(losses)}; leave out --loss"
-        )
+    _check_loss(config, teacher)
     for name in ("dropout", "l2"):
         if getattr(config, name):
             raise KDError(f"{name} is for networks, and a tree has no weights; its size is --leaves")
@@ -54,6 +50,16 @@ def check(config: DistillConfig, seen: Mapping[str, ObservationSpec], teacher: T
         raise KDError(f"leaves: a tree has {MAX_LEAVES} at most (got {config.leaves})")
     if find_spec("sklearn") is None:
         raise KDError(_MISSING)
+
+
+def _check_loss(config: DistillConfig, teacher: Teacher | None) -> None:
+    """Refuse a loss that VIPER's fit does not stand for: the head's default, by itself, is none."""
+    losses = sorted(name for name, weight in (config.loss or {}).items() if weight)
+    # Before the teacher is there nobody knows which of the two it will be.
+    fitting = sorted(default_loss(teacher)) if teacher else ["kl", "mse"]
+    if losses and not (len(losses) == 1 and losses[0] in fitting):
+        named = ", ".join(losses)
+        raise KDError(f"a tree is fitted to the teacher's actions, not by the loss {named}; leave out --loss")
 
 
 def fit(
@@ -79,37 +85,56 @@ def fit(
         student: The tree.
         rollouts: Labelled states.
         objective: What the result is measured by; its temperature softens the teacher's distributions.
-        steps: Not needed, and neither are batch_size, learning_rate and l2: a tree is not fitted in steps.
-        batch_size: See steps.
-        learning_rate: See steps.
-        l2: See steps.
+        steps: Not needed: a tree is not fitted in steps.
+        batch_size: Not needed.
+        learning_rate: Not needed.
+        l2: Not needed.
         seed: Seed of the order in which features are tried, which decides between equal splits.
         on_step: Called at the end with the mean loss.
 
     Returns:
         The mean loss over all states.
     """
-    data, head = aggregate(rollouts), student.head
-    data = {name: array[data["weight"] > 0] for name, array in data.items()}
+    head = student.head
+    data = _weighted(rollouts)
     observations = {key: data[f"obs.{key}"] for key in student.observations}
-    x, params, weight = student.encoded(observations), data["params"], data["weight"].astype(np.float64)
-    settings = {"max_leaf_nodes": student.leaves, "random_state": seed}
+    x = student.encoded(observations)
+    params = data["params"]
+    weight = data["weight"].astype(np.float64)
+    settings = {"max_leaf_nodes": student.leaves, "random_state": seed % 2**32}
     if head.spec.is_gaussian:
-        actions = unit_actions(head.spec, params)
-        splits, leaf = _grown(_scikit_learn().DecisionTreeRegressor(**settings), x, actions, weight)
-        value = from_unit(head.spec, _means(leaf, actions, weight))
+        model = _scikit_learn().DecisionTreeRegressor(**settings)
+        splits, value = _regressed(model, head.spec, x, params, weight)
     else:
-        actions, cost = choices(head.spec, params), weight * decision_gaps(head.spec, params) + _CERTAIN
-        splits, leaf = _grown(_scikit_learn().DecisionTreeClassifier(**settings), x, actions, cost)
-        value = _logits(
-            head, _means(leaf, _probabilities(head, params, objective.softening), weight), objective.softening
-        )
-        value = with_modes(head.spec, value, _winners(leaf, actions, cost, head.spec.nvec))
+        model = _scikit_learn().DecisionTreeClassifier(**settings)
+        splits, value = _classified(model, head, x, params, weight, softening=objective.softening)
+    # One for all leaves, as a network's: where to be unsure is not what a tree is asked to say.
     log_std = np.average(params[:, head.spec.num_acting :], axis=0, weights=weight)
     student.become(_with_split({**splits, "value": value.astype(np.float32)}), log_std.astype(np.float32))
     loss = float(np.average(_losses(student, observations, params, objective), weights=weight))
     on_step(0, loss)
     return loss
+
+
+def _regressed(model: Any, head: HeadSpec, x: Array, params: Array, weight: Array) -> tuple[dict[str, Array], Array]:
+    """Splits of `x [S, F]` by the actions that Gaussian rows stand for, and the means `[L, A]` of the leaves."""
+    actions = unit_actions(head, params)
+    splits, leaf = _grown(model, x, actions, weight)
+    return splits, from_unit(head, _means(leaf, actions, weight))
+
+
+def _classified(
+    model: Any, head: ActionHead, x: Array, params: Array, weight: Array, *, softening: Softening
+) -> tuple[dict[str, Array], Array]:
+    """Splits of `x [S, F]` by the greedy actions, a mistake at its cost, and the logits `[L, P]` of the leaves."""
+    actions = choices(head.spec, params)
+    cost = weight * decision_gaps(head.spec, params) + _CERTAIN
+    splits, leaf = _grown(model, x, actions, cost)
+    softened = head.soften(torch.from_numpy(params), softening.temperature)
+    probabilities = head.spec.probabilities(softened.double().numpy())
+    value = _logits(head, _means(leaf, probabilities, weight), softening)
+    # The mean of the distributions need not have the mode that the costs chose.
+    return splits, with_modes(head.spec, value, _winners(leaf, actions, cost, head.spec.nvec))
 
 
 def decision_gaps(head: HeadSpec, params: Array) -> Array:
@@ -118,20 +143,36 @@ def decision_gaps(head: HeadSpec, params: Array) -> Array:
     Value-based teachers' rows are their Q. For the others Q is the log-probability, as the paper has it for
     policy gradients (it is so, up to a constant, for a policy of maximum entropy); several parts of an
     action are independent, so that theirs add up.
+
+    Args:
+        head: The teacher's.
+        params: Its rows `[S, P]`.
     """
     if head.kind == "bernoulli":
+        # A logit is the difference between pressed and not pressed.
         return np.asarray(np.abs(params).sum(axis=1))
-    return np.asarray(np.sum([np.ptp(part, axis=1) for part in head.split(params)], axis=0))
+    gaps = [np.ptp(part, axis=1) for part in head.split(params)]
+    return np.asarray(np.sum(gaps, axis=0))
 
 
 def choices(head: HeadSpec, params: Array) -> Array:
-    """The greedy category of each part, counted from 0, `[S, parts]`."""
+    """The greedy category of each part, counted from 0, `[S, parts]`.
+
+    Args:
+        head: The teacher's.
+        params: Its rows `[S, P]`.
+    """
     actions = head.greedy(params).reshape(len(params), -1).astype(np.int64)
     return np.asarray(actions - np.asarray(head.start or 0, np.int64))
 
 
 def unit_actions(head: HeadSpec, params: Array) -> Array:
-    """What a Gaussian's means `[S, A]` do: tanh, or clipped to the Box and in its half-widths, as the loss "mse"."""
+    """What a Gaussian's means `[S, A]` do: tanh, or clipped to the Box and in its half-widths, as the loss "mse".
+
+    Args:
+        head: The teacher's.
+        params: Its rows `[S, P]`.
+    """
     mean = params[:, : head.num_acting].astype(np.float64)
     if head.kind == "squashed_gaussian":
         return np.asarray(np.tanh(mean))
@@ -139,24 +180,48 @@ def unit_actions(head: HeadSpec, params: Array) -> Array:
 
 
 def from_unit(head: HeadSpec, actions: Array) -> Array:
-    """Inverse of `unit_actions`."""
+    """Inverse of `unit_actions`.
+
+    Args:
+        head: The teacher's.
+        actions: `[L, A]`.
+    """
     if head.kind == "squashed_gaussian":
+        # An action on the edge would need an infinite mean.
         return np.asarray(np.arctanh(np.clip(actions, -1 + 1e-6, 1 - 1e-6)))
     return np.asarray(actions * _unit(head))
 
 
 def with_modes(head: HeadSpec, logits: Array, modes: Array) -> Array:
-    """Logits `[L, P]` whose greedy action is `modes [L, parts]`: where it is another, that category's is raised."""
-    logits, rows = logits.copy(), np.arange(len(logits))
+    """Logits `[L, P]` whose greedy action is the one asked for: where it is another, that category's is raised.
+
+    Args:
+        head: The teacher's.
+        logits: `[L, P]`.
+        modes: The categories `[L, parts]`, counted from 0.
+    """
+    logits = logits.copy()
+    rows = np.arange(len(logits))
     if head.kind == "bernoulli":
-        return np.where((logits > 0) == (modes > 0), logits, np.where(modes > 0, _EDGE, -_EDGE))
-    for part, mode in zip(head.split(logits), modes.T, strict=True):  # the parts are views
+        pressed = modes > 0
+        barely = np.where(pressed, _EDGE, -_EDGE)
+        return np.where((logits > 0) == pressed, logits, barely)
+    # The parts are views: what is written into them is in `logits`.
+    for part, mode in zip(head.split(logits), modes.T, strict=True):
         wrong = part.argmax(axis=1) != mode
         part[rows[wrong], mode[wrong]] = part.max(axis=1)[wrong] + _EDGE
     return logits
 
 
+def _weighted(rollouts: Sequence[Rollout]) -> dict[str, Array]:
+    """The arrays `[S, ...]` of all states that have any weight: scikit-learn would split by the others too."""
+    data = aggregate(rollouts)
+    counts = data["weight"] > 0
+    return {name: array[counts] for name, array in data.items()}
+
+
 def _unit(head: HeadSpec) -> Array:
+    """What an action of 1 is, `[A]`; an unbounded part is taken as it comes."""
     half = (np.asarray(head.high) - np.asarray(head.low)) / 2
     return np.where(np.isfinite(half), half, 1.0)
 
@@ -169,12 +234,18 @@ def _grown(model: Any, x: Array, actions: Array, cost: Array) -> tuple[dict[str,
     tree = model.fit(x, actions, sample_weight=cost).tree_
     inner = tree.children_left >= 0
     splits = int(inner.sum())
+    # The operation has the splits first, then the leaves, each in scikit-learn's order.
     index = np.where(inner, np.cumsum(inner) - 1, splits + np.cumsum(~inner) - 1).astype(np.int32)
-    threshold = tree.threshold[inner].astype(np.float32)
-    threshold = np.where(threshold > tree.threshold[inner], np.nextafter(threshold, np.float32(-np.inf)), threshold)
-    left, right = (index[children[inner]] for children in (tree.children_left, tree.children_right))
-    feature = tree.feature[inner].astype(np.int32)
-    return {"feature": feature, "threshold": threshold, "left": left, "right": right}, index[model.apply(x)] - splits
+    exact = tree.threshold[inner]
+    threshold = exact.astype(np.float32)
+    threshold = np.where(threshold > exact, np.nextafter(threshold, np.float32(-np.inf)), threshold)
+    found = {
+        "feature": tree.feature[inner].astype(np.int32),
+        "threshold": threshold,
+        "left": index[tree.children_left[inner]],
+        "right": index[tree.children_right[inner]],
+    }
+    return found, index[model.apply(x)] - splits
 
 
 def _scikit_learn() -> Any:
@@ -202,22 +273,23 @@ def _means(leaf: Array, columns: Array, weight: Array) -> Array:
 def _winners(leaf: Array, actions: Array, cost: Array, nvec: Sequence[int]) -> Array:
     """The category of each part that has the most weight in a leaf, `[L, parts]`."""
     count = leaf.max() + 1
-    return np.stack([
-        np.argmax([np.bincount(leaf, cost * (part == category), count) for category in range(n)], axis=0)
-        for part, n in zip(actions.T, nvec, strict=True)
-    ], axis=1)  # fmt: skip
-
-
-def _probabilities(head: ActionHead, params: Array, softening: Softening) -> Array:
-    """The teacher's softened probabilities `[S, P]`."""
-    return head.spec.probabilities(head.soften(torch.from_numpy(params), softening.temperature).double().numpy())
+    winners: list[Array] = []
+    for part, n in zip(actions.T, nvec, strict=True):
+        votes = [np.bincount(leaf, cost * (part == category), count) for category in range(n)]
+        winners.append(np.argmax(votes, axis=0))
+    return np.stack(winners, axis=1)
 
 
 def _logits(head: ActionHead, probabilities: Array, softening: Softening) -> Array:
     """Logits `[L, P]` of these probabilities, once softened, if the convention softens the student too."""
     p = np.clip(probabilities, _CERTAIN, 1 - _CERTAIN)
-    logits = np.log(p) - np.log1p(-p) if head.kind == "bernoulli" else np.log(p)
-    return np.asarray(logits * (softening.temperature if softening.convention == "hinton" else 1.0))
+    logits = np.log(p)
+    if head.kind == "bernoulli":
+        logits = logits - np.log1p(-p)
+    if softening.convention == "hinton":
+        # There the student is softened too, and what it says softened is what has been averaged.
+        logits = logits * softening.temperature
+    return np.asarray(logits)
 
 
 def _losses(student: Tree, observations: Mapping[str, Array], params: Array, objective: Objective) -> Array:

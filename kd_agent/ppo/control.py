@@ -16,7 +16,7 @@ from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import EVALUATION_SEED, Episodes, compare, scores
-from kd_agent.ppo.teacher import fitted_to, make_ppo, save, training_env
+from kd_agent.ppo.training import fitted_to, make_ppo, save, training_env
 from kd_agent.runs import Advance, Run
 from kd_agent.settings import Activation, DistillConfig, TrainingConfig
 from kd_agent.students import sees_images
@@ -25,6 +25,7 @@ from kd_agent.teachers import load_teacher
 CONTROL_FILE = "control.zip"
 _RECORD = "control.json"
 _UPDATES = 32
+"""Updates that a control has at least: with a rollout as long as the whole budget it would have one."""
 
 
 def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> None:
@@ -39,7 +40,9 @@ def check_control(config: DistillConfig, observation_space: gym.Space[Any]) -> N
     """
     if not config.control:
         return
-    by_default = "cnn" if sees_images(observation_specs(observation_space)) else "mlp"
+    by_default = "mlp"
+    if sees_images(observation_specs(observation_space)):
+        by_default = "cnn"
     kind = config.student or by_default
     if kind != "mlp":
         raise KDError(f"--control trains mlp students, not {kind}; leave --control out, or ask for --student mlp")
@@ -57,6 +60,7 @@ def add_control(run: Run, result: dict[str, Any]) -> None:
         result: Content of `result.json`; it gains `control`.
     """
     with run.costs.timed("control_s"):
+        # The record, not the zip: it is written last, and says that the training was finished.
         if not run.folder.holds_file(_RECORD):
             train_control(run)
         control = load_teacher(str(run.folder.path / CONTROL_FILE), env=spaces_of(run.recipe))
@@ -88,6 +92,7 @@ def control_training(training: TrainingConfig, steps: int, activation: Activatio
 
 def train_control(run: Run) -> None:
     """Train the plan's network by PPO for as many steps as the student had, and keep the last weights."""
+    # All that the student has cost counts for the control: its states, and the episodes that chose the best of it.
     steps = run.costs.of("env_steps") + run.costs.of("exam_steps")
     training = control_training(run.config.training, steps, run.config.activation)
     config = replace(run.config, training=training)
@@ -96,6 +101,7 @@ def train_control(run: Run) -> None:
     with run.reporter.stage("training the control", training.total_steps, "steps") as advance:
         model.learn(training.total_steps, callback=_Progress(advance), tb_log_name="control")
     save(model, env, run.folder.path / CONTROL_FILE)
+    # The last weights are kept: to choose the best of several, evaluations would cost steps beyond the budget.
     run.folder.write_json(_RECORD, {"env_steps": model.num_timesteps})
     env.close()
 

@@ -49,14 +49,17 @@ class Rollout:
 
     def __post_init__(self) -> None:
         shape = self.driver.shape
-        if len(shape) != 2 or any(array.shape[:2] != shape for array in self.arrays().values()):
-            raise KDError("the arrays of a rollout differ in steps or environments")
+        for array in self.arrays().values():
+            if len(shape) != 2 or array.shape[:2] != shape:
+                raise KDError("the arrays of a rollout differ in steps or environments")
         if not np.isfinite(self.params).all():
             raise KDError("the teacher answered NaN or infinity")
 
     def arrays(self) -> dict[str, Array]:
         """Plain arrays, for a checkpoint."""
-        arrays = {f"obs.{key}": value for key, value in self.obs.items()}
+        arrays = {}
+        for key, array in self.obs.items():
+            arrays[f"obs.{key}"] = array
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "obs" and value is not None:
@@ -84,7 +87,7 @@ def collect(
     steps: int,
     beta: float,
     exploration: float = 0.0,
-    seed: Sequence[int] = (0,),
+    seed: int | Sequence[int] = 0,
     layer: str | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Rollout:
@@ -108,10 +111,11 @@ def collect(
     Raises:
         KDError: The environment failed, or the teacher answered NaN or has no such layer.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(list(seed)))
+    rng = np.random.default_rng(seed)
     seeds = episode_seeds(int(rng.integers(2**63)))
     random_actions = batch_space(env.action_space, env.num_envs)
     random_actions.seed(int(rng.integers(2**31)))
+    # What is drawn here is drawn in this order by every run that there has been: a new draw goes to the end.
     players = _Players(teacher, student, random_actions, rng, beta=beta, exploration=exploration, layer=layer)
     rows: list[dict[str, Any]] = []
     for step in islice(play(env, seeds, players.act), steps):
@@ -158,7 +162,13 @@ class _Players:
         self.record: dict[str, Array] = {}
 
     def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
-        """Actions `[N, *A]` of whoever is drawn."""
+        """Actions `[N, *A]` of whoever is drawn.
+
+        Args:
+            observations: `[N, *O]` by key.
+            starts: Whether each is the first of its episode, `[N]`.
+        """
+        # The teacher is asked at every step, also where it does not act: its answer is the label.
         label = self._teacher(observations, self._teacher_memory, starts)
         self._teacher_memory = label.state
         params = label.params.numpy()
@@ -203,7 +213,14 @@ def _overwrite(actions: Array, where: Array, other: Array) -> None:
 
 
 def _stack(rows: Sequence[Mapping[str, Any]]) -> Rollout:
-    obs = {key: np.stack([row["obs"][key] for row in rows]) for key in rows[0]["obs"]}
-    rest = {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "obs"}
+    """The steps of all environments as one rollout."""
+    first, *_ = rows
+    obs: dict[str, Array] = {}
+    for key in first["obs"]:
+        obs[key] = np.stack([row["obs"][key] for row in rows])
+    rest: dict[str, Array] = {}
+    for name in first:
+        if name != "obs":
+            rest[name] = np.stack([row[name] for row in rows])
     weight = np.ones(rest["driver"].shape, np.float32)
     return Rollout(obs, weight=weight, **rest)

@@ -1,4 +1,7 @@
-"""Evaluation: whole episodes on given seeds, the same for everybody who is compared."""
+"""Evaluation: whole episodes by their seeds, the same for everybody who is compared.
+
+Letters: `N` environments, `*A` shape of an action, `*O` shape of an observation.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from kd_agent.rollouts.steps import play
 from kd_agent.runs import Advance
 
 N_ENVS = 16
+"""Environments that play side by side: one batch of 16 costs a policy little more than one of a single state."""
 
 
 class Predicts(Protocol):
@@ -23,7 +27,17 @@ class Predicts(Protocol):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, Any]:
-        """Actions and the next state."""
+        """Actions and the next state.
+
+        Args:
+            observation: `[N, *O]`, or a mapping of such.
+            state: The memory that the last call gave; None: none yet.
+            episode_start: Whether each observation is the first of its episode, `[N]`.
+            deterministic: Greedy actions rather than samples.
+
+        Returns:
+            Actions `[N, *A]`, and the memory for the next call.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,8 @@ def evaluate(
     try:
         for step in play(venv, iter(wanted), player.act):
             for seed, score, length in _ended_episodes(step.infos):
+                # Once all seeds are given out, an environment plays on without one until the others are done. Of
+                # each seed the whole episode counts: taking the first that end would favour the short ones.
                 if seed is not None:
                     found[seed] = (score, length)
             advance(len(found))
@@ -100,10 +116,17 @@ class _Player:
         self._memory: Any = None
 
     def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
-        """Actions `[N, *A]`."""
-        alone = list(observations) == [OBSERVATION]
-        seen: Any = observations[OBSERVATION] if alone else observations
-        actions, self._memory = self._policy.predict(seen, self._memory, starts, self._deterministic)
+        """Actions `[N, *A]`.
+
+        Args:
+            observations: `[N, *O]` by key.
+            starts: Whether each is the first of its episode, `[N]`.
+        """
+        observation: Any = observations
+        if list(observations) == [OBSERVATION]:
+            # As SB3's `predict` takes what is no mapping.
+            observation = observations[OBSERVATION]
+        actions, self._memory = self._policy.predict(observation, self._memory, starts, self._deterministic)
         return actions
 
 
@@ -112,9 +135,18 @@ class _RandomPolicy:
 
     def __init__(self, space: Any, seed: int) -> None:
         self._space = space
+        # Its own seed, so that the same seeds are played the same way whatever was drawn before.
         self._space.seed(seed)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Array, Any]:
+        """Actions `[N, *A]` whatever is observed.
+
+        Args:
+            observation: As `Predicts` has it, and so for the others.
+            state: Not needed.
+            episode_start: Not needed.
+            deterministic: Not needed.
+        """
         return np.asarray(self._space.sample()), None

@@ -17,8 +17,10 @@ from kd_agent.policies import Array, Policy
 from kd_agent.rollouts.steps import play
 
 SEED = 20_000
+"""Of the first episode that is shown: what the verdict's first episode was."""
 MAX_FRAMES = 500
 MAX_SIDE = 400
+"""Pixels."""
 _EPISODES = 3
 
 
@@ -36,6 +38,7 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
         task: Which task's policy, where the file holds several.
     """
     policy = load_policy(student, task=task)
+    # What is asked for wins; then what the file records with all its arguments, then what it merely names.
     recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
     env_id = recipe.env_id
     try:
@@ -46,12 +49,15 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
         frames = play_episode(policy, recipe, "rgb_array", SEED)
         return f"no display: the first episode is in {write_gif(folder / 'replay.gif', frames)}"
     except Exception as error:
+        # Whatever an environment's drawing raises: a missing package, a missing driver, a broken display.
         return f"{env_id} cannot be rendered here ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
 
 
 def has_display() -> bool:
     """Whether a window could be seen."""
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
@@ -70,14 +76,14 @@ def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[A
     frames: list[Array] = []
     memory: Any = None
 
-    def act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
         nonlocal memory
         if mode == "rgb_array":
             frames.append(np.asarray(env.render()))
         params, memory = policy.step_batch(observations, memory, starts)
         return policy.graph.head.greedy(params)
 
-    for step in play(env, iter([seed]), act):
+    for step in play(env, iter([seed]), _act):
         if step.ended[0]:
             break
     env.close()
@@ -93,6 +99,7 @@ def write_gif(path: Path, frames: list[Array]) -> Path:
     """
     if not frames:
         raise KDError("there are no frames")
+    # A long episode is shown in as much time, with fewer pictures.
     every = -(-len(frames) // MAX_FRAMES)
     images = [Image.fromarray(frame) for frame in frames[::every]]
     for image in images:

@@ -12,6 +12,7 @@ from kd_agent.policies import PARAMS, Array
 from kd_agent.rollouts.collect import STUDENT, Rollout
 
 _CHUNK = 4096
+"""States that a teacher labels at once: a whole reservoir of images would not fit into memory twice."""
 
 
 class Reservoir:
@@ -29,7 +30,8 @@ class Reservoir:
     """
 
     def __init__(self, capacity: int, seed: int) -> None:
-        self.capacity, self.seen = capacity, 0
+        self.capacity = capacity
+        self.seen = 0
         self.observations: dict[str, Array] = {}
         self._rng = np.random.default_rng(seed)
 
@@ -40,16 +42,24 @@ class Reservoir:
         """Offer states `[S, *O]` by key, one after the other: state `t` takes a place drawn among `t`."""
         count = len(next(iter(observations.values())))
         free = min(self.capacity - len(self), count)
+        # The first states fill what is free. Of those after them, state t (counted from 1) is kept with probability
+        # capacity / t: where a number drawn among 0 to t - 1 is a place, and in that place.
         drawn = self._rng.integers(0, self.seen + 1 + np.arange(free, count))
         taken = np.flatnonzero(drawn < self.capacity)
         for key, states in observations.items():
             held = self.observations.get(key, states[:0])
             self.observations[key] = np.concatenate([held, states[:free]])
+            # Of two that drew the same place the later one stays, as if they had come one by one.
             self.observations[key][drawn[taken]] = states[free:][taken]
         self.seen += count
 
     def labelled(self, teacher: Teacher, layer: str | None = None) -> Rollout:
-        """The states held, with a teacher's present answers, as one step of `S` environments."""
+        """The states held, with a teacher's present answers, as one step of `S` environments.
+
+        Args:
+            teacher: Who labels them; without memory, for the states are in no order.
+            layer: Name of the teacher's layer to keep.
+        """
         return labelled(self.observations, teacher, layer)
 
 
@@ -62,14 +72,14 @@ def labelled(observations: Mapping[str, Array], teacher: Teacher, layer: str | N
         layer: Name of the teacher's layer to keep.
     """
     count = len(next(iter(observations.values())))
-    answers: list[dict[str, Array]] = []
+    parts: dict[str, list[Array]] = {}
     for first in range(0, count, _CHUNK):
-        output = teacher({key: states[first : first + _CHUNK] for key, states in observations.items()})
-        answer = {PARAMS: output.params, "value": output.value}
-        if layer is not None:
-            answer[LAYER] = output.layer(layer, "the teacher")
-        answers.append({name: tensor.numpy() for name, tensor in answer.items() if tensor is not None})
-    rows = {name: np.concatenate([answer[name] for answer in answers])[None] for name in answers[0]}
+        chunk = {key: states[first : first + _CHUNK] for key, states in observations.items()}
+        for name, rows in _answer(teacher, chunk, layer).items():
+            parts.setdefault(name, []).append(rows)
+    answers: dict[str, Array] = {}
+    for name, arrays in parts.items():
+        answers[name] = np.concatenate(arrays)[None]
     shape = (1, count)
     return Rollout(
         {key: states[None] for key, states in observations.items()},
@@ -77,8 +87,19 @@ def labelled(observations: Mapping[str, Array], teacher: Teacher, layer: str | N
         reward=np.zeros(shape, np.float32),
         episode_start=np.ones(shape, bool),
         weight=np.ones(shape, np.float32),
-        **rows,
+        **answers,
     )
+
+
+def _answer(teacher: Teacher, observations: Mapping[str, Array], layer: str | None) -> dict[str, Array]:
+    """What a teacher says of states, by the names of `Rollout`."""
+    output = teacher(observations)
+    answer = {PARAMS: output.params.numpy()}
+    if output.value is not None:
+        answer["value"] = output.value.numpy()
+    if layer is not None:
+        answer[LAYER] = output.layer(layer, "the teacher").numpy()
+    return answer
 
 
 def flat(rollout: Rollout) -> dict[str, Array]:

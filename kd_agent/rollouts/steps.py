@@ -23,7 +23,7 @@ class Step:
     """One step of every environment.
 
     Attributes:
-        observations: What was seen, `[N, *O]` by key.
+        observations: What was observed, and acted on, `[N, *O]` by key.
         starts: Whether that was the first of an episode, `[N]`.
         rewards: What the actions earned, `[N]`.
         ended: Whether they ended the episode, `[N]`; the environment has begun the next one then.
@@ -50,6 +50,7 @@ def play(env: VecEnv, seeds: Iterator[int], act: Act) -> Iterator[Step]:
     while True:
         actions = act(observations, starts)
         following, rewards, ended, infos = env.step(actions)
+        # What was acted on, not what came of it: where an episode ended, `following` is the next one's first.
         yield Step(observations, starts, rewards, ended, infos)
         observations = as_mapping(following)
         starts = ended

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies.safe_files import read_capped, write_atomically
 from kd_agent.policies import Array
+from kd_agent.policies.safe_files import read_capped, write_atomically
 from kd_agent.settings import read_mapping
 
 MAX_STATE = 8 << 30
+"""Bytes of a checkpoint that is still read: a million states of images."""
 MAX_TEXT = 64 << 20
+"""Bytes of a text file that is still read."""
 CONFIG_FILE = "config.yaml"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.safetensors"
@@ -41,12 +43,32 @@ class RunFolder:
         self.path = path
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a file atomically."""
+        """Write a file atomically.
+
+        Args:
+            name: The file's, within the folder.
+            text: Its content.
+
+        Returns:
+            Its path.
+        """
         write_atomically(self.path / name, text.encode())
         return self.path / name
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> Path:
-        """Write a JSON file atomically; NaN is refused."""
+        """Write a JSON file atomically.
+
+        Args:
+            name: The file's, within the folder.
+            value: Its content.
+
+        Returns:
+            Its path.
+
+        Raises:
+            ValueError: There is NaN or an infinity in it.
+        """
+        # Python would write NaN, which is no JSON: other programs that read the file would fail at it.
         return self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -70,7 +92,12 @@ class RunFolder:
         return self._checkpoint(name).is_file()
 
     def save_arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
-        """Write `checkpoint/<name>.npz` atomically."""
+        """Write `checkpoint/<name>.npz` atomically.
+
+        Args:
+            name: The checkpoint's.
+            arrays: Its arrays by name.
+        """
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         path = self._checkpoint(name)
@@ -83,8 +110,9 @@ class RunFolder:
         if not path.exists():
             return None
         try:
+            # An array of objects would be unpickled, and a pickle runs code.
             with np.load(io.BytesIO(read_capped(path, MAX_STATE)), allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
+                return dict(archive)
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise KDError(f"{path}: damaged checkpoint ({error})") from None
 
@@ -93,10 +121,23 @@ class RunFolder:
 
 
 def next_folder(env: str, root: Path = Path("runs")) -> Path:
-    """`runs/<env>/<n>`, n counting up."""
-    parent = root / env.replace("/", "-").replace(":", "-")
-    taken = [int(p.name) for p in parent.glob("*") if p.name.isdigit()]
-    return parent / str(max(taken, default=0) + 1)
+    """`<root>/<env>/<n>`, n counting up.
+
+    Args:
+        env: The environment's id, or what else runs are told apart by.
+        root: The folder of all runs.
+    """
+    parent = root / folder_name(env)
+    last = 0
+    for path in parent.glob("*"):
+        if path.name.isdigit():
+            last = max(last, int(path.name))
+    return parent / str(last + 1)
+
+
+def folder_name(env: str) -> str:
+    """An environment's id as the name of a folder: `/` and `:` have a meaning in paths."""
+    return env.replace("/", "-").replace(":", "-")
 
 
 @contextmanager
@@ -121,6 +162,7 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         _take(lock, path)
         if not resume and (path / CONFIG_FILE).exists():
             raise KDError(f"{path}: holds a run already; add --resume or choose another --out")
+        # Files that a killed process had not finished; nobody but the owner of the lock writes any.
         for stale in [*path.glob(".*.tmp"), *path.glob("checkpoint/.*.tmp")]:
             stale.unlink()
         yield RunFolder(path)
@@ -130,6 +172,7 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
 
 def _take(lock: int, path: Path) -> None:
     try:
+        # The kernel lets go of it when the process ends, however it ends: no lock outlives its run.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise KDError(f"{path}: another process is running in this folder") from None

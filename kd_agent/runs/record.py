@@ -18,12 +18,15 @@ def remember(run: Run) -> None:
     Raises:
         KDError: The run was begun under other settings or with another teacher.
     """
-    folder, origin = run.folder, run.teacher.origin
+    folder = run.folder
+    origin = run.teacher.origin
     if run.config.resume:
         compare_settings(folder, run.settings())
+        # The name of a teacher's file says nothing: its bytes are what the labels follow from.
         known = str(folder.read_json(TEACHER_FILE)["sha256"])
         if known != origin.sha256:
             raise KDError(f"{folder.path}: was begun with another teacher (sha256 {known[:12]}...)")
+    # The settings last: they say that the folder holds a run.
     folder.write_json(TEACHER_FILE, vars(origin))
     folder.write_text(CONFIG_FILE, to_yaml(run.settings()))
 
@@ -38,7 +41,8 @@ def compare_settings(folder: RunFolder, config: Any) -> None:
     Raises:
         KDError: One of them differs; the message names it.
     """
-    stored, asked = folder.read_yaml(CONFIG_FILE), plain(config)
+    stored = folder.read_yaml(CONFIG_FILE)
+    asked = plain(config)
     for name in sorted(set(asked) - _PRESENTATION):
         if stored.get(name) != asked[name]:
             raise KDError(f"{folder.path}: was begun with {name} = {stored.get(name)}, not {asked[name]}")
@@ -47,6 +51,7 @@ def compare_settings(folder: RunFolder, config: Any) -> None:
 def provenance(run: Run) -> dict[str, Any]:
     """What the student's file says of where it comes from: environment, teacher, and the plan that ran."""
     settings = plain(run.settings())
+    # The same run gives the same file, wherever it is written and however it is shown.
     for name in _PRESENTATION:
         settings.pop(name, None)
     return {

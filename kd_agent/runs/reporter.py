@@ -24,17 +24,25 @@ class Reporter:
     """
 
     def __init__(self, *, quiet: bool = False, progress: bool = True) -> None:
-        self.quiet, self.progress = quiet, progress and not quiet
+        self.quiet = quiet
+        self.progress = progress and not quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line."""
+        # Not as markup: brackets of an environment's arguments would be read as colours.
         if not self.quiet:
             self._console.print(text, markup=False)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        """A stage of `total` units; the block reports how many are done and any figures."""
+        """A stage; the block reports how many units are done and any figures.
+
+        Args:
+            name: What is going on.
+            total: How many units there are to do.
+            unit: What is counted, in the plural.
+        """
         if not self.progress:
             yield lambda done, **figures: None
         elif self._console.is_terminal:
@@ -45,24 +53,31 @@ class Reporter:
 
     @contextmanager
     def _bar(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-                   TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))  # fmt: skip
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
         with Progress(*columns, console=self._console, transient=False) as progress:
             task = progress.add_task(name, total=total, figures="")
             started = time.monotonic()
 
-            def advance(done: int, **figures: float) -> None:
+            def _advance(done: int, **figures: float) -> None:
                 shown = _figures(done, time.monotonic() - started, unit, figures)
                 progress.update(task, completed=done, figures=shown)
 
-            yield advance
+            yield _advance
 
 
 def _lines(name: str, total: int, unit: str, say: Callable[[str], None]) -> Advance:
-    started = last = time.monotonic()
+    started = time.monotonic()
+    last = started
+    # At once: a stage that takes long before its first step would look like a hang.
     say(f"{name} ...")
 
-    def advance(done: int, **figures: float) -> None:
+    def _advance(done: int, **figures: float) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= INTERVAL:
@@ -71,9 +86,11 @@ def _lines(name: str, total: int, unit: str, say: Callable[[str], None]) -> Adva
             say(f"{name} {done}/{total} {unit}, {left:.0f} s left, {_figures(done, now - started, unit, figures)}")
             sys.stderr.flush()
 
-    return advance
+    return _advance
 
 
 def _figures(done: int, elapsed: float, unit: str, figures: dict[str, float]) -> str:
-    rate = f"{done / max(elapsed, 1e-9):,.0f} {unit}/s"
-    return ", ".join([rate, *(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())])
+    parts = [f"{done / max(elapsed, 1e-9):,.0f} {unit}/s"]
+    for name, value in figures.items():
+        parts.append(f"{name.replace('_', ' ')} {value:.4g}")
+    return ", ".join(parts)

@@ -40,6 +40,8 @@ _DISTILLED = "distilled"
 """The folder of the distillation, in that of the study."""
 _STATES = 10_000
 """States on which importance and ranges are measured."""
+_TIMED = 1_024
+"""States whose actions are timed: together they fit into a processor's cache."""
 _FIRST_FIT = 1_000
 """Number of the study's own fits: those of the distillation count from 0."""
 _CAREFUL = 3.0
@@ -88,8 +90,10 @@ def compress(config: DistillConfig) -> list[Row]:
     if problem.teacher:
         check_prunable(problem.teacher)
     with problem.begin() as run:
+        # Again: of a teacher that has just been trained nobody could know before.
         teacher = check_prunable(run.teacher)
         out = run.folder.path / _DISTILLED
+        # As many episodes for every row of the table, also where one more look might have decided.
         distill(replace(config, out=str(out), max_episodes=config.episodes), run.teacher)
         rollouts = _rollouts(RunFolder(out))
         policies = _policies(run, teacher.graph, rollouts)
@@ -126,7 +130,9 @@ def table(rows: Sequence[Row]) -> str:
     heads = "policy", "bytes", "multiply-adds", "us in C", "IQM", "95 % interval", "verdict", "KL", "agreement"
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
-        time = "" if row.microseconds is None else f"{row.microseconds:.3f}"
+        time = ""
+        if row.microseconds is not None:
+            time = f"{row.microseconds:.3f}"
         low, high = row.iqm_ci
         lines.append(
             f"| {row.name} | {row.bytes:,} | {row.multiply_adds:,} | {time} | {row.iqm:.1f} | "
@@ -137,8 +143,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def _rollouts(folder: RunFolder) -> list[Rollout]:
     """The labelled states of a finished distillation."""
-    names = sorted(folder.path.glob("checkpoint/round-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
-    return [Rollout.from_arrays(folder.load_arrays(path.stem) or {}) for path in names]
+    # By number: as text round-10 comes before round-2, and the fits would see the states in another order.
+    paths = sorted(folder.path.glob("checkpoint/round-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
+    return [Rollout.from_arrays(folder.load_arrays(path.stem) or {}) for path in paths]
 
 
 def _policies(run: Run, teacher: PolicyGraph, rollouts: list[Rollout]) -> dict[str, PolicyGraph]:
@@ -167,7 +174,9 @@ def _fitted(
 ) -> PolicyGraph:
     """A graph fitted to the teacher's labels, on the int8 grid where that is asked for."""
     network = GraphStudent(graph, int8=int8)
-    rate = run.plan.learning_rate / (_CAREFUL if int8 else 1)
+    rate = run.plan.learning_rate
+    if int8:
+        rate /= _CAREFUL
     slower = run.planned(learning_rate=rate)
     seed = run.seed("fit", _FIRST_FIT + number)
     fit(slower, network, rollouts, name=name, steps=run.plan.final_steps, seed=seed)
@@ -188,7 +197,9 @@ def _sizes(teacher: PolicyGraph, student: PolicyGraph) -> list[int]:
     widths = [layer.units for layer in prune.hidden_layers(student)]
     if not widths:
         raise KDError("a linear student gives no size to prune to; name --hidden")
-    return [widths[min(index, len(widths) - 1)] for index in range(len(prune.hidden_layers(teacher)))]
+    count = len(prune.hidden_layers(teacher))
+    missing = max(0, count - len(widths))
+    return (widths + [widths[-1]] * missing)[:count]
 
 
 def _rows(run: Run, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> list[Row]:
@@ -220,7 +231,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
         returns=returns,
         iqm=float(iqm(returns)),
         iqm_ci=iqm_interval(returns),
-        decision="" if is_teacher else verdict.decision,
+        decision="" if is_teacher else verdict.decision,  # Against itself it has none.
         kl=close.kl,
         agreement=close.agreement,
     )
@@ -234,7 +245,8 @@ def _cost(graph: PolicyGraph, *, int8: bool) -> tuple[int, int]:
 
 def _microseconds(graph: PolicyGraph, rollout: Rollout, *, int8: bool) -> float | None:
     """Median time of one action in C; None where it cannot be compiled."""
-    first = [rollout.obs[key].reshape(rollout.driver.size, -1)[:1024] for key in graph.observations]
+    first = [rollout.obs[key].reshape(rollout.driver.size, -1)[:_TIMED] for key in graph.observations]
+    # Not in the way of a study: many machines have no compiler.
     try:
         run = c_loop(graph, np.concatenate(first, axis=1), int8=int8)
     except KDError:

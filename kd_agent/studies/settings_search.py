@@ -1,8 +1,8 @@
 """A search over temperature, loss and size with Optuna: as little loss of return from as few parameters as can be.
 
-All trials share the states of one run's rounds; a trial is one last fit with other settings, and an exam. Optuna's
-sampler is seeded anew for each trial and told of the finished ones, so that a search that was stopped goes on as if
-it had not been: only the trial in progress is lost.
+All trials share the states of one run's rounds; a trial is one final fit with other settings, and a validation.
+Optuna's sampler is seeded anew for each trial and told of the finished ones, so that a search that was stopped goes on
+as if it had not been: only the trial in progress is lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,10 @@ from kd_agent.rollouts import Rollout
 from kd_agent.runs import CONFIG_FILE, Run, RunFolder, next_folder
 from kd_agent.settings import SearchConfig
 
-RESULT, BEST = "search.json", "best.yaml"
-TEMPERATURES = 0.25, 4.0
+RESULT = "search.json"
+BEST = "best.yaml"
+TEMPERATURES = (0.25, 4.0)
+"""The lowest and the highest."""
 _ONLY_FITS = "search-settings only fits students and validates them: leave out --"
 _USE = Use(
     refuses={
@@ -54,7 +56,10 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
         raise KDError("search-settings needs the package optuna: pip install 'kd-agent[search]'")
     _check(config)
     problem = Problem.of(config, use=_USE)
-    out = Path(config.out) if config.out else next_folder(problem.recipe.env_id)
+    out = next_folder(problem.recipe.env_id)
+    if config.out:
+        out = Path(config.out)
+    # A search needs no flag to go on: more trials are what one asks for by asking again.
     begun = RunFolder(out).holds_file(CONFIG_FILE)
     problem = replace(problem, config=replace(config, out=str(out), resume=begun))
     with problem.begin() as run:
@@ -68,19 +73,28 @@ def table(result: Mapping[str, Any]) -> str:
     rows = sorted(front(result["trials"]), key=lambda row: row["parameters"])
     lines = [f"{'parameters':>10} {'loss of return':>15} {'IQM':>8}  settings"]
     for row in rows:
-        mark = "  <- best" if row["number"] == result["best"]["number"] else ""
+        mark = ""
+        if row["number"] == result["best"]["number"]:
+            mark = "  <- best"
         lines.append(f"{row['parameters']:>10,} {row['regret']:>13.1f} % {row['iqm']:>8.1f}  {_words(row)}{mark}")
     return "\n".join(lines)
 
 
 def front(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The trials that none equals or beats in both parameters and loss of return (of equals the first)."""
+    kept = []
+    for row in trials:
+        if not any(_beats(other, row) for other in trials):
+            kept.append(row)
+    return kept
 
-    def beats(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-        better = a["parameters"] < b["parameters"] or a["regret"] < b["regret"] or a["number"] < b["number"]
-        return bool(better and a["parameters"] <= b["parameters"] and a["regret"] <= b["regret"])
 
-    return [row for row in trials if not any(beats(other, row) for other in trials)]
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether one trial is as good as another in both respects, and better in one or earlier."""
+    if one["parameters"] > other["parameters"] or one["regret"] > other["regret"]:
+        return False
+    better = one["parameters"] < other["parameters"] or one["regret"] < other["regret"]
+    return bool(better or one["number"] < other["number"])
 
 
 def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -129,8 +143,9 @@ def _ask(
     }
     if not trials:
         return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": run.plan.temperature}
-    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)), n_startup_trials=_GUESSES)
+    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)) % 2**32, n_startup_trials=_GUESSES)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    # Optuna's own storage would be a database beside the run: what it has to know is told it anew.
     for row in trials:
         params = {"size": sizes.index(tuple(row["hidden"])), "loss": row["loss"], "temperature": row["temperature"]}
         values = [row["regret"], float(row["parameters"])]
@@ -155,6 +170,7 @@ def _tried(
         "parameters": policy.num_parameters,
         "iqm": float(iqm(returns)),
         "iqm_ci": list(iqm_interval(returns)),
+        # In per cent of what the teacher earns beyond the random policy; where that is nothing, nothing can be lost.
         "regret": -100 * verdict.difference / scale if scale else 0.0,
         "decision": verdict.decision,
     }
@@ -178,18 +194,27 @@ def _serves(name: str, run: Run) -> bool:
 
 
 def _known(folder: RunFolder) -> list[dict[str, Any]]:
-    return list(folder.read_json(RESULT)["trials"]) if (folder.path / RESULT).is_file() else []
+    if not folder.holds_file(RESULT):
+        return []
+    return list(folder.read_json(RESULT)["trials"])
 
 
 def _write(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:
     best = best_of(trials)
     settings = {"hidden": best["hidden"] or 0, "loss": {best["loss"]: 1.0}, "temperature": best["temperature"]}
     run.folder.write_text(BEST, yaml.safe_dump(settings, sort_keys=False))
-    result = {"format": 1, "env": run.recipe.env_id, "seed": run.config.seed,
-              "teacher_sha256": run.teacher.origin.sha256, "best": best, "trials": trials}  # fmt: skip
+    result = {
+        "format": 1,
+        "env": run.recipe.env_id,
+        "seed": run.config.seed,
+        "teacher_sha256": run.teacher.origin.sha256,
+        "best": best,
+        "trials": trials,
+    }
     run.folder.write_json(RESULT, result)
     return result
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    return f"hidden {' '.join(map(str, row['hidden'])) or 0}, loss {row['loss']}, temperature {row['temperature']:.3g}"
+    hidden = " ".join(map(str, row["hidden"])) or "0"
+    return f"hidden {hidden}, loss {row['loss']}, temperature {row['temperature']:.3g}"

@@ -11,11 +11,14 @@ from threading import Lock
 from typing import Any
 
 from kd_agent.errors import KDError
-from kd_agent.runs import Reporter, RunFolder
+from kd_agent.runs import CONFIG_FILE, RESULT_FILE, TEACHER_FILE, Reporter, RunFolder
 from kd_agent.settings import SweepConfig
 from kd_agent.teachers import read_settings
 
 _NOT_AGENTS = ("best_model", "rl_model")
+"""How the names of the zoo's files begin that are other moments of an agent whose last weights lie beside them."""
+_FEW = 500
+"""A teacher of fewer parameters is as small as a student: a tenth of it could not do anything."""
 _COLUMNS = (
     "name",
     "algo",
@@ -28,6 +31,10 @@ _COLUMNS = (
     "student IQM",
     "s",
 )
+
+
+_GREEN = "#1a7f37"
+_RED = "#cf222e"
 
 
 def sweep(config: SweepConfig) -> list[dict[str, Any]]:
@@ -51,16 +58,18 @@ def sweep(config: SweepConfig) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     writing = Lock()
 
-    def work(item: tuple[str, Path]) -> None:
+    def _work(item: tuple[str, Path]) -> None:
         name, path = item
         row = distil_one(name, path, out / name, config)
+        # Rewritten after each: a sweep that is stopped leaves a table of what is done.
         with writing:
             rows[name] = row
             reporter.say(f"{len(rows)}/{len(teachers)} {sentence(row)}")
             write(out, [rows[key] for key in sorted(rows)])
 
+    # Threads that wait: the work is done in a process for each teacher, and one that crashes takes no other along.
     with ThreadPoolExecutor(config.jobs) as pool:
-        list(pool.map(work, sorted(teachers.items())))
+        list(pool.map(_work, sorted(teachers.items())))
     draw(out / "sweep.png", list(rows.values()))
     return [rows[key] for key in sorted(rows)]
 
@@ -68,33 +77,49 @@ def sweep(config: SweepConfig) -> list[dict[str, Any]]:
 def find_teachers(root: Path) -> dict[str, Path]:
     """Agents' zips below a folder, by a name that is unique among them."""
     zips = [path for path in sorted(root.rglob("*.zip")) if not path.stem.startswith(_NOT_AGENTS)]
+    # Most lie one in a folder, whose name says more than that of the file.
     names = ["-".join(path.relative_to(root).parent.parts) or path.stem for path in zips]
-    return {
-        name if names.count(name) == 1 else f"{name}-{path.stem}": path for name, path in zip(names, zips, strict=True)
-    }
+    teachers: dict[str, Path] = {}
+    for name, path in zip(names, zips, strict=True):
+        unique = name
+        if names.count(name) > 1:
+            unique = f"{name}-{path.stem}"
+        teachers[unique] = path
+    return teachers
 
 
 def distil_one(name: str, teacher: Path, out: Path, config: SweepConfig) -> dict[str, Any]:
-    """One row: the result of an earlier sweep, or of `kd-agent distill` run now."""
-    if not (out / "result.json").is_file():
-        started = time.monotonic()
-        error = _run(teacher, out, config)
-        seconds = time.monotonic() - started
-    else:
-        error, seconds = None, None
-    return _row(name, teacher, out, error, seconds)
+    """One row: the result of an earlier sweep, or of `kd-agent distill` run now.
+
+    Args:
+        name: What the teacher is called in the table.
+        teacher: Its zip.
+        out: The run folder of its distillation.
+        config: The sweep's settings.
+    """
+    if (out / RESULT_FILE).is_file():
+        return _row(name, teacher, out, None, None)
+    started = time.monotonic()
+    error = _run(teacher, out, config)
+    return _row(name, teacher, out, error, time.monotonic() - started)
 
 
 def _run(teacher: Path, out: Path, config: SweepConfig) -> str | None:
     """Run the command; the error's line, if it fails."""
     flags = ["--teacher", str(teacher), "--env", environment(teacher), "--out", str(out), "--no-progress"]
-    flags += ["--config", config.settings] if config.settings else []
-    flags += ["--episodes", str(config.episodes), *(["--resume"] if (out / "config.yaml").is_file() else [])]
+    flags += ["--episodes", str(config.episodes)]
+    if config.settings:
+        flags += ["--config", config.settings]
+    if (out / CONFIG_FILE).is_file():
+        flags.append("--resume")
     done = subprocess.run(  # noqa: S603 - our own command, no shell
         [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, check=False
     )
+    if done.returncode == 0:
+        return None
+    # The last line says what was wrong; a process that was killed says nothing.
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return None if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 def environment(teacher: Path) -> str:
@@ -102,20 +127,32 @@ def environment(teacher: Path) -> str:
     try:
         named = read_settings(teacher).env
     except KDError:
+        # Of a damaged file too the row is to say which environment it was for.
         named = ""
-    candidates = (re.search(r"[A-Za-z]\w*-v\d+", text) for text in (teacher.stem, teacher.parent.name))
-    return named or next((match.group() for match in candidates if match), teacher.stem)
+    if named:
+        return named
+    for text in (teacher.stem, teacher.parent.name):
+        match = re.search(r"[A-Za-z]\w*-v\d+", text)
+        if match:
+            return match.group()
+    return teacher.stem
 
 
 def _row(name: str, teacher: Path, out: Path, error: str | None, seconds: float | None) -> dict[str, Any]:
+    folder = RunFolder(out)
     row: dict[str, Any] = dict.fromkeys(
         ("algo", "teacher_parameters", "student_parameters", "compression", "teacher_iqm", "student_iqm", "seconds")
     )
-    row |= {"name": name, "env": environment(teacher), "loaded": (out / "teacher.json").is_file(),
-            "non_inferior": False, "error": error}  # fmt: skip
-    if not (out / "result.json").is_file():
+    row |= {
+        "name": name,
+        "env": environment(teacher),
+        "loaded": folder.holds_file(TEACHER_FILE),
+        "non_inferior": False,
+        "error": error,
+    }
+    if not folder.holds_file(RESULT_FILE):
         return row
-    result = RunFolder(out).read_json("result.json")
+    result = folder.read_json(RESULT_FILE)
     cost = result["cost"]
     return row | {
         "algo": result["teacher"]["algo"],
@@ -138,15 +175,23 @@ def sentence(row: dict[str, Any]) -> str:
     """A row in one line."""
     if row["error"]:
         return f"{row['name']}: {row['error']}"
-    return (f"{row['name']}: {row['decision']}, IQM {row['student_iqm']:.1f} of {row['teacher_iqm']:.1f}, "
-            f"{row['compression']:.0f} times smaller, {row['seconds']:.0f} s")  # fmt: skip
+    return (
+        f"{row['name']}: {row['decision']}, IQM {row['student_iqm']:.1f} of {row['teacher_iqm']:.1f}, "
+        f"{row['compression']:.0f} times smaller, {row['seconds']:.0f} s"
+    )
 
 
 def write(out: Path, rows: list[dict[str, Any]]) -> None:
-    """`sweep.json` and the Markdown table `sweep.md`."""
+    """Write `sweep.json` and the Markdown table `sweep.md`.
+
+    Args:
+        out: The sweep's folder.
+        rows: A row for each teacher that is done.
+    """
     folder = RunFolder(out)
     folder.write_text("sweep.json", json.dumps(rows, indent=1) + "\n")
-    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS), *(_table_line(row) for row in rows)]
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
+    lines += map(_table_line, rows)
     folder.write_text("sweep.md", "\n".join([*lines, "", summary(rows), ""]))
 
 
@@ -154,21 +199,33 @@ def summary(rows: list[dict[str, Any]]) -> str:
     """How many loaded, and how many are non-inferior at ten times fewer parameters."""
     small = [row for row in rows if row["non_inferior"] and _small_enough(row)]
     loaded = sum(row["loaded"] for row in rows)
-    return (f"{loaded} of {len(rows)} loaded; {len(small)} of {len(rows)} non-inferior at 10 times fewer parameters "
-            "(teachers of fewer than 500: no more than they have).")  # fmt: skip
+    return (
+        f"{loaded} of {len(rows)} loaded; {len(small)} of {len(rows)} non-inferior at 10 times fewer parameters "
+        "(teachers of fewer than 500: no more than they have)."
+    )
 
 
 def _small_enough(row: dict[str, Any]) -> bool:
-    few = row["teacher_parameters"] < 500
-    return bool(row["student_parameters"] <= row["teacher_parameters"] if few else row["compression"] >= 10)
+    if row["teacher_parameters"] < _FEW:
+        return bool(row["student_parameters"] <= row["teacher_parameters"])
+    return bool(row["compression"] >= 10)
 
 
 def _table_line(row: dict[str, Any]) -> str:
     if row["error"] or row["teacher_iqm"] is None:
         return f"| {row['name']} | | {row['env']} | | | {_cell(row['error'])} | | | | |"
-    cells = [row["name"], row["algo"], row["env"], f"{row['teacher_parameters']:,}", f"{row['student_parameters']:,}",
-             row["decision"], f"{row['compression']:.1f}", f"{row['teacher_iqm']:.1f}", f"{row['student_iqm']:.1f}",
-             f"{row['seconds']:.0f}"]  # fmt: skip
+    cells = [
+        row["name"],
+        row["algo"],
+        row["env"],
+        f"{row['teacher_parameters']:,}",
+        f"{row['student_parameters']:,}",
+        row["decision"],
+        f"{row['compression']:.1f}",
+        f"{row['teacher_iqm']:.1f}",
+        f"{row['student_iqm']:.1f}",
+        f"{row['seconds']:.0f}",
+    ]
     return f"| {' | '.join(map(_cell, cells))} |"
 
 
@@ -177,7 +234,12 @@ def _cell(text: Any) -> str:
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Each student's difference from its teacher with its interval, in per cent of the teacher's score above random."""
+    """Draw each student's difference from its teacher, in per cent of what that one earns beyond the random policy.
+
+    Args:
+        path: The picture.
+        rows: A row for each teacher.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, needed once
 
     done = [row for row in rows if row["teacher_iqm"] is not None and row["teacher_iqm"] != row["random_iqm"]]
@@ -187,9 +249,11 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     axes.axvline(0, color="#999999", linewidth=1)
     done.sort(key=lambda row: row["compression"], reverse=True)
     for place, row in enumerate(done):
-        low, middle, high = (100 * x / abs(row["teacher_iqm"] - row["random_iqm"]) for x in
-                             (row["difference_ci"][0], row["difference"], row["difference_ci"][1]))  # fmt: skip
-        colour = "#1a7f37" if row["non_inferior"] else "#cf222e"
+        per_cent = 100 / abs(row["teacher_iqm"] - row["random_iqm"])
+        low = per_cent * row["difference_ci"][0]
+        middle = per_cent * row["difference"]
+        high = per_cent * row["difference_ci"][1]
+        colour = _GREEN if row["non_inferior"] else _RED
         axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3)
     names = [f"{row['name']}  ({row['compression']:.0f} times smaller)" for row in done]
     axes.set_yticks(range(len(names)), names, fontsize=8)

@@ -21,7 +21,7 @@ from kd_agent.kickstarting.kickstart import check, kickstart
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.policy import Policy
-from kd_agent.ppo import teacher as train
+from kd_agent.ppo import training as train
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.settings import KickstartConfig, resolve
 
@@ -141,7 +141,7 @@ def test_a_schedule_fades(kind: str, weights: list[float]) -> None:
 
 
 def test_an_adaptive_weight_is_what_the_student_lags_behind() -> None:
-    fade = Fade("adaptive", 2.0, over=1000, teacher=100.0, chance=-100.0)
+    fade = Fade("adaptive", 2.0, over=1000, teacher=100.0, random=-100.0)
     scores = (float("nan"), -300.0, -100.0, 0.0, 50.0, 100.0, 250.0)
     assert [fade.at(10**6, score) for score in scores] == pytest.approx([2.0, 2.0, 2.0, 1.0, 0.5, 0.0, 0.0])
 

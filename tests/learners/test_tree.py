@@ -14,6 +14,7 @@ from tree_samples import KL, TWO, fitted, rollout_of
 
 from kd_agent import KDError, distill, load_policy, load_teacher
 from kd_agent.evaluation.agreement import agreement_on
+from kd_agent.learners import tree as learner
 from kd_agent.losses import Objective
 from kd_agent.networks.distributions import Softening
 from kd_agent.policies import file as graph_file
@@ -23,7 +24,6 @@ from kd_agent.policies.ops import MAX_LEAVES
 from kd_agent.policies.tree_rules import rules
 from kd_agent.rollouts.collect import Rollout
 from kd_agent.settings import DistillConfig
-from kd_agent.students import tree as learner
 from kd_agent.students.tree import Tree
 
 

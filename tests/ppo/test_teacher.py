@@ -93,7 +93,7 @@ def test_training_stops_once_the_target_is_held(tmp_path: Path) -> None:
 
 def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("kd_agent.ppo.teacher.evaluate", once(evaluate))
+        patch.setattr("kd_agent.ppo.training.evaluate", once(evaluate))
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, normalize=True)
     assert list(tmp_path.glob("*/teacher.zip")) == []

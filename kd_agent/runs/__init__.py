@@ -1,0 +1,36 @@
+"""A run's folder, plan, seeds and costs, and what it shows."""
+
+from kd_agent.runs.costs import Costs
+from kd_agent.runs.folder import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    STUDENT_FILE,
+    TEACHER_FILE,
+    RunFolder,
+    folder_name,
+    next_folder,
+    open_run,
+)
+from kd_agent.runs.plan import Plan
+from kd_agent.runs.record import compare_settings, provenance, remember
+from kd_agent.runs.reporter import Advance, Reporter
+from kd_agent.runs.run import Run
+
+__all__ = [
+    "CONFIG_FILE",
+    "RESULT_FILE",
+    "STUDENT_FILE",
+    "TEACHER_FILE",
+    "Advance",
+    "Costs",
+    "Plan",
+    "Reporter",
+    "Run",
+    "RunFolder",
+    "compare_settings",
+    "folder_name",
+    "next_folder",
+    "open_run",
+    "provenance",
+    "remember",
+]
