@@ -29,6 +29,7 @@ SEAMS = {
     "fit_jointly": "kd_agent.distillation.dagger.fit_jointly",
     "evaluate": "kd_agent.evaluation.comparison.evaluate",
     "compare": "kd_agent.evaluation.comparison.compare",
+    "agreement states": "kd_agent.evaluation.agreement.collect",
     "agreement": "kd_agent.distillation.temperature.agreement_on",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorder import GIVEN, ROUNDS, SEAMS, Recorder, original, recorded, wavering
+from recorder import GIVEN, ROUNDS, SEAMS, TEACHER, Recorder, fingerprint, original, recorded, wavering
+
+from kd_agent.runs.seeds import seed_of
 
 VALIDATION, VERDICT = 10_000, 20_000
 PLAIN: dict[str, Any] = {"loss": "kl", "teacher_layer": None, "student_layer": None}
@@ -65,3 +67,20 @@ def test_what_was_played_is_booked_as_what_it_was_played_for(tmp_path: Path) -> 
     cost = run.result["cost"]
     assert (cost["exam_steps"], cost["verdict_steps"]) == (played[VALIDATION], played[VERDICT])
     assert cost["gate_steps"] == 0
+
+
+def test_agreement_is_measured_where_the_judged_student_goes_on_states_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    collect = original("agreement states")
+
+    def spied(env: Any, teacher: Any, student: Any, **settings: Any) -> Any:
+        told.append({**settings, "teacher": teacher, "student": fingerprint(student.graph)})
+        return collect(env, teacher, student, **settings)
+
+    monkeypatch.setattr(SEAMS["agreement states"], spied)
+    run = recorded(tmp_path / "run", attempts=1)
+    [judged] = {play.who for play in run.verdicts()}
+    seed = seed_of(0, "agreement")
+    assert told == [{"steps": 2, "beta": 0.0, "seed": seed, "teacher": TEACHER, "student": judged}]
