@@ -64,6 +64,13 @@ def test_each_round_has_a_seed_of_its_own_that_follows_from_the_runs(run: Record
     assert len(set(first)) == len(first)
 
 
+def test_an_episode_begins_where_the_last_one_has_ended(tmp_path: Path) -> None:
+    """The probe's episodes have 50 steps."""
+    run = recorded(tmp_path / "run", Recorder([]), env_steps=4 * 60, rounds=1, attempts=1)
+    [collected] = run.rounds
+    assert [np.flatnonzero(column).tolist() for column in collected.rollout.episode_start.T] == [[0, 50]] * 4
+
+
 def test_the_budget_is_split_evenly_among_rounds_and_environments(run: Recorder) -> None:
     assert [r.told["steps"] for r in run.rounds] == [64 // (4 * ROUNDS)] * ROUNDS + [64 // (4 * 8)] * (ATTEMPTS - 1)
     assert {r.n_envs for r in run.rounds} == {4}
