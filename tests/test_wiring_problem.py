@@ -15,7 +15,7 @@ from kd_agent.distillation.problem import Problem, Use
 from kd_agent.networks import Origin
 from kd_agent.policies import ObservationSpec
 from kd_agent.runs import Plan
-from kd_agent.runs.plan import IMAGES, MEMORY, NUMBERS, TREE, default_rounds
+from kd_agent.runs.plan import IMAGES, MEMORY, NUMBERS, TREE
 from kd_agent.settings import DistillConfig, resolve
 from kd_agent.studies.compression import compress
 from kd_agent.teachers import GraphTeacher
@@ -178,9 +178,13 @@ def test_every_setting_of_the_plan_that_was_given_is_in_it() -> None:
 def test_what_is_not_given_suits_the_student(kind: str | None, observed: dict[str, Any], table: dict[str, Any]) -> None:
     plan = Plan.of(config_of(student=kind), TEACHER, observed)
     assert {name: getattr(plan, name) for name in table} == table
-    assert plan.rounds == default_rounds(plan.env_steps)
     by_default = "cnn" if observed is PICTURES else "mlp"
     assert plan.student == (kind or by_default)
+
+
+def test_the_rounds_follow_from_the_budget() -> None:
+    rounds = [Plan.of(config_of(env_steps=steps), TEACHER, OBSERVED).rounds for steps in (1, 5_000, 25_000, 10**6)]
+    assert rounds == [1, 1, 2, 8]
 
 
 def test_a_tree_is_not_fitted_in_steps_whatever_is_asked_for() -> None:
