@@ -10,6 +10,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
+from kd_agent.environments.guarded import EPISODE
 from kd_agent.evaluation import agree
 from kd_agent.losses import Objective, default_loss
 from kd_agent.networks import GraphStudent, Teacher
@@ -138,7 +139,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
         label = teacher(step.observations).params.numpy()
         agreed.append(bool(agree(policy.graph.head, label, params)[0]))
         if step.ended[0]:
-            score = step.infos[0]["episode"][1]
+            score = step.infos[0][EPISODE][1]
             yield Episode(_joined(states), float(np.mean(agreed)), score)
             states, agreed = [], []
 

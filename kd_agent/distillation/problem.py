@@ -129,8 +129,16 @@ class Problem:
         config = self.config
         path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
-        with open_run(path, resume=config.resume) as folder, SummaryWriter(str(folder.path)) as events:
+        with (
+            open_run(path, resume=config.resume) as folder,
+            folder.running() as died_before,
+            SummaryWriter(str(folder.path)) as events,
+        ):
             reporter.say(f"run folder: {folder.path}")
+            if died_before:
+                reporter.say(
+                    "the process that ran here before died without a word; the rounds that it finished are kept"
+                )
             config = recall_temperature(folder, config)
 
             def _run_with(teacher: Teacher) -> Run:

@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 
@@ -19,6 +19,18 @@ ZERO_FORCES = "kd_envs.wrappers.ZeroContactForces"
 ATARI = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 
 
+class HasLimits(Protocol):
+    """Settings that limit episodes and steps."""
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Steps after which an episode is cut."""
+
+    @property
+    def step_timeout(self) -> float | None:
+        """Seconds that a step may take."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """An environment and what is put around it.
@@ -28,27 +40,43 @@ class Recipe:
         env_kwargs: Its keyword arguments.
         wrappers: Names, as in RL Zoo's settings, and keyword arguments of its wrappers, the innermost first.
         frame_stack: How many observations are shown side by side.
+        max_episode_steps: Steps after which an episode is cut; None: the environment's own limit.
+        step_timeout: Seconds that a step may take; None: as long as it likes. No part of the environment's identity.
     """
 
     env_id: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     wrappers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     frame_stack: int = 1
+    max_episode_steps: int | None = None
+    step_timeout: float | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as a student's file keeps it."""
-        return asdict(self)
+        plain = asdict(self)
+        del plain["step_timeout"]
+        return plain
+
+    def limited(self, config: "HasLimits") -> "Recipe":
+        """The recipe with the limits that settings ask for."""
+        return replace(
+            self,
+            max_episode_steps=config.max_episode_steps or self.max_episode_steps,
+            step_timeout=config.step_timeout,
+        )
 
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> "Recipe":
         """Inverse of `to_json`; raises KDError on anything else."""
         try:
             wrappers = tuple((str(name), dict(kwargs)) for name, kwargs in plain["wrappers"])
+            limit = plain.get("max_episode_steps")  # files of the first edition do not say
             return Recipe(
                 env_id=str(plain["env_id"]),
                 env_kwargs=dict(plain["env_kwargs"]),
                 wrappers=wrappers,
                 frame_stack=int(plain["frame_stack"]),
+                max_episode_steps=None if limit is None else int(limit),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the environment's description is damaged: {error!r}") from None

@@ -9,18 +9,26 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 from kd_agent.environments.guarded import GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.watchdog import Watchdog
 from kd_agent.environments.wrappers import wrapped
 from kd_agent.errors import KDError
 from kd_agent.policies import Array
 
+DEFAULT_LIMIT = 10_000
+"""Steps of an episode at most, where neither environment nor settings limit it: a policy that runs in a circle would
+never come to an end (CliffWalking, say)."""
 
-def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None) -> gym.Env[Any, Any]:
+
+def make_single(
+    env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | None = None, max_episode_steps: int | None = None
+) -> gym.Env[Any, Any]:
     """One environment without wrappers.
 
     Args:
         env_id: A registered id.
         env_kwargs: Its keyword arguments.
         render_mode: As Gymnasium's; None: no rendering.
+        max_episode_steps: In place of its own limit; None: that.
 
     Raises:
         KDError: It cannot be made.
@@ -28,11 +36,20 @@ def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | N
     # Not every environment knows the word "render_mode", so it is left out where nobody wants to see anything.
     rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     try:
-        return gym.make(env_id, **rendering, **env_kwargs)
+        return gym.make(env_id, max_episode_steps=max_episode_steps, **rendering, **env_kwargs)
     except TypeError as error:
         raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None
-    except (gym.error.Error, ImportError) as error:
-        raise KDError(f"environment {env_id!r} cannot be made: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise KDError(f"environment {env_id!r} cannot be made ({said})") from error
+
+
+def default_limit(recipe: Recipe) -> int | None:
+    """After how many steps an episode is cut that nothing else limits; None where something does."""
+    spec = gym.registry[recipe.env_id]
+    # Atari's emulator counts frames by itself.
+    limits = (recipe.max_episode_steps, spec.max_episode_steps, spec.kwargs.get("max_num_frames_per_episode"))
+    return DEFAULT_LIMIT if not any(limits) else None
 
 
 def make_env(
@@ -51,10 +68,12 @@ def make_env(
     recipe = recipe_of(env, env_kwargs)
     # The guard names the environment that misbehaves; the vector makes them in this order.
     indices = iter(range(n_envs))
+    limit = default_limit(recipe)
+    watchdog = Watchdog(recipe.step_timeout) if recipe.step_timeout else None
 
     def make() -> gym.Env[Any, Any]:
-        single = make_single(recipe.env_id, recipe.env_kwargs, render_mode)
-        return wrapped(GuardedEnv(single, next(indices)), recipe)
+        single = make_single(recipe.env_id, recipe.env_kwargs, render_mode, recipe.max_episode_steps)
+        return wrapped(GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog), recipe)
 
     venv = DummyVecEnv([make] * n_envs)
     if recipe.frame_stack > 1:

@@ -72,7 +72,8 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         KDError: The student is of another environment, or something cannot be read.
     """
     student = load_policy(config.student, task=config.task)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    recorded = recorded_recipe(student.graph) or student.env_id
+    recipe = recipe_of(config.env or recorded, config.env_kwargs).limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}

@@ -68,7 +68,8 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
         KDError: Student, teacher and environment do not fit together, or something cannot be read or written.
     """
     student = load_policy(config.student)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    recorded = recorded_recipe(student.graph) or student.env_id
+    recipe = recipe_of(config.env or recorded, config.env_kwargs).limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)

@@ -124,7 +124,7 @@ def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None
     with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
         keeper = Keeper(
             settings,
-            recipe_of(config.env, config.env_kwargs),
+            recipe_of(config.env, config.env_kwargs).limited(config),
             advance,
             player=lambda: Normalised(model, env),
             keep=lambda: save(model, env, path),
@@ -145,4 +145,6 @@ def _key(config: RunConfig) -> str:
         "seed": config.seed,
         "training": plain(config.training),
     }
+    if config.max_episode_steps:
+        relevant["max_episode_steps"] = config.max_episode_steps
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]

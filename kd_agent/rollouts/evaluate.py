@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from kd_agent.environments import Recipe
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Array
@@ -102,7 +103,7 @@ def evaluate(
 def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, float, int]]:
     """Seed, return and length of each episode that has ended, as `GuardedEnv` reports them."""
     for info in infos:
-        for key in ("episode", "last_episode"):
+        for key in (EPISODE, LAST_EPISODE):
             if key in info:
                 yield info[key]
 

@@ -26,6 +26,8 @@ CONFIG_FILE = "config.yaml"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.safetensors"
 RESULT_FILE = "result.json"
+_RUNNING = ".running"
+"""A mark that only a process which could not end in order leaves behind."""
 
 
 class RunFolder:
@@ -115,6 +117,17 @@ class RunFolder:
                 return dict(archive)
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise KDError(f"{path}: damaged checkpoint ({error})") from None
+
+    @contextmanager
+    def running(self) -> Iterator[bool]:
+        """Leave a mark while the block runs; whether an earlier process died and left its own."""
+        mark = self.path / _RUNNING
+        left = mark.exists()
+        mark.write_text(f"{os.getpid()}\n")
+        try:
+            yield left
+        finally:
+            mark.unlink(missing_ok=True)
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / "checkpoint" / f"{name}.npz"

@@ -10,6 +10,7 @@ from kd_agent.settings.types import (
     STRICT,
     Activation,
     Count,
+    EpisodeLimit,
     Fraction,
     Hidden,
     Keywords,
@@ -18,6 +19,7 @@ from kd_agent.settings.types import (
     Seed,
     Sources,
     Steps,
+    StepTimeout,
     Weights,
 )
 
@@ -32,6 +34,8 @@ class EvaluateConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
@@ -128,6 +132,8 @@ class ExplainConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     teacher_keys: Annotated[
         Sources, Field(description="keys of a Dict observation that the teacher sees (default: those of the run)")
     ] = ()
@@ -187,6 +193,8 @@ class FollowDriftConfig:
     env_kwargs: Annotated[Keywords, Field(description="its keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     new_kwargs: Annotated[
         Keywords,
         Field(description="arguments that hold the world where the drift ends, for the verdict there (drift=1)"),

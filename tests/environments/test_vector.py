@@ -1,5 +1,6 @@
 """Vector environments: guarded, wrapped and stacked as their recipe says."""
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 
 from kd_agent import KDError
-from kd_agent.environments.guarded import GuardedEnv
-from kd_agent.environments.recipe import Recipe
-from kd_agent.environments.vector import make_env, make_single, spaces_of, start
+from kd_agent.environments.guarded import EPISODE, GuardedEnv
+from kd_agent.environments.recipe import Recipe, recipe_of
+from kd_agent.environments.vector import DEFAULT_LIMIT, default_limit, make_env, make_single, spaces_of, start
 
 SHORT = Recipe("CartPole-v1", {}, (("gymnasium.wrappers.TimeLimit", {"max_episode_steps": 5}),), frame_stack=3)
 
@@ -73,3 +74,38 @@ def test_an_environment_that_knows_no_rendering_can_be_made_without_it(register_
     env_id = register_env("Plain-v0", Plain)
     assert isinstance(make_single(env_id, {}).unwrapped, Plain)
     assert make_single("CartPole-v1", {}, "rgb_array").render_mode == "rgb_array"
+
+
+def lengths_of(recipe: Recipe | str, **more: Any) -> list[int]:
+    """Lengths of episodes that a policy plays which never falls."""
+    env = make_env(recipe, 1, **more)
+    found: list[int] = []
+    start(env, iter(range(100)))
+    for _ in range(60):
+        _, _, _, infos = env.step(np.array([0]))
+        found += [info[EPISODE][2] for info in infos if EPISODE in info]
+    env.close()
+    return found
+
+
+def test_an_episode_has_the_environments_own_limit_or_the_one_that_is_asked_for() -> None:
+    assert lengths_of("kd_envs/ProbeDiscrete-v0") == [50]
+    shorter = replace(recipe_of("kd_envs/ProbeDiscrete-v0"), max_episode_steps=7)
+    assert lengths_of(shorter) == [7] * 8
+    assert Recipe.from_json(shorter.to_json()) == shorter
+    assert "step_timeout" not in shorter.to_json()
+
+
+def test_an_environment_without_a_limit_gets_one_and_others_keep_theirs(register_env: Any) -> None:
+    env_id = register_env("Endless-v0", gym.spec("kd_envs/ProbeDiscrete-v0").entry_point)
+    assert default_limit(recipe_of(env_id)) == DEFAULT_LIMIT
+    assert default_limit(replace(recipe_of(env_id), max_episode_steps=7)) is None
+    assert default_limit(recipe_of("CartPole-v1")) is None
+
+
+def test_an_environment_that_raises_when_it_is_made_is_one_line(register_env: Any) -> None:
+    def fails() -> Any:
+        raise ValueError("no\nlicence")
+
+    with pytest.raises(KDError, match=r"'Fails-v0' cannot be made \(ValueError: no licence\)"):
+        make_env(register_env("Fails-v0", fails), 1)
