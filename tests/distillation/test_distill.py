@@ -21,7 +21,6 @@ from kd_agent.plugins import load
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.render import watch
 from kd_agent.runs.folder import RunFolder
-from kd_agent.runs.plan import default_rounds
 from kd_agent.settings import DistillConfig, plain, resolve
 
 FILES = ("student.safetensors", "result.json", "config.yaml", "report.html", "teacher.json")
@@ -210,11 +209,6 @@ def test_a_loss_that_teacher_or_student_cannot_serve_leaves_no_run_folder(
     with pytest.raises(KDError, match=message):
         distill(settings(agents[space_name], tmp_path / "run", **wrong))
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(("env_steps", "rounds"), [(500, 1), (10_000, 1), (25_000, 2), (79_999, 7), (1_000_000, 8)])
-def test_a_small_budget_is_not_cut_into_rounds_too_small_to_learn_from(env_steps: int, rounds: int) -> None:
-    assert default_rounds(env_steps) == rounds
 
 
 def test_where_nobody_says_how_many_rounds_the_budget_does(agents: dict[str, Agent], tmp_path: Path) -> None:

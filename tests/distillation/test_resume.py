@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from samples import PROBES, Agent, command, settings
 
-from kd_agent import KDError, distill
-from kd_agent.runs.folder import next_folder, open_run
+from kd_agent import distill
 
 
 def forked(work: Callable[[], Any]) -> int:
@@ -70,61 +69,6 @@ def test_a_finished_run_may_be_resumed_and_stays_the_same(
     result = distill({"env": PROBES["Discrete"], "out": str(folder), "resume": True, "quiet": True})
     assert (folder / "student.safetensors").read_bytes() == expected
     assert result["cost"]["env_steps"] == runs["Discrete"][1]["cost"]["env_steps"]
-
-
-def test_a_run_is_not_resumed_under_other_settings(runs: dict[str, Any], agents: dict[str, Agent]) -> None:
-    given = settings(agents["Discrete"], runs["Discrete"][0], resume=True)
-    for name, value in (("temperature", 3.0), ("seed", 5), ("hidden", [9]), ("env_steps", 999)):
-        with pytest.raises(KDError, match=f"was begun with {name} = "):
-            distill({**given, name: value})
-    with pytest.raises(KDError, match="was begun with teacher"):
-        distill({**given, "teacher": str(runs["Discrete"][0] / "student.safetensors")})
-
-
-def test_a_run_is_not_resumed_with_another_teacher_of_the_same_name(
-    runs: dict[str, Any], agents: dict[str, Agent], tmp_path: Path
-) -> None:
-    teacher = Path(shutil.copy(agents["Discrete"].path, tmp_path / "teacher.zip"))
-    given = {**settings(agents["Discrete"], tmp_path / "run"), "teacher": str(teacher)}
-    distill(given)
-    agents["Discrete"].model.save(teacher)
-    before = (tmp_path / "run" / "teacher.json").read_bytes()
-    with pytest.raises(KDError, match="begun with another teacher"):
-        distill({**given, "resume": True})
-    assert (tmp_path / "run" / "teacher.json").read_bytes() == before
-
-
-def test_a_damaged_checkpoint_is_named(runs: dict[str, Any], agents: dict[str, Agent], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(runs["Discrete"][0], tmp_path / "run"))
-    given = {"env": PROBES["Discrete"], "out": str(folder), "resume": True, "quiet": True}
-    for name in ("round-1.npz", "driver.npz", "best.npz"):
-        path = folder / "checkpoint" / name
-        good = path.read_bytes()
-        for bad in (b"", good[: len(good) // 2], b"nonsense"):
-            path.write_bytes(bad)
-            with pytest.raises(KDError, match=name):
-                distill(given)
-        path.write_bytes(good)
-    (folder / "checkpoint" / "round-1.npz").unlink()
-    with pytest.raises(KDError, match=r"round-1"):
-        distill(given)
-
-
-def test_two_runs_do_not_share_a_folder(agents: dict[str, Agent], tmp_path: Path) -> None:
-    given = settings(agents["Discrete"], tmp_path)
-    with open_run(tmp_path, resume=False), pytest.raises(KDError, match="another process is running"):
-        distill(given)
-    assert {p.name for p in tmp_path.iterdir()} == {".lock"}
-    distill(given)
-    with pytest.raises(KDError, match="holds a run already"):
-        distill(given)
-
-
-def test_run_folders_count_up(tmp_path: Path) -> None:
-    assert next_folder("a/b:C-v0", tmp_path) == tmp_path / "a-b-C-v0" / "1"
-    for name in ("2", "10", "other"):
-        (tmp_path / "CartPole-v1" / name).mkdir(parents=True)
-    assert next_folder("CartPole-v1", tmp_path) == tmp_path / "CartPole-v1" / "11"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
