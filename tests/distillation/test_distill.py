@@ -11,15 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from gymnasium.spaces import Discrete
-from samples import HEADS, PROBES, TINY, Agent, command, labelled, make_student, settings
+from samples import PROBES, TINY, Agent, command, labelled, make_student, settings
 
 from kd_agent import KDError, distill, load_policy, load_teacher
 from kd_agent.evaluation.agreement import agreement_on
-from kd_agent.networks.distributions import head_for
 from kd_agent.plugins import load
 from kd_agent.rollouts.evaluate import evaluate
-from kd_agent.rollouts.render import watch
 from kd_agent.runs.folder import RunFolder
 from kd_agent.settings import DistillConfig, plain, resolve
 
@@ -161,17 +158,6 @@ def test_a_missing_teacher_is_trained_and_kept(tmp_path: Path, monkeypatch: pyte
     assert {p.name for p in Path("runs").iterdir()} == {"teachers", "kd_envs-ProbeDiscrete-v0"}
     students = [Path(f"runs/kd_envs-ProbeDiscrete-v0/{n}/student.safetensors").read_bytes() for n in (1, 2)]
     assert students[0] == students[1]
-
-
-def test_watching_without_a_display_leaves_a_gif_and_what_cannot_be_drawn_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kd_agent.rollouts.render.has_display", lambda: False)
-    two = make_student(head_for(Discrete(2))).save(tmp_path / "s.safetensors", {"env": "CartPole-v1"})
-    assert str(tmp_path / "replay.gif") in watch(two, None, {}, tmp_path)
-    assert (tmp_path / "replay.gif").read_bytes()[:4] == b"GIF8"
-    probe = make_student(HEADS["categorical"]).save(tmp_path / "p.safetensors", {"env": PROBES["Discrete"]})
-    assert "cannot be rendered here" in watch(probe, None, {}, tmp_path)
 
 
 def test_a_teacher_that_sees_more_teaches_a_student_that_sees_less(agents: dict[str, Agent], tmp_path: Path) -> None:

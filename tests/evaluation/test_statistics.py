@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from kd_agent.evaluation.comparison import doublings
 from kd_agent.evaluation.statistics import compare, iqm, iqm_interval
 
 
@@ -106,14 +105,6 @@ def test_one_episode_decides_nothing() -> None:
     verdict = compare([100.0], [100.0], 0.0)
     assert verdict.decision == "undecided"
     assert verdict.difference == 0
-
-
-@pytest.mark.parametrize(
-    ("episodes", "most", "looks"),
-    [(100, 400, [100, 200, 400]), (100, 100, [100]), (100, 50, [100]), (90, 150, [90, 150]), (8, 64, [8, 16, 32, 64])],
-)
-def test_the_looks_follow_the_doublings(episodes: int, most: int, looks: list[int]) -> None:
-    assert doublings(episodes, most) == looks
 
 
 def test_identical_returns_are_non_inferior_even_where_the_teacher_is_no_better_than_chance() -> None:
