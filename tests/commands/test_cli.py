@@ -1,13 +1,19 @@
 """The command line: one line and exit code 2 for every wrong input, and nothing half-written."""
 
 import json
+import os
+import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from samples import HEADS, PROBES, ROOT, Agent, make_student
+from processes import forked
+from samples import HEADS, PROBES, ROOT, Agent, flags, make_student, settings
 
+from kd_agent import distill
 from kd_agent.commands import cli
 from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
 
@@ -230,3 +236,32 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     monkeypatch.setitem(cli._COMMANDS, "evaluate", (EvaluateConfig, full, ""))
     assert cli.run("evaluate", [student]) == 1
     assert capsys.readouterr().err == "kd-agent: student.safetensors: No space left on device\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_leaves_a_folder_to_go_on_with(
+    number: int, code: int, agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(agents["Discrete"], tmp_path / "run", rounds=12, env_steps=4800, round_steps=150, attempts=1)
+    said = tmp_path / "said.txt"
+
+    def script() -> None:
+        """As `python scripts/distill_policy.py`, with the handlers of a process that is just begun."""
+        monkeypatch.undo()
+        # A shell's background jobs ignore SIGINT, and so would their children.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["distill_policy.py", *flags(given)]
+        runpy.run_path(str(ROOT / "scripts" / "distill_policy.py"), run_name="__main__")
+
+    child = forked(script, said)
+    while not (tmp_path / "run" / "checkpoint" / "round-1.npz").exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), said.read_text()
+        time.sleep(0.01)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    assert said.read_text().strip() == (
+        f"stopped; finished rounds are kept; go on with: --resume --out {tmp_path / 'run'}"
+    )
+    assert not (tmp_path / "run" / "result.json").exists()
+    result = distill({"env": given["env"], "out": given["out"], "resume": True, "quiet": True})
+    assert result["cost"]["env_steps"] >= 4800
