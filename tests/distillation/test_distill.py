@@ -180,23 +180,6 @@ def test_a_function_is_a_teacher_too(tmp_path: Path) -> None:
     assert result["teacher"]["iqm"] == pytest.approx(50, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("space_name", "wrong", "message"),
-    [
-        ("Box", {"loss": {"ranking": 1.0}}, "what fits: mse"),
-        ("Discrete", {"loss": {"hint": 1.0}, "teacher_layer": "nonsense"}, "unknown layer of the teacher"),
-        ("Discrete", {"loss": {"hint": 1.0}, "student_layer": "hiden.0"}, "of the student 'hiden.0'; did you mean"),
-        ("Discrete", {"loss": {"relation": 1.0}, "hidden": 0}, "no layer whose features could be compared"),
-    ],
-)
-def test_a_loss_that_teacher_or_student_cannot_serve_leaves_no_run_folder(
-    space_name: str, wrong: dict[str, Any], message: str, agents: dict[str, Agent], tmp_path: Path
-) -> None:
-    with pytest.raises(KDError, match=message):
-        distill(settings(agents[space_name], tmp_path / "run", **wrong))
-    assert not (tmp_path / "run").exists()
-
-
 def test_where_nobody_says_how_many_rounds_the_budget_does(agents: dict[str, Agent], tmp_path: Path) -> None:
     given = settings(agents["Discrete"], tmp_path / "run", attempts=1, exploration=0.0)
     del given["rounds"]

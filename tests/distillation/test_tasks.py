@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import HEADS, PROBES, TINY, Agent, labelled, make_student, train_agent
+from samples import HEADS, PROBES, TINY, Agent, labelled, make_student, steps_of, train_agent
 
 from kd_agent import KDError, distill_tasks, load_policy, load_teacher
 from kd_agent.commands import cli
@@ -102,7 +102,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_not_under_other_set
         distill_tasks({**given, "out": out, "resume": True, "seed": 1})
     with pytest.raises(KDError, match="holds a run already"):
         distill_tasks({**given, "out": out})
-    distill_tasks({"out": out, "resume": True, "quiet": True})
+    result = distill_tasks({"out": out, "resume": True, "quiet": True})
+    assert steps_of(result) == steps_of(done[1])
     assert collected[:4] == [0, 1, 2, 2]
     assert (tmp_path / "run" / "student.safetensors").read_bytes() == (done[0] / "student.safetensors").read_bytes()
     own = TASKS[1].replace("/", "-")
