@@ -99,15 +99,15 @@ class Recorder:
     """Stands in for learner, episodes and report; a fit moves every weight by a little, so that it leaves a trace.
 
     Attributes:
-        exam: What each new student earns in every episode of its exam, one after the other.
+        validation: What each new student earns in every episode of its validation, one after the other.
         verdict: What a student that came out of its file earns in an episode, by the episode's seed.
         teachers: What a teacher earns, by its fingerprint (others 100).
-        by_policy: What a student earns in exam and verdict, in place of the two above.
+        by_policy: What a student earns in validation and verdict, in place of the two above.
         stop_at_round: The call of `collect`, from 0, before which the run is stopped.
         stop_at_fit: Whether the first fit stops the run.
     """
 
-    exam: Sequence[float] = ()
+    validation: Sequence[float] = ()
     verdict: Callable[[int], float] = lambda seed: 100.0
     teachers: dict[str, float] = field(default_factory=dict)
     by_policy: Callable[[Any], float] | None = None
@@ -129,7 +129,7 @@ class Recorder:
         patch.setattr(SEAMS["report"], lambda *args: None)
         patch.setattr(SEAMS["states"], 32)
 
-    def exams(self) -> list[Played]:
+    def validations(self) -> list[Played]:
         """Episodes of students in training, in order."""
         return [play for play in self.plays if play.who in self._students() and not play.verdict]
 
@@ -180,8 +180,8 @@ class Recorder:
         elif verdict:
             earned = [self.verdict(seed) for seed in seeds]
         else:
-            examined = list(dict.fromkeys(play.who for play in self.exams()))
-            earned = [self.exam[examined.index(who)] for _ in seeds]
+            validated = list(dict.fromkeys(play.who for play in self.validations()))
+            earned = [self.validation[validated.index(who)] for _ in seeds]
         return Evaluation(np.array(earned), np.full(len(seeds), 10))
 
 
@@ -218,14 +218,35 @@ def layers(teacher: GraphTeacher) -> list[str]:
 TEACHER = a_teacher()
 ROUNDS, ATTEMPTS = 4, 4
 SCORES = [10.0, 30.0, 20.0, 25.0]
-"""Of the attempts in the exam: the second is the best, and none holds 100."""
+"""Of the attempts in the validation: the second is the best, and none holds 100."""
 GIVEN: dict[str, Any] = {
-    "env": PROBES["Discrete"], "quiet": True, "seed": 3, "env_steps": 64, "rounds": ROUNDS, "n_envs": 4,
-    "beta_fraction": 0.5, "exploration": 0.25, "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS,
-    "exam_episodes": 8, "batch_size": 13, "learning_rate": 0.017, "hidden": [7, 3], "dropout": 0.3, "l2": 0.02,
-    "loss": {"kl": 0.75, "relation": 0.5}, "temperature": 2.5, "convention": "rusu", "activation": "tanh",
-    "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0", "episodes": 6, "max_episodes": 12, "margin": 0.2,
-}  # fmt: skip
+    "env": PROBES["Discrete"],
+    "quiet": True,
+    "seed": 3,
+    "env_steps": 64,
+    "rounds": ROUNDS,
+    "n_envs": 4,
+    "beta_fraction": 0.5,
+    "exploration": 0.25,
+    "round_steps": 7,
+    "final_steps": 11,
+    "attempts": ATTEMPTS,
+    "exam_episodes": 8,
+    "batch_size": 13,
+    "learning_rate": 0.017,
+    "hidden": [7, 3],
+    "dropout": 0.3,
+    "l2": 0.02,
+    "loss": {"kl": 0.75, "relation": 0.5},
+    "temperature": 2.5,
+    "convention": "rusu",
+    "activation": "tanh",
+    "teacher_layer": layers(TEACHER)[0],
+    "student_layer": "hidden.0",
+    "episodes": 6,
+    "max_episodes": 12,
+    "margin": 0.2,
+}
 """No setting has its default."""
 
 

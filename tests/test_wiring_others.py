@@ -15,8 +15,19 @@ from kd_agent.rollouts.evaluate import Evaluation
 
 TASKS = {PROBES["Discrete"]: "categorical", PROBES["Box"]: "diag_gaussian"}
 ROUNDS = 2
-TRAINING = {"n_envs": 2, "n_steps": 16, "batch_size": 8, "n_epochs": 3, "hidden": [9], "gamma": 0.9, "gae_lambda": 0.8,
-            "ent_coef": 0.01, "clip_range": 0.3, "learning_rate": 0.007, "activation": "relu"}  # fmt: skip
+TRAINING = {
+    "n_envs": 2,
+    "n_steps": 16,
+    "batch_size": 8,
+    "n_epochs": 3,
+    "hidden": [9],
+    "gamma": 0.9,
+    "gae_lambda": 0.8,
+    "ent_coef": 0.01,
+    "clip_range": 0.3,
+    "learning_rate": 0.007,
+    "activation": "relu",
+}
 
 
 def saved(folder: Path, task: str, seed: int = 1) -> str:
@@ -34,10 +45,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(folder: Path) -> Recorder:
     """Two tasks; the first attempt holds in one of them, the two after it in none."""
     recorder = Recorder([100.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    given = {"tasks": list(TASKS), "teacher": [saved(folder, task) for task in TASKS], "hidden": [5, 4], "seed": 3,
-             "env_steps": 64, "rounds": ROUNDS, "round_steps": 7, "final_steps": 11, "attempts": 3, "exam_episodes": 4,
-             "batch_size": 13, "learning_rate": 0.017, "episodes": 6, "max_episodes": 6, "margin": 0.2, "quiet": True,
-             "out": str(folder / "run")}  # fmt: skip
+    given = {
+        "tasks": list(TASKS),
+        "teacher": [saved(folder, task) for task in TASKS],
+        "hidden": [5, 4],
+        "seed": 3,
+        "env_steps": 64,
+        "rounds": ROUNDS,
+        "round_steps": 7,
+        "final_steps": 11,
+        "attempts": 3,
+        "exam_episodes": 4,
+        "batch_size": 13,
+        "learning_rate": 0.017,
+        "episodes": 6,
+        "max_episodes": 6,
+        "margin": 0.2,
+        "quiet": True,
+        "out": str(folder / "run"),
+    }
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
         recorder.result = distill_tasks(given)
@@ -100,8 +126,16 @@ def test_the_attempt_that_holds_in_most_tasks_is_saved_and_judged_in_each(togeth
 def test_a_search_judges_the_last_fit_of_the_smallest_size_that_holds(tmp_path: Path) -> None:
     """Linear and one unit earn nothing; two units (22 parameters) and three are as good as the teacher."""
     recorder = Recorder(by_policy=lambda policy: 100.0 if policy.num_parameters >= 22 else 0.0)
-    recorded(tmp_path / "run", recorder, search_size=True, hidden=[3], attempts=2, loss="kl", teacher_layer=None,
-             student_layer=None)  # fmt: skip
+    recorded(
+        tmp_path / "run",
+        recorder,
+        search_size=True,
+        hidden=[3],
+        attempts=2,
+        loss="kl",
+        teacher_layer=None,
+        student_layer=None,
+    )
     assert recorder.result["search"]["chosen"] == [2]
     policy = load_policy(tmp_path / "run" / "student.safetensors")
     chosen = [fit for fit in recorder.fits if fit.after == fingerprint(policy.graph)]
@@ -143,10 +177,19 @@ def test_the_training_of_a_teacher_has_the_settings_that_were_asked_for(
         distill({**GIVEN, **plain, "training": {**TRAINING, "total_steps": 1234}})
     [(model, total)] = learnt
     assert total == 1234
-    found = {"n_envs": model.n_envs, "n_steps": model.n_steps, "batch_size": model.batch_size,
-             "n_epochs": model.n_epochs, "hidden": model.policy.net_arch["pi"], "gamma": model.gamma,
-             "gae_lambda": model.gae_lambda, "ent_coef": model.ent_coef, "clip_range": model.clip_range(1.0),
-             "learning_rate": model.lr_schedule(1.0), "activation": "relu"}  # fmt: skip
+    found = {
+        "n_envs": model.n_envs,
+        "n_steps": model.n_steps,
+        "batch_size": model.batch_size,
+        "n_epochs": model.n_epochs,
+        "hidden": model.policy.net_arch["pi"],
+        "gamma": model.gamma,
+        "gae_lambda": model.gae_lambda,
+        "ent_coef": model.ent_coef,
+        "clip_range": model.clip_range(1.0),
+        "learning_rate": model.lr_schedule(1.0),
+        "activation": "relu",
+    }
     assert found == TRAINING
     assert model.policy.activation_fn.__name__ == "ReLU"
     assert model.seed == 3
@@ -176,9 +219,24 @@ def test_a_kickstarts_teacher_weighs_as_asked_for_and_fades_in_time(
     monkeypatch.setattr(SEAMS["keeper"], lambda *args, **more: Evaluation(np.ones(1), np.ones(1)))
     Recorder(verdict=lambda seed: 100.0).install(monkeypatch)
     task = PROBES["Discrete"]
-    kickstart({"env": task, "teacher": saved(tmp_path, task), "out": str(tmp_path / "run"), "total_steps": 256,
-               "weight": 2.0, "fade_fraction": 0.5, "critic_warmup": 0.25, "method": "ppd", "hidden": [4], "seed": 3,
-               "training": TRAINING, "episodes": 6, "max_episodes": 6, "quiet": True})  # fmt: skip
+    kickstart(
+        {
+            "env": task,
+            "teacher": saved(tmp_path, task),
+            "out": str(tmp_path / "run"),
+            "total_steps": 256,
+            "weight": 2.0,
+            "fade_fraction": 0.5,
+            "critic_warmup": 0.25,
+            "method": "ppd",
+            "hidden": [4],
+            "seed": 3,
+            "training": TRAINING,
+            "episodes": 6,
+            "max_episodes": 6,
+            "quiet": True,
+        }
+    )
     assert seeds == [3]
     assert ways == {(True, 0.3, 0.01)}
     assert weights[0] == 2.0
@@ -201,8 +259,17 @@ def test_a_kickstarts_seed_decides_the_first_weights_and_the_states_that_normali
     task = PROBES["Discrete"]
     for number, seed in enumerate((3, 3, 4)):
         with pytest.raises(Stopped):
-            kickstart({"env": task, "teacher": saved(tmp_path, task), "out": str(tmp_path / str(number)), "hidden": [4],
-                       "seed": seed, "training": TRAINING, "quiet": True})  # fmt: skip
+            kickstart(
+                {
+                    "env": task,
+                    "teacher": saved(tmp_path, task),
+                    "out": str(tmp_path / str(number)),
+                    "hidden": [4],
+                    "seed": seed,
+                    "training": TRAINING,
+                    "quiet": True,
+                }
+            )
     weights = [fingerprint(program) for program in begun]
     means = [op.tensors["mean"].tolist() for program in begun for op in program.ops if op.kind == "normalise"]
     for figures in (weights, means):

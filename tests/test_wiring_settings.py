@@ -70,9 +70,20 @@ def test_student_and_teacher_see_their_own_keys(tmp_path: Path) -> None:
     recorder = Recorder(SCORES)
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
-        distill({**GIVEN, "env": "kd_envs/ProbeDict-v0", "teacher": str(teacher), "teacher_keys": ["all"],
-                 "student_keys": ["half"], "loss": "kl", "teacher_layer": None, "student_layer": None,
-                 "attempts": 1, "out": str(tmp_path / "run")})  # fmt: skip
+        distill(
+            {
+                **GIVEN,
+                "env": "kd_envs/ProbeDict-v0",
+                "teacher": str(teacher),
+                "teacher_keys": ["all"],
+                "student_keys": ["half"],
+                "loss": "kl",
+                "teacher_layer": None,
+                "student_layer": None,
+                "attempts": 1,
+                "out": str(tmp_path / "run"),
+            }
+        )
     assert all(list(fit.student.observations) == ["half"] for fit in recorder.fits)
     assert list(recorder.rounds[0].teacher.observations) == ["all"]
     assert set(recorder.rounds[0].rollout.obs) == {"all", "half"}
@@ -256,7 +267,7 @@ def test_the_rule_that_was_asked_for_combines_the_teachers(tmp_path: Path, monke
     assert all(given == [0.5, 0.5] for given in weights)
 
 
-def test_a_teacher_that_the_gate_finds_inferior_labels_nothing(tmp_path: Path) -> None:
+def test_a_teacher_that_is_found_inferior_labels_nothing(tmp_path: Path) -> None:
     fingerprints = [fingerprint(load_policy(path).graph) for path in two_teachers(tmp_path)]
     recorder = taught_by_two(tmp_path, Recorder(teachers={fingerprints[1]: 10.0}))
     assert [one["weight"] for one in recorder.result["teachers"]] == [1.0, 0.0]

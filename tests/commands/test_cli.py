@@ -152,9 +152,13 @@ def test_a_student_of_another_environment_is_refused(student: str, capsys: pytes
     assert "shape (4,)" in refused("evaluate", [student, "--env", "Acrobot-v1"], capsys, announced=True)
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    (["absent.safetensors"], "absent.safetensors"), (["."], "no such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["absent.safetensors"], "absent.safetensors"),
+        (["."], "no such file"),
+    ],
+)
 def test_a_student_that_cannot_be_read_is_refused(
     argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,10 +216,15 @@ assert not heavy, heavy
     assert ("--training.total-steps" in done.stdout) == (command not in ("evaluate", "explain"))
 
 
-@pytest.mark.parametrize(("script", "usage"), [
-    ("distill_policy.py", "distill"), ("train_teacher.py", "train-teacher"), ("evaluate_policy.py", "evaluate"),
-    ("explain_policy.py", "explain"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [
+        ("distill_policy.py", "distill"),
+        ("train_teacher.py", "train-teacher"),
+        ("evaluate_policy.py", "evaluate"),
+        ("explain_policy.py", "explain"),
+    ],
+)
 def test_each_script_is_its_command(script: str, usage: str) -> None:
     run = [sys.executable, str(ROOT / "scripts" / script)]
     done = subprocess.run([*run, "--help"], capture_output=True, text=True, check=False)

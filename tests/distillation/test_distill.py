@@ -14,6 +14,7 @@ import yaml
 from samples import PROBES, TINY, Agent, command, labelled, make_student, settings
 
 from kd_agent import KDError, distill, load_policy, load_teacher
+from kd_agent.evaluation import agreement
 from kd_agent.evaluation.agreement import agreement_on
 from kd_agent.plugins import load
 from kd_agent.rollouts.evaluate import evaluate
@@ -24,16 +25,41 @@ FILES = ("student.safetensors", "result.json", "config.yaml", "report.html", "te
 
 
 LAYOUT: dict[str, Any] = {
-    "format": int, "env": str, "seed": int,
-    "teacher": {"source": str, "sha256": str, "algo": str, "parameters": int, "returns": list, "iqm": float,
-                "iqm_ci": list},
-    "student": {"file": str, "sha256": str, "bytes": int, "parameters": int, "returns": list, "iqm": float,
-                "iqm_ci": list, "kl": float, "agreement": float},
+    "format": int,
+    "env": str,
+    "seed": int,
+    "teacher": {
+        "source": str,
+        "sha256": str,
+        "algo": str,
+        "parameters": int,
+        "returns": list,
+        "iqm": float,
+        "iqm_ci": list,
+    },
+    "student": {
+        "file": str,
+        "sha256": str,
+        "bytes": int,
+        "parameters": int,
+        "returns": list,
+        "iqm": float,
+        "iqm_ci": list,
+        "kl": float,
+        "agreement": float,
+    },
     "random": {"iqm": float},
-    "verdict": {"non_inferior": bool, "decision": str, "episodes": int, "margin": float, "difference": float,
-                "difference_ci": list, "compression": float},
+    "verdict": {
+        "non_inferior": bool,
+        "decision": str,
+        "episodes": int,
+        "margin": float,
+        "difference": float,
+        "difference_ci": list,
+        "compression": float,
+    },
     "cost": {"env_steps": int, "gradient_steps": int, "teacher_s": float, "distill_s": float, "evaluate_s": float},
-}  # fmt: skip
+}
 """What the contract promises of `result.json`."""
 
 
@@ -103,7 +129,12 @@ def test_the_same_seed_gives_the_same_bits_in_another_process(
 ) -> None:
     given = settings(agents["Discrete"], tmp_path / "run")
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
-    done = subprocess.run(command(given), capture_output=True, text=True, check=False, env=environment)
+    # On as many states as in this process.
+    few_states = f"from kd_agent.evaluation import agreement; agreement.STATES = {agreement.STATES}"
+    as_script = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    python, *words = command(given)
+    process = [python, "-c", f"{few_states}; {as_script}", *words]
+    done = subprocess.run(process, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert (tmp_path / "run" / "student.safetensors").read_bytes() == expected
     again, first = json.loads((tmp_path / "run" / "result.json").read_text()), runs["Discrete"][1]
@@ -124,10 +155,16 @@ def test_a_linear_student_of_a_chain_of_students_learns_from_a_saved_one(
     assert result["teacher"]["algo"] == "student"
 
 
-@pytest.mark.parametrize("more", [
-    {"dropout": 0.2, "l2": 0.01}, {"loss": ["kl=0.5", "ce"], "temperature": 2.0}, {"loss": "js", "convention": "rusu"},
-    {"loss": "reverse_kl", "activation": "tanh", "exploration": 0.5},
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"dropout": 0.2, "l2": 0.01},
+        {"loss": ["kl=0.5", "ce"], "temperature": 2.0},
+        {"loss": "js", "convention": "rusu"},
+        {"loss": "reverse_kl", "activation": "tanh", "exploration": 0.5},
+    ],
+    ids=" ".join,
+)
 def test_every_setting_of_the_fit_is_accepted(more: dict[str, Any], agents: dict[str, Agent], tmp_path: Path) -> None:
     result = distill(settings(agents["MultiDiscrete"], tmp_path / "run", **more))
     assert np.isfinite(result["student"]["kl"])

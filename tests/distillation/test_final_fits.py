@@ -42,7 +42,7 @@ def test_an_attempt_that_holds_is_the_last(agent: Agent, tmp_path: Path) -> None
     assert attempts_made(distill(given), given) == 1
 
 
-def test_a_single_attempt_sits_no_exam(agent: Agent, tmp_path: Path) -> None:
+def test_a_single_attempt_is_not_validated(agent: Agent, tmp_path: Path) -> None:
     assert distill(settings(agent, tmp_path / "run", attempts=1))["cost"]["exam_steps"] == 0
 
 
@@ -111,7 +111,7 @@ def test_patience_ends_when_so_many_attempts_in_a_row_are_no_better(tmp_path: Pa
 def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_path: Path) -> None:
     """8 episodes are played 2, 4 and 8 at a time: the first attempt plays all, a much worse one only the first two."""
     _, recorder = fitted(tmp_path, [90.0, 10.0, 89.0], attempts=3)
-    played = [sum(len(play.seeds) for play in recorder.exams() if play.who == fit.after) for fit in recorder.fits]
+    played = [sum(len(play.seeds) for play in recorder.validations() if play.who == fit.after) for fit in recorder.fits]
     assert played[1] == 2 < played[2]
 
 

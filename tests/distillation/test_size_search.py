@@ -101,11 +101,11 @@ def test_where_the_verdict_refuses_the_next_larger_size_is_judged(
     assert load_policy(tmp_path / "run" / "student.safetensors").num_parameters == result["student"]["parameters"]
 
 
-def test_what_the_exam_leaves_open_the_verdict_decides(
+def test_what_the_validation_leaves_open_the_verdict_decides(
     agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decisions = iter(["inferior", "undecided"])
-    monkeypatch.setattr(size_search.Validation, "decision", lambda exam, attempt: next(decisions))
+    monkeypatch.setattr(size_search.Validation, "decision", lambda validation, attempt: next(decisions))
     result = distill(settings(agents["Discrete"], tmp_path / "run", **SEARCH))
     fitted = [row for row in result["search"]["front"] if row["rung"] == size_search.LAST]
     assert [row["decision"] for row in fitted] == ["inferior", "undecided"]
@@ -115,9 +115,12 @@ def test_what_the_exam_leaves_open_the_verdict_decides(
 
 @pytest.mark.parametrize("moment", [3, 8])
 def test_a_search_that_was_stopped_goes_on_to_the_same_bytes_and_measures_nothing_twice(
-    moment: int, found: tuple[Path, dict[str, Any]], agents: dict[str, Agent], tmp_path: Path,
+    moment: int,
+    found: tuple[Path, dict[str, Any]],
+    agents: dict[str, Agent],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     given, measure, calls = settings(agents["Discrete"], tmp_path / "run", **SEARCH), size_search._measured, []
 
     def stop(*args: Any) -> Score:
