@@ -7,6 +7,7 @@ import pytest
 from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, Stopped, fingerprint, recorded, wavering
 
 from kd_agent import load_policy
+from kd_agent.runs.seeds import seed_of
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_the_asked_for_share_of_actions_is_random_in_every_round(run: Recorder) 
 
 
 def test_each_round_has_a_seed_of_its_own_that_follows_from_the_runs(run: Recorder) -> None:
-    assert [tuple(r.told["seed"]) for r in run.rounds] == [(3, number) for number in range(ROUNDS + ATTEMPTS - 1)]
+    assert [r.told["seed"] for r in run.rounds] == [seed_of(3, "round", n) for n in range(ROUNDS + ATTEMPTS - 1)]
     first = [r.rollout.obs["obs"][0].tobytes() for r in run.rounds]
     assert len(set(first)) == len(first)
 
@@ -182,7 +183,7 @@ def test_a_stopped_run_goes_on_with_the_right_round_driver_and_data(
     again = recorded(tmp_path / "run", Recorder(SCORES[missing:], wavering), resume=True)
     for found, expected in zip(again.rounds, run.rounds[stopped_at:], strict=True):
         assert (found.student, found.told["beta"]) == (expected.student, expected.told["beta"])
-        assert tuple(found.told["seed"]) == tuple(expected.told["seed"])
+        assert found.told["seed"] == expected.told["seed"]
     fits = run.fits[stopped_at:]
     assert [len(fit.rollouts) for fit in again.fits] == [len(fit.rollouts) for fit in fits]
     assert [fit.before for fit in again.fits] == [fit.before for fit in fits]

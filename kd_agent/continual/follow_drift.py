@@ -191,7 +191,7 @@ def prepare(config: FollowDriftConfig, run: Run, graph: PolicyGraph, old: Recipe
     before = Policy(graph)
     reference: list[Episode] = []
     with run.reporter.stage("playing in the old world", config.reference_episodes, "episodes") as advance:
-        played = play_episodes(env, run.teacher, lambda: before, config.seed)
+        played = play_episodes(env, run.teacher, lambda: before, run.seed("old world"))
         for episode in islice(played, config.reference_episodes):
             reference.append(episode)
             advance(len(reference), agreement=episode.agreement)
@@ -225,7 +225,7 @@ def watch(config: FollowDriftConfig, run: Run, following: Following) -> list[dic
     """
     timeline: list[dict[str, Any]] = []
     env = make_env(run.recipe, 1)
-    episodes = play_episodes(env, run.teacher, lambda: following.student.policy, config.seed + 1)
+    episodes = play_episodes(env, run.teacher, lambda: following.student.policy, run.seed("drift"))
     with run.reporter.stage("following", config.env_steps, "steps") as advance:
         while following.steps < config.env_steps:
             episode = next(episodes)

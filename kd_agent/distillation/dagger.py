@@ -18,7 +18,6 @@ from kd_agent.networks import Student
 from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout, collect
 from kd_agent.runs import Run
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.students import tie
 
 EXTRA = 8
@@ -214,7 +213,7 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
             steps=steps,
             beta=beta_of(number, plan.rounds * plan.beta_fraction),
             exploration=plan.exploration,
-            seed=collecting_seed(run.config.seed, "round", number),
+            seed=run.seed("round", number),
             layer=plan.teacher_layer,
             advance=advance,
         )

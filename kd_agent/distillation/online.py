@@ -22,7 +22,6 @@ from kd_agent.networks import Student, Teacher
 from kd_agent.ppo.training import CHECK_SEED, save
 from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
 from kd_agent.runs import Reporter, Run, RunFolder
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.settings import DistillConfig
 
 FOLLOWED = "followed"
@@ -200,7 +199,7 @@ class Follower:
             steps=steps_of_round(plan.env_steps, EXTRA, plan.n_envs),
             beta=0.0,
             exploration=plan.exploration,
-            seed=collecting_seed(run.config.seed, "round", number),
+            seed=run.seed("round", number),
             layer=plan.teacher_layer,
         )
         env.close()

@@ -14,6 +14,7 @@ from kd_agent.environments.vector import make_env
 from kd_agent.networks import Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts import Rollout, collect
+from kd_agent.runs.seeds import seed_of
 
 STATES = 10_000
 """States on which agreement is measured: its standard error is half a per cent at most."""
@@ -47,7 +48,7 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
         seed: Of the episodes.
     """
     env = make_env(recipe, _N_ENVS)
-    rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=(seed,))
+    rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=seed_of(seed, "agreement"))
     env.close()
     return agreement_on(teacher, student, rollout)
 

@@ -17,6 +17,7 @@ from kd_agent.networks import Teacher
 from kd_agent.policies import Array, Policy
 from kd_agent.rollouts import collect
 from kd_agent.runs import Advance
+from kd_agent.runs.seeds import seed_of
 
 _N_ENVS = 16
 _CHUNK = 2048
@@ -78,7 +79,7 @@ def visit(
     """
     env = _Witness(make_env(recipe, _N_ENVS))
     steps = -(-states // _N_ENVS)
-    rollout = collect(env, teacher, student, steps=steps, beta=0.0, seed=(seed,), advance=advance)
+    rollout = collect(env, teacher, student, steps=steps, beta=0.0, seed=seed_of(seed, "agreement"), advance=advance)
     env.close()
     # One more was written down than was labelled: that of the state in which the rollout stopped.
     seeds = np.array(env.seeds[:steps], np.int64)

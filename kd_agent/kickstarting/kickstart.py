@@ -22,7 +22,6 @@ from kd_agent.policies import file as graph_file
 from kd_agent.ppo.training import Keeper, fitted_to, make_ppo, recent_returns, training_env
 from kd_agent.rollouts import collect
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
-from kd_agent.runs.seeds import collecting_seed
 from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
 
 _USE = Use(resumes=False)
@@ -144,7 +143,7 @@ class Kickstart:
         """Statistics of the states that the teacher visits."""
         run = self._run
         env = make_env(run.recipe, self._config.training.n_envs)
-        seed = collecting_seed(run.config.seed, "first look")
+        seed = run.seed("first look")
         rollout = collect(env, run.teacher, None, steps=_FIRST_STEPS, beta=1.0, seed=seed)
         env.close()
         run.costs.add("env_steps", rollout.driver.size)
@@ -170,7 +169,7 @@ class Kickstart:
             {OBSERVATION: normalizer},
             hidden=plan.hidden,
             activation=plan.activation,
-            seed=self._run.config.seed,
+            seed=self._run.seed("weights"),
         )
         graph: PolicyGraph = student.graph()
         return graph

@@ -101,7 +101,7 @@ def fit(
     x = student.encoded(observations)
     params = data["params"]
     weight = data["weight"].astype(np.float64)
-    settings = {"max_leaf_nodes": student.leaves, "random_state": seed}
+    settings = {"max_leaf_nodes": student.leaves, "random_state": seed % 2**32}
     if head.spec.is_gaussian:
         model = _scikit_learn().DecisionTreeRegressor(**settings)
         splits, value = _regressed(model, head.spec, x, params, weight)

@@ -173,7 +173,7 @@ def _clip(op: TorchOp, x: Tensor) -> Tensor:
 
 
 def _linear(op: TorchOp, x: Tensor) -> Tensor:
-    # Not F.linear's own bias, which must have the output's size: NumPy also takes one number for all.
+    # Not F.linear's own bias, which takes fewer shapes than a sum that is broadcast as NumPy's is.
     return F.linear(x, op.tensor("weight")) + op.tensor("bias")
 
 

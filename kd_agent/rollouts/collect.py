@@ -87,7 +87,7 @@ def collect(
     steps: int,
     beta: float,
     exploration: float = 0.0,
-    seed: Sequence[int] = (0,),
+    seed: int | Sequence[int] = 0,
     layer: str | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Rollout:
@@ -111,7 +111,7 @@ def collect(
     Raises:
         KDError: The environment failed, or the teacher answered NaN or has no such layer.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(list(seed)))
+    rng = np.random.default_rng(seed)
     seeds = episode_seeds(int(rng.integers(2**63)))
     random_actions = batch_space(env.action_space, env.num_envs)
     random_actions.seed(int(rng.integers(2**31)))

@@ -143,7 +143,7 @@ def _ask(
     }
     if not trials:
         return {"hidden": list(sizes[-1]), "loss": losses[0], "temperature": run.plan.temperature}
-    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)), n_startup_trials=_GUESSES)
+    sampler = optuna.samplers.TPESampler(seed=run.seed("sampler", len(trials)) % 2**32, n_startup_trials=_GUESSES)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     # Optuna's own storage would be a database beside the run: what it has to know is told it anew.
     for row in trials:

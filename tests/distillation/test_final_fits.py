@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixed_teachers import good
 from prepared_runs import begun
 from recorder import Recorder
 from samples import Agent, settings, steps_of
@@ -14,8 +15,8 @@ from kd_agent.distillation.dagger import collect_round, collect_rounds
 from kd_agent.distillation.final_fits import Attempt, Grade, Validation, final_fits
 from kd_agent.rollouts.collect import Rollout
 
-SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "margin": 1e-4}
-"""One unit cannot hold a teacher's return, so that all attempts are made."""
+SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "final_steps": 1, "margin": 1e-4}
+"""One unit after one step cannot hold the return of a teacher that knows all, so that all attempts are made."""
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def attempts_made(result: dict[str, Any], given: dict[str, Any]) -> float:
 
 
 def test_attempts_go_on_while_none_holds_and_each_sees_one_more_round(agent: Agent, tmp_path: Path) -> None:
-    given = settings(agent, tmp_path / "run", **SEVERAL)
-    result = distill(given)
+    given = {**settings(agent, tmp_path / "run", **SEVERAL), "teacher": ()}
+    result = distill(given, good())
     assert attempts_made(result, given) == 3
     rounds = sorted((tmp_path / "run" / "checkpoint").glob("round-*.npz"))
     assert len(rounds) == 2 + 2
@@ -118,8 +119,8 @@ def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_pat
 def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = (settings(agent, tmp_path / name, **SEVERAL) for name in ("whole", "broken"))
-    uninterrupted = distill(whole)
+    whole, broken = ({**settings(agent, tmp_path / name, **SEVERAL), "teacher": ()} for name in ("whole", "broken"))
+    uninterrupted = distill(whole, good())
 
     def stop_in_the_last_round(*args: Any) -> Rollout:
         if args[-1] == 3:
@@ -128,9 +129,9 @@ def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(dagger, "collect_round", stop_in_the_last_round)
     with pytest.raises(KeyboardInterrupt):
-        distill(broken)
+        distill(broken, good())
     monkeypatch.undo()
-    result = distill({**broken, "resume": True})
+    result = distill({**broken, "resume": True}, good())
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("whole", "broken")]
     assert students[0] == students[1]
     assert steps_of(result) == steps_of(uninterrupted)

@@ -35,11 +35,11 @@ def test_the_state_is_that_of_the_plain_environment(env_id: str) -> None:
 
 @pytest.mark.parametrize("env_id", PIXELS)
 def test_a_picture_moves_from_channel_to_channel_as_it_ages(env_id: str) -> None:
-    seen = play(gym.make(env_id, ages=(5, 2, 0)), 7)
-    cameras = seen[0]["pixels"].shape[-1] // 3
-    pictures = [observation["pixels"][..., -cameras:] for observation in seen]
+    observations = play(gym.make(env_id, ages=(5, 2, 0)), 7)
+    cameras = observations[0]["pixels"].shape[-1] // 3
+    pictures = [observation["pixels"][..., -cameras:] for observation in observations]
     assert all(not np.array_equal(a, b) for a, b in zip(pictures[1:], pictures[:-1], strict=True))
-    for step, observation in enumerate(seen):
+    for step, observation in enumerate(observations):
         expected = [pictures[max(step - age, 0)] for age in (5, 2, 0)]
         assert np.array_equal(observation["pixels"], np.concatenate(expected, axis=-1))
 
@@ -55,8 +55,8 @@ def test_an_episode_shows_nothing_of_the_one_before(env_id: str) -> None:
 def test_the_landers_velocity_can_be_seen() -> None:
     ages = (10, 0)
     env = gym.make(PIXELS[0], width=96, ages=ages)
-    seen = play(env, 12, action=0)
-    shift = np.diff([middle(seen[-1]["pixels"][:44, :, camera]) for camera in (0, 2)], axis=0)[0]
+    observations = play(env, 12, action=0)
+    shift = np.diff([middle(observations[-1]["pixels"][:44, :, camera]) for camera in (0, 2)], axis=0)[0]
     lander = env.unwrapped.lander  # type: ignore[attr-defined]
     gravity = 10 * (ages[0] - 1) / 50 / 2
     expected = np.array([lander.linearVelocity.x, -(lander.linearVelocity.y + gravity)]) * ages[0] / 50 * 96 / 20
@@ -84,14 +84,14 @@ def test_the_second_camera_follows_the_lander_and_shows_its_angle() -> None:
     env.reset(seed=0)
     env.moon.position = (0, -20)  # type: ignore[attr-defined]
     env.sky_polys = [[(0, -20), (20, -20), (20, 13), (0, 13)]]  # type: ignore[attr-defined]
-    seen = {}
+    pictures = {}
     for x, angle in ((8.0, 0.0), (14.0, 0.3), (9.0, -0.3)):
         for body in env.drawlist:  # type: ignore[attr-defined]
             body.position, body.angle = (x, 9.0), angle
-        seen[angle] = paint(env)[..., 1].astype(float)
-        assert np.allclose(middle(seen[angle]), (29.5, 19.5), atol=2)
-    assert np.allclose(seen[0.3], seen[-0.3][:, ::-1], atol=2)
-    assert np.abs(seen[0.3] - seen[0.0]).max() > 100
+        pictures[angle] = paint(env)[..., 1].astype(float)
+        assert np.allclose(middle(pictures[angle]), (29.5, 19.5), atol=2)
+    assert np.allclose(pictures[0.3], pictures[-0.3][:, ::-1], atol=2)
+    assert np.abs(pictures[0.3] - pictures[0.0]).max() > 100
 
 
 def test_the_pole_is_drawn_at_its_angle() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import by_c, by_numpy, needs
+from exported import assert_same, by_c, by_numpy, needs
 from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
@@ -118,6 +118,10 @@ def test_the_cost_is_that_of_the_text() -> None:
     assert f"RAM: {floats.ram} bytes" in text
     assert floats.multiply_adds == whole.multiply_adds == 384  # 4 * 16 + 16 * 16 + 16 * 4
     assert whole.rom < floats.rom
+    whole_text = generate(graph, "p.h", int8=True)[1]
+    assert re.findall(r"(q|sum)\[(\d+)\];", whole_text) == [("q", "16"), ("sum", "16")]
+    buffers = sum(map(int, re.findall(r"float \w+\[(\d+)\];", whole_text)))  # the row of parameters too
+    assert whole.ram == 4 * buffers + 2 * 16 + 4 * 16
     assert floats == Cost(floats.rom, floats.ram, 384)
     assert stack_bytes(graph) >= 4 * sum(map(int, re.findall(r"float r\d+\[(\d+)\];", text)))
 
@@ -133,6 +137,10 @@ def test_actions_beyond_an_int_are_refused() -> None:
     head = replace(graph.head, start=(-(2**30),))
     with pytest.raises(KDError, match="actions from -1073741824 on are too large"):
         generate(PolicyGraph(graph.observations, graph.ops, head), "p.h")
+    several = make_graph("multi_categorical")
+    head = replace(several.head, start=(5, -(2**30)))
+    with pytest.raises(KDError, match="actions from -1073741824 on are too large"):
+        generate(PolicyGraph(several.observations, several.ops, head), "p.h")
     near = replace(graph.head, start=(2**30 - 1,))
     assert "+ (1073741823);" in generate(PolicyGraph(graph.observations, graph.ops, near), "p.h")[1]
 
@@ -175,3 +183,15 @@ def test_an_action_in_c_takes_less_than_a_millisecond(name: str) -> None:
     graph = GRAPHS[name]()
     taken = c_loop(graph, observations_for(graph, 64)["obs"])()
     assert 0 < np.median(taken) < 1e6
+
+
+def test_a_part_of_a_register_is_not_written_over_while_the_whole_is_read(tmp_path: Path) -> None:
+    ops = (
+        linear("obs", "all", 2, 4),
+        Op("slice", ("all",), "part", {"start": 0, "stop": 2}),
+        Op("activation", ("part",), "act", {"function": "tanh"}),
+        Op("concatenate", ("act", "all"), "params"),
+    )
+    graph = PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+    observations = observations_for(graph, 20)
+    assert_same(graph, by_c(graph, observations, tmp_path), by_numpy(graph, observations))

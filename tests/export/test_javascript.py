@@ -81,3 +81,10 @@ def test_a_memory_belongs_to_the_caller(tmp_path: Path) -> None:
     assert size == 10
     assert first == begun_anew
     assert first != second
+
+
+def test_an_action_is_computed_without_the_standard_deviations(tmp_path: Path) -> None:
+    [path] = export(GRAPHS["state-dependent noise"](), tmp_path / "policy.mjs")
+    text = path.read_text()
+    assert "function run(obs, out, all) {" in text
+    assert text.count("run(obs, row, false);") == text.count("run(obs, row, true);") == 1

@@ -17,9 +17,7 @@ def test_jensen_shannon_is_symmetric(head: ActionHead) -> None:
     assert torch.allclose(loss_of("js", a, b, head), loss_of("js", b, a, head), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "parts"), [("categorical", 1), ("multi_categorical", 2), ("bernoulli", 3)]
-)  # fmt: skip
+@pytest.mark.parametrize(("kind", "parts"), [("categorical", 1), ("multi_categorical", 2), ("bernoulli", 3)])
 def test_jensen_shannon_of_discrete_actions_is_bounded_by_log_two_a_part(kind: str, parts: int) -> None:
     head = HEADS[kind]
     value = loss_of("js", rows(head, seed=1, scale=1e3), rows(head, seed=2, scale=1e3), head)

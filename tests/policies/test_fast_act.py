@@ -170,3 +170,18 @@ def test_an_observation_is_not_written_to() -> None:
         x.flags.writeable = False
         first = act(x)
         np.testing.assert_array_equal(act(x), first)
+
+
+def test_a_later_layer_of_three_axes_is_left_to_the_interpreter() -> None:
+    first = {"weight": np.ones((1, 3), FLOAT32), "bias": np.zeros(1, FLOAT32)}
+    second = {"weight": np.ones((4, 1, 1), FLOAT32), "bias": np.float32([0, 3, 1, 2])}
+    ops = (
+        Op("linear", ("obs",), "one", {}, first),
+        Op("activation", ("one",), "two", {"function": "relu"}),
+        Op("linear", ("two",), "wide", {}, second),
+        Op("flatten", ("wide",), "params"),
+    )
+    head = HeadSpec("categorical", (), "int64", (4,), (0,))
+    graph = PolicyGraph({"obs": ObservationSpec((3,), "float32")}, ops, head)
+    assert compile_act(graph) is None
+    assert Policy(graph).act(np.ones(3, FLOAT32)) == 1

@@ -248,3 +248,10 @@ def test_a_tree_finds_the_leaf_that_a_walk_finds() -> None:
             below = observation[op.tensors["feature"][node]] <= op.tensors["threshold"][node]
             node = op.tensors["left" if below else "right"][node]
         np.testing.assert_array_equal(row, op.tensors["value"][node - 39])
+
+
+def test_splits_that_lead_in_a_circle_apart_from_the_root_are_refused() -> None:
+    whole = {"feature": np.int32([0, 0, 0]), "left": np.int32([3, 2, 1]), "right": np.int32([4, 5, 6])}
+    real = {"threshold": np.zeros(3, np.float32), "value": np.zeros((4, 4), np.float32)}
+    with pytest.raises(KDError, match="do not lead forward"):
+        tree_depth(Op("tree", ("obs",), "params", {}, {**whole, **real}))

@@ -150,6 +150,8 @@ def test_a_dict_observation_needs_its_keys_and_equal_batches() -> None:
         policy.predict({"image": np.stack([image] * 2), "joints": np.stack([joints] * 3)})
     with pytest.raises(KDError, match="batch sizes"):
         policy.predict({"image": image, "joints": joints[None]})
+    with pytest.raises(KDError, match="batch sizes"):
+        policy.predict({"image": image, "joints": np.stack([joints] * 2)})
     with pytest.raises(KDError, match="mapping"):
         policy.predict(joints)
 
