@@ -77,9 +77,12 @@ class RunFolder:
         """Read a JSON file that this run wrote; KDError where it is missing or damaged."""
         path = self.path / name
         try:
-            return dict(json.loads(read_capped(path, MAX_TEXT)))
+            content = json.loads(read_capped(path, MAX_TEXT))
         except ValueError:
             raise KDError(f"{path}: damaged") from None
+        if not isinstance(content, dict):
+            raise KDError(f"{path}: damaged")
+        return content
 
     def read_yaml(self, name: str) -> dict[str, Any]:
         """Read a YAML file that this run wrote."""
