@@ -21,6 +21,7 @@ from kd_agent.export._source import Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".c"
 OPS = frozenset(WRITERS)
 _TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _LARGEST_START = 1 << 30

@@ -18,6 +18,7 @@ from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".zip"
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
 _MODULES = {
     "relu": "ReLU",

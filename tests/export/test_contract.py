@@ -15,13 +15,13 @@ from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
 from kd_agent import KDError, export, plugins
-from kd_agent.export import SUFFIXES
+from kd_agent.export import suffixes
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.ops import KERNELS
 from kd_agent.policies.policy import Policy
 
 FORMATS = plugins.names("export")
-SUFFIX_OF = {name: suffix for suffix, name in SUFFIXES.items()}
+SUFFIX_OF = {name: plugins.load("export", name).SUFFIX for name in FORMATS}
 EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
@@ -34,7 +34,8 @@ def plain_graph() -> PolicyGraph:
 
 
 def test_every_format_has_a_suffix_and_is_run_by_a_test() -> None:
-    assert sorted(SUFFIXES.values()) == FORMATS
+    assert list(suffixes().values()) == FORMATS  # each another one, in the order of the names
+    assert all(re.fullmatch(r"\.\w+", suffix) for suffix in suffixes())
     runnable = {runtime.partition(" ")[0] for runtime in RUNTIMES}
     assert runnable | {"sb3"} == set(FORMATS)
 
