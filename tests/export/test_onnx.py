@@ -22,7 +22,7 @@ from kd_agent.policies import file as graph_file
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 
 OLD_PYTHON = "KD_AGENT_OLD_ONNXRUNTIME"
-"""Names a Python with an onnxruntime of two years ago: `python -m venv old; old/bin/pip install onnxruntime==1.19.2`."""
+"""Names a Python with an old onnxruntime: `python -m venv old; old/bin/pip install onnxruntime==1.19.2`."""
 OLD_RUN = """
 import sys
 import numpy as np
