@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kd_agent.errors import KDError
-from kd_agent.policies.safe_files import write_atomically
 
 _COMPILERS = ("cc", "gcc", "clang")
 # Of -ffast-math only what changes no number: NaN, infinity and the order of sums stay as they are.
@@ -60,11 +59,12 @@ def _build(sources: Mapping[str, str], main: str, path: Path, seal: Path) -> Non
             (Path(build) / name).write_text(text)
         built = Path(build) / "library.so"
         _compile(Path(build), main, built.name)
-        digest = hashlib.sha256(built.read_bytes()).hexdigest()
+        digest = Path(build) / "library.sha256"
+        digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest())
         # Within one folder, hence atomic: two processes that compile at once leave one whole library.
         os.replace(built, path)
-    # After the library: a kill in between leaves one that nobody loads before it is compiled anew.
-    write_atomically(seal, digest.encode())
+        # After the library: a kill in between leaves one that nobody loads before it is compiled anew.
+        os.replace(digest, seal)
 
 
 def _is_whole(path: Path, seal: Path) -> bool:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,12 +159,15 @@ def test_a_damaged_library_is_never_loaded_whatever_the_backend(
 
 
 def test_the_seal_is_written_after_the_library(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(path: Path, raw: bytes) -> None:
-        assert path.with_suffix("").is_file()
-        raise KeyboardInterrupt
+    replace = os.replace
+
+    def die_after_the_library(source: Path, target: Path) -> None:
+        if target.suffix != ".so":
+            raise KeyboardInterrupt
+        replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "write_atomically", die)
+        patch.setattr(compiler.os, "replace", die_after_the_library)
         with pytest.raises(KeyboardInterrupt):
             compiler.library(ANSWER, "answer.c")
     assert [path.suffix for path in own_cache.iterdir()] == [".so"]
@@ -176,6 +180,15 @@ def test_a_library_that_cannot_be_written_is_one_line(own_cache: Path) -> None:
     path.mkdir()
     with pytest.raises(KDError, match=r"\.so: cannot be written \(Is a directory\)"):
         compiler.library(ANSWER, "answer.c")
+
+
+def test_processes_that_compile_at_once_leave_a_whole_library(own_cache: Path) -> None:
+    code = f"from kd_agent.native import compiler; print(compiler.library({ANSWER!r}, 'answer.c'))"
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = {process.communicate(timeout=60)[0].strip() for process in started}
+    assert [process.returncode for process in started] == [0] * 4
+    assert said == {str(compiler.library(ANSWER, "answer.c"))}
+    assert len(list(own_cache.iterdir())) == 2
 
 
 def test_a_cache_folder_that_others_could_look_into_is_closed_to_them(own_cache: Path) -> None:
