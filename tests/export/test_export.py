@@ -62,6 +62,17 @@ def test_a_suffix_that_stands_for_nothing_is_answered_with_those_that_do(tmp_pat
         export(make_graph(), tmp_path / "p.exe")
 
 
+def test_who_writes_c_loads_nothing_for_other_formats(tmp_path: Path) -> None:
+    student = graph_file.write(make_graph(), tmp_path / "s.safetensors")
+    code = f"""
+import sys, kd_agent
+kd_agent.export({str(student)!r}, {str(tmp_path / "p.c")!r})
+heavy = {{"torch", "stable_baselines3", "gymnasium", "onnx", "scipy", "pydantic"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(KDError, match="exporting to onnx needs the package 'onnx': pip install onnx"):
