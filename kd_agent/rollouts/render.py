@@ -99,7 +99,7 @@ def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[A
 def frames_per_second(recipe: Recipe) -> float:
     """The speed at which an environment wants to be seen: what its metadata say, or `FPS`."""
     env = make_env(recipe, 1)
-    told = (env.get_attr("metadata")[0] or {}).get("render_fps")
+    told: Any = (env.get_attr("metadata")[0] or {}).get("render_fps")
     env.close()
     try:
         speed = float(told)
@@ -142,4 +142,4 @@ def _durations(count: int, every: int, fps: float) -> list[int]:
     # A GIF counts hundredths of a second: of the moments they are rounded, so that no error adds up.
     moments = np.rint(100 * kept / fps).astype(int)
     shown = np.maximum(np.diff(moments), _SHORTEST)
-    return (10 * shown).tolist()
+    return list(map(int, 10 * shown))

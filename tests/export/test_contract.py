@@ -101,6 +101,34 @@ def test_an_exported_policy_acts_as_numpy_does(name: str, runtime: str, tmp_path
     assert_same(graph, RUNTIMES[runtime](graph, observations, tmp_path), by_numpy(graph, observations))
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "softplus"])
+@pytest.mark.parametrize("runtime", ["c", "javascript", "onnx"])
+def test_observations_far_out_get_the_same_action_as_long_as_sums_are_floats(
+    runtime: str, activation: str, tmp_path: Path
+) -> None:
+    """Without a normaliser nothing clips them; sums overflow near 3e38 alone, where their order decides when."""
+    act = {"function": activation}
+    ops = (
+        linear("obs", "wide", 16, 4),
+        Op("activation", ("wide",), "some", act),
+        linear("some", "next", 16, 16, seed=1),
+        Op("activation", ("next",), "all", act),
+        linear("all", "params", 4, 16, seed=2),
+    )
+    graph = PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+    unit = np.random.default_rng(0).uniform(-1, 1, (300, 4))
+    for scale in (1e3, 1e10, 1e20, 1e30):
+        observations = {"obs": (scale * unit).astype(np.float32)}
+        found = RUNTIMES[runtime](graph, observations, tmp_path)
+        expected = by_numpy(graph, observations)
+        largest = np.maximum(np.abs(expected.params).max(axis=1, keepdims=True), 1)
+        np.testing.assert_allclose(found.params / largest, expected.params / largest, atol=2e-6)
+        np.testing.assert_array_equal(found.actions, expected.actions)
+    farthest = {"obs": (3.4e38 * np.sign(unit)).astype(np.float32)}
+    assert set(np.unique(RUNTIMES[runtime](graph, farthest, tmp_path).actions)) <= {0, 1, 2, 3}
+
+
 def test_the_graphs_use_every_operation() -> None:
     assert {op.kind for make in GRAPHS.values() for op in make().ops} == set(KERNELS)
 
