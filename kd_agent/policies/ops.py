@@ -129,8 +129,7 @@ def _activation(op: Op) -> Kernel:
 
 
 def _flatten(op: Op) -> Kernel:
-    """`[B, ...]` as `[B, F]`, float32."""
-    # Not -1, which NumPy refuses to work out for a batch of none.
+    """`[B, ...]` as `[B, F]`, float32; `F` by name, for NumPy works out no -1 of a batch of none."""
     return lambda x: x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32, copy=False)
 
 
