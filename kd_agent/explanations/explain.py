@@ -29,11 +29,12 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments.names import action_names
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
 from kd_agent.explanations.disagreements import NEAR_TIE, decision_gap, disagreements, near_ties
-from kd_agent.explanations.features import Feature, action_names, features_of
+from kd_agent.explanations.features import Feature, features_of
 from kd_agent.explanations.saliency import (
     IMAGE_STATES,
     REPEATS,

@@ -11,17 +11,18 @@ from pathlib import Path
 from string import Template
 
 from kd_agent.errors import KDError
+from kd_agent.export._c_int import LANGUAGE, guard, language
 from kd_agent.export._c_prelude import prelude
 from kd_agent.export._decode import decode
 from kd_agent.export._int8 import quantised
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import Program, analyse, plain
-from kd_agent.export._source import Language, Lines, Source, block, indented
+from kd_agent.export._source import Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".c"
 OPS = frozenset(WRITERS)
-LANGUAGE = Language(index="int", whole="const int", number="const float", suffix="f")
 _TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _LARGEST_START = 1 << 30
 """Half of what an int of 32 bits holds: the number of an action is added to it."""
@@ -53,7 +54,7 @@ _SOURCE = Template("""\
 $comment
 #include "$header"
 #include <stdint.h>
-
+$guard
 $prelude
 
 $constants
@@ -153,7 +154,7 @@ def _begun(graph: PolicyGraph, int8: bool) -> Source:
     writers = dict(WRITERS)
     if int8:
         writers |= quantised(graph)
-    return Source(LANGUAGE, program, writers)
+    return Source(language(program), program, writers)
 
 
 def _cost(source: Source) -> Cost:
@@ -225,6 +226,7 @@ def _source(source: Source, header: str, prefix: str) -> str:
     return _SOURCE.substitute(
         comment=block(_comment(source)),
         header=header,
+        guard=guard(source.program.graph),
         prelude=prelude(functions, rough=source.whole_inputs > 0),
         constants=block(constants),
         functions=functions,

@@ -14,6 +14,7 @@ from kd_agent.export._source import Language, Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".mjs"
 OPS = frozenset(WRITERS)
 _LANGUAGE = Language(index="let", whole="const", number="const", suffix="", single="Math.fround")
 _ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array"}

@@ -16,6 +16,7 @@ from kd_agent.export._loops import WRITERS
 from kd_agent.policies import OBSERVATION, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".pt2"
 OPS = frozenset(WRITERS)
 _DTYPES = {"float64": "float32"}
 """Policies compute in float32; the program takes what they compute with."""

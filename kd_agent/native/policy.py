@@ -7,6 +7,7 @@ ends in the same answers and errors. Letters: `B` batch, `P` head parameters, `S
 import ctypes
 import importlib.machinery
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,7 @@ class NativePolicy(Policy):
 
 def _rows(arrays: Sequence[Array], batch: int) -> Array:
     """Arrays `[B, ...]` side by side, float32 `[B, F]`."""
-    flat = [np.asarray(array, np.float32).reshape(batch, -1) for array in arrays]
+    flat = [np.asarray(array, np.float32).reshape(batch, math.prod(array.shape[1:])) for array in arrays]
     # Concatenating one array would copy it for nothing.
     if len(flat) == 1:
         return np.ascontiguousarray(flat[0])

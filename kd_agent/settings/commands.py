@@ -62,6 +62,9 @@ class ExportConfig:
         str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
     ] = None
     int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    opset: Annotated[
+        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
+    ] = None
     prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
     vecnormalize: Annotated[
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")

@@ -146,6 +146,20 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@every_graph
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_batch_of_none_is_answered_with_no_actions(name: str, deterministic: bool) -> None:
+    graph = GRAPHS[name]()
+    observations = {key: array[:0] for key, array in observations_for(graph, 1).items()}
+    nothing: Any = observations if len(observations) > 1 else observations["obs"]
+    for policy in (NativePolicy(graph), Policy(graph)):
+        actions, state = policy.predict(nothing, deterministic=deterministic)
+        assert actions.shape == (0, *graph.head.shape)
+        assert actions.dtype == graph.head.dtype
+        assert (state is None) == (not graph.states)
+        assert policy.params(nothing).shape == (0, graph.head.num_params)
+
+
 def test_the_number_of_parameters_is_the_graphs() -> None:
     graph: PolicyGraph = make_graph()
     assert NativePolicy(graph).num_parameters == graph.num_parameters
