@@ -118,7 +118,7 @@ def _description(graph: PolicyGraph) -> str:
 
 
 def _env_id(graph: PolicyGraph) -> str:
-    return plain(graph.provenance.get("env", "an unnamed environment"))
+    return plain(graph.provenance.get("env") or "an unnamed environment")
 
 
 def _metadata(graph: PolicyGraph) -> dict[str, str]:
