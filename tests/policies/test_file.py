@@ -152,7 +152,7 @@ def test_weights_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     refused(forged(lambda d: None, {"1.weight": np.ones(shape, np.float32)}))
 
 
-@pytest.mark.parametrize("version", [3, 0, "1", None])
+@pytest.mark.parametrize("version", [4, 0, "1", None])
 def test_another_format_is_refused_with_a_hint(version: Any) -> None:
     assert "update kd_agent" in refused(forged(lambda d: d.update(format=version)))
 
