@@ -56,7 +56,7 @@ def means(leaf: Array, columns: Array, weight: Array) -> Array:
 
 
 def allowed_means(leaf: Array, probabilities: Array, weight: Array, is_open: Array) -> Array:
-    """As `means`, each column over the states alone that leave it open, `[L, P]`; 0 where none does.
+    """As `means`, each column over the states alone that leave it open, `[L, P]`; of all leaves where none in it does.
 
     An action that is seldom allowed and always taken then is a good one: its mean over all states would hide that.
 
@@ -70,8 +70,10 @@ def allowed_means(leaf: Array, probabilities: Array, weight: Array, is_open: Arr
     columns = []
     for probability, flags in zip(probabilities.T, is_open.T, strict=True):
         counted = weight * flags
+        everywhere = counted @ probability / max(counted.sum(), CERTAIN)
         total = np.bincount(leaf, counted, count)
-        columns.append(np.bincount(leaf, counted * probability, count) / np.maximum(total, CERTAIN))
+        own = np.bincount(leaf, counted * probability, count) / np.maximum(total, CERTAIN)
+        columns.append(np.where(total > 0, own, everywhere))
     return np.stack(columns, axis=1)
 
 
