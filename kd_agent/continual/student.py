@@ -124,7 +124,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
     policy = student()
     params = np.empty((1, 0), np.float32)
 
-    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array, action_masks: Array | None) -> Array:
         nonlocal policy, params
         # A lesson comes between two episodes: one episode is one student's.
         if starts[0]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from kd_agent.environments.guarded import GuardedEnv
@@ -12,7 +13,10 @@ from kd_agent.environments.spaces import as_mapping
 from kd_agent.environments.watchdog import Watchdog
 from kd_agent.environments.wrappers import wrapped
 from kd_agent.errors import KDError
-from kd_agent.policies import Array
+from kd_agent.policies import Array, HeadSpec
+
+ACTION_MASKS = "action_masks"
+"""The method by which sb3_contrib asks an environment, or a wrapper around it, what is allowed now."""
 
 DEFAULT_LIMIT = 10_000
 """Steps of an episode at most, where neither environment nor settings limit it: a policy that runs in a circle would
@@ -90,6 +94,53 @@ def start(env: VecEnv, seeds: Iterator[int]) -> dict[str, Array]:
     """
     env.env_method("take_seeds", seeds)
     return as_mapping(env.reset())
+
+
+def has_masks(env: VecEnv) -> bool:
+    """Whether the environments say which actions are allowed."""
+    return env.has_attr(ACTION_MASKS)
+
+
+def action_masks(env: VecEnv, head: HeadSpec) -> Array:
+    """What is allowed now, flags `[N, M]`.
+
+    Args:
+        env: Made by `make_env`.
+        head: Of the actions.
+
+    Raises:
+        KDError: The environments do not say, or not of these actions.
+    """
+    if not has_masks(env):
+        raise KDError("the policy plays with action masks, and the environment has no method action_masks()")
+    try:
+        rows = [np.ravel(mask) for mask in env.env_method(ACTION_MASKS)]
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise KDError(f"the environment's action_masks() raised {type(error).__name__}: {reason}") from error
+    for row in rows:
+        if row.size != head.num_masks or row.dtype.kind not in "fiub":
+            raise KDError(f"action_masks() of the environment gave {row.size} flags, its actions have {head.num_masks}")
+    return np.stack(rows).astype(bool)
+
+
+def check_masks(env: str | Recipe) -> None:
+    """Require an environment to say which actions are allowed.
+
+    Args:
+        env: A registered id, or a recipe.
+
+    Raises:
+        KDError: It does not.
+    """
+    venv = make_env(env, 1)
+    known = has_masks(venv)
+    venv.close()
+    if not known:
+        raise KDError(
+            f"the policy plays with action masks, and {recipe_of(env).env_id} has no method action_masks(), "
+            "which sb3_contrib's masking needs too"
+        )
 
 
 def spaces_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) -> tuple[gym.Space[Any], gym.Space[Any]]:

@@ -34,6 +34,7 @@ _WRAPPERS = {
     "FlattenObservation": "gymnasium.wrappers:FlattenObservation",
     "TimeLimit": "gymnasium.wrappers:TimeLimit",
     "TimeAwareObservation": "gymnasium.wrappers:TimeAwareObservation",
+    "ActionMasker": "sb3_contrib.common.wrappers:ActionMasker",
 }
 """Class of each wrapper that a teacher may have been trained in, by its name in any of `_LIBRARIES`."""
 
@@ -50,7 +51,7 @@ def wrapped(env: gym.Env[Any, Any], recipe: Recipe) -> gym.Env[Any, Any]:
     """
     for name, kwargs in recipe.wrappers:
         cls = wrapper(name)
-        arguments = _arguments(kwargs)
+        arguments = _arguments(env, kwargs)
         try:
             env = cls(env, **arguments)
         except (TypeError, ValueError, AssertionError, gym.error.Error) as error:
@@ -58,14 +59,25 @@ def wrapped(env: gym.Env[Any, Any], recipe: Recipe) -> gym.Env[Any, Any]:
     return env
 
 
-def _arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments with the shape of a picture as a pair, which is what Gymnasium's wrappers take."""
+def _arguments(env: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as the wrappers take them: a picture's shape as a pair, the masks' method as a function."""
+    method = kwargs.get("action_mask_fn")
+    if method is not None:
+        # ActionMasker would look for the name on the next wrapper alone, and the method is the environment's own.
+        mask = _mask_method(env, str(method))
+        return {**kwargs, "action_mask_fn": lambda _: mask()}
     shape = kwargs.get("shape")
     if shape is None:
         return dict(kwargs)
     # YAML has lists in place of tuples, and gym's wrappers took one number for a square.
     pair = tuple(shape) if isinstance(shape, list | tuple) else (shape, shape)
     return {**kwargs, "shape": pair}
+
+
+def _mask_method(env: gym.Env[Any, Any], name: str) -> Any:
+    if name.startswith("_") or not hasattr(env.unwrapped, name):
+        raise KDError(f"the environment has no method {name!r} that would say which actions are allowed")
+    return getattr(env.unwrapped, name)
 
 
 def wrapper(name: str) -> Any:

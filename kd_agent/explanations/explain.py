@@ -200,6 +200,8 @@ def _difference(readings: dict[str, Reading], head: ActionHead, visited: Visited
     if gap is not None:
         ties = {"gap": NEAR_TIE, **asdict(near_ties(gap, kl, ~same, visited.episode))}
     uniform = head.uniform(len(p)).numpy()
+    if visited.masks is not None:
+        uniform = head.spec.masked(uniform, visited.masks)
     return {
         "kl": float(kl.mean()),
         "kl_uniform": float(divergence(head, p, uniform).mean()),

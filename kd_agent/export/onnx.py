@@ -1,6 +1,7 @@
 """ONNX: inputs `obs` (or `obs.<key>`), outputs `params` and `action`, any batch size.
 
-A recurrent policy also reads `state.<name>` and writes `state.<name>.next`.
+A recurrent policy also reads `state.<name>` and writes `state.<name>.next`. One that plays with action masks reads
+`action_masks`, bool `[batch, M]`; ONNX has no input that may be left out, and all true allows everything.
 """
 
 import json
@@ -12,15 +13,17 @@ import numpy as np
 
 import kd_agent
 from kd_agent.errors import KDError
-from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number
+from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
 from kd_agent.export._program import analyse, plain
-from kd_agent.policies import PARAMS, HeadSpec, PolicyGraph, following
+from kd_agent.policies import MASKED, PARAMS, HeadSpec, PolicyGraph, following
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".onnx"
 OPS = frozenset(WRITERS)
 OPSET = 15
 """Of 2021, with the IR of version 8: onnxruntime from 1.10 on loads it, and so do the engines that lag behind."""
+_MASKS = "action_masks"
+"""The input of what is allowed: sb3_contrib's word."""
 
 
 def write(graph: PolicyGraph, path: Path, *, opset: int | None = None) -> list[Path]:
@@ -83,8 +86,13 @@ def _model(graph: PolicyGraph, opset: int) -> Any:
     for op in graph.ops:
         nodes.registers[op.output] = WRITERS[op.kind](nodes, op)
     head = graph.head
+    row = nodes.registers[program.row]
+    if head.expects_masks:
+        inputs.append(value_info(_MASKS, "bool", (head.num_masks,)))
+        row = _masked(nodes, row, head)
+        nodes.registers[PARAMS] = row
     outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (head.num_params,))]
-    outputs.append(nodes.result("action", _action(nodes, head), head.dtype, head.shape))
+    outputs.append(nodes.result("action", _action(nodes, row, head), head.dtype, head.shape))
     for name in sorted(graph.states):
         source = nodes.registers[following(name)]
         outputs.append(nodes.result(f"state.{name}.next", source, "float32", graph.states[name]))
@@ -140,9 +148,20 @@ def _metadata(graph: PolicyGraph) -> dict[str, str]:
     }
 
 
-def _action(n: Nodes, head: HeadSpec) -> str:
-    """The greedy action `[B, *A]`."""
-    row = n.registers[n.program.row]
+def _masked(n: Nodes, row: str, head: HeadSpec) -> str:
+    """The row under the mask: `HeadSpec.where_allowed`."""
+    least = n.constant(MASKED)
+    if head.kind != "bernoulli":
+        return n.add("Where", _MASKS, row, least)
+    no = n.add("Gather", _MASKS, n.whole(*range(0, head.num_masks, 2)), axis=1)
+    yes = n.add("Gather", _MASKS, n.whole(*range(1, head.num_masks, 2)), axis=1)
+    lifted = n.add("Where", yes, n.constant(-MASKED), n.constant(0.0))
+    forced = n.add("Where", no, least, lifted)
+    return n.add("Where", n.add("And", no, yes), row, forced)
+
+
+def _action(n: Nodes, row: str, head: HeadSpec) -> str:
+    """The greedy action `[B, *A]` of the register's value `row`."""
     if head.kind == "categorical":
         return n.add("Cast", _best(n, row, head.start[0], keepdims=0), to=type_number(head.dtype))
     if head.kind == "multi_categorical":

@@ -1,5 +1,6 @@
 """Stable-Baselines3: a PPO zip that `PPO.load`, `evaluate_policy` and RL Zoo open, and `.learn()` fine-tunes.
 
+A policy that plays with action masks becomes a zip of sb3_contrib's MaskablePPO.
 The student becomes the actor; the critic is new. The normaliser is folded into the first layer by
 default, so that the zip acts alone: the actions are the student's wherever no feature is beyond its
 clip (10 standard deviations), where folding is exact but for rounding. With `vecnormalize=True` the
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.export._maskable import algorithm, outputs
 from kd_agent.export._vecnormalize import STATISTICS, write_statistics
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
@@ -71,7 +73,7 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
     """
     layers = _layers(graph)
     model = _model(graph, layers, env or str(graph.provenance.get("env", "")))
-    _fill(model.policy, layers, fold=not vecnormalize)
+    _fill(model.policy, graph, layers, fold=not vecnormalize)
     written = [path]
     if vecnormalize and layers.statistics:
         clips = {float(op.attributes["clip"]) for op in layers.statistics.values()}
@@ -161,7 +163,6 @@ def _require(condition: bool, reason: str) -> None:
 def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
     """An untrained PPO of the right shape."""
     import torch
-    from stable_baselines3 import PPO
 
     # Late, as torch: whoever loads the exports for another format need not have it.
     from kd_agent.networks import check_fits
@@ -172,9 +173,9 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
     policy = "MultiInputPolicy"
     if layers.keys == [OBSERVATION]:
         policy = "MlpPolicy"
-    model = PPO(
+    model = algorithm(graph)(
         policy,
-        env=None,  # type: ignore[arg-type]
+        env=None,
         policy_kwargs={
             "net_arch": {"pi": hidden, "vf": _CRITIC},
             "activation_fn": getattr(torch.nn, _MODULES[layers.activation]),
@@ -241,13 +242,14 @@ def _action_space(head: HeadSpec) -> Any:
     return spaces.Box(low, high, dtype=np.dtype(head.dtype).type)
 
 
-def _fill(policy: Any, layers: _Layers, *, fold: bool) -> None:
+def _fill(policy: Any, graph: PolicyGraph, layers: _Layers, *, fold: bool) -> None:
     """Put the student's weights into the actor."""
     import torch
 
     weights = [(op.tensors["weight"], op.tensors["bias"]) for op in layers.linears]
     if fold:
         weights[0] = _folded(layers.linears[0], layers)
+    weights[-1] = outputs(graph, *weights[-1])
     hidden = [module for module in policy.mlp_extractor.policy_net if isinstance(module, torch.nn.Linear)]
     modules = [*hidden, policy.action_net]
     with torch.no_grad():

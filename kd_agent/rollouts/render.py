@@ -82,14 +82,15 @@ def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[A
     frames: list[Array] = []
     memory: Any = None
 
-    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array, action_masks: Array | None) -> Array:
         nonlocal memory
         if mode == "rgb_array":
             frames.append(np.asarray(env.render()))
-        params, memory = policy.step_batch(observations, memory, starts)
+        params, memory = policy.step_batch(observations, memory, starts, action_masks)
         return policy.graph.head.greedy(params)
 
-    for step in play(env, iter([seed]), _act):
+    masked = policy.graph.head if policy.expects_masks else None
+    for step in play(env, iter([seed]), _act, masked):
         if step.ended[0]:
             break
     env.close()

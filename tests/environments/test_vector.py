@@ -6,11 +6,24 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from masked_agents import IDS, SPACES, MaskedEnv, Tally
 
 from kd_agent import KDError
 from kd_agent.environments.guarded import EPISODE, GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
-from kd_agent.environments.vector import DEFAULT_LIMIT, default_limit, make_env, make_single, spaces_of, start
+from kd_agent.environments.vector import (
+    DEFAULT_LIMIT,
+    action_masks,
+    check_masks,
+    default_limit,
+    has_masks,
+    make_env,
+    make_single,
+    spaces_of,
+    start,
+)
+from kd_agent.networks import head_for
+from kd_agent.rollouts.steps import play
 
 SHORT = Recipe("CartPole-v1", {}, (("gymnasium.wrappers.TimeLimit", {"max_episode_steps": 5}),), frame_stack=3)
 
@@ -109,3 +122,47 @@ def test_an_environment_that_raises_when_it_is_made_is_one_line(register_env: An
 
     with pytest.raises(KDError, match=r"'Fails-v0' cannot be made \(ValueError: no licence\)"):
         make_env(register_env("Fails-v0", fails), 1)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_masks_are_asked_of_each_environment_through_its_wrappers(name: str) -> None:
+    env = make_env(Recipe(IDS[name], {}, (("gymnasium.wrappers.TimeLimit", {"max_episode_steps": 5}),)), 3)
+    head = head_for(env.action_space).spec
+    assert has_masks(env)
+    start(env, iter([1, 2, 3]))
+    masks = action_masks(env, head)
+    assert (masks.shape, masks.dtype) == ((3, head.num_masks), bool)
+    assert len(np.unique(masks, axis=0)) > 1
+    np.testing.assert_array_equal(masks, env.get_attr("mask"))
+    assert not has_masks(make_env("CartPole-v1", 1))
+
+
+def test_an_environment_that_fails_to_say_what_is_allowed_is_named_in_one_line(register_env: Any) -> None:
+    class Failing(MaskedEnv):
+        def action_masks(self) -> Any:
+            raise ZeroDivisionError("no\nmasks today")
+
+    env = make_env(register_env("Failing-v0", Failing), 1)
+    start(env, iter([1]))
+    with pytest.raises(KDError, match=r"action_masks\(\) raised ZeroDivisionError: no masks today"):
+        action_masks(env, head_for(env.action_space).spec)
+    check_masks(IDS["Discrete"])
+    with pytest.raises(KDError, match=r"CartPole-v1 has no method action_masks\(\)"):
+        check_masks("CartPole-v1")
+
+
+def test_a_mask_is_of_the_observation_that_it_comes_with() -> None:
+    env = make_env(IDS["Discrete"], 2)
+    head = head_for(env.action_space).spec
+    seen = []
+
+    def _act(observations: Any, starts: Any, allowed: Any) -> Any:
+        seen.append(allowed)
+        np.testing.assert_array_equal(allowed, env.get_attr("mask"))
+        return allowed.argmax(axis=1)
+
+    with Tally() as tally:
+        for step, _ in zip(play(env, iter(range(9)), _act, head), range(25), strict=False):
+            assert step.rewards.min() > -5
+    assert len(seen) >= 25
+    assert tally.invalid == 0
