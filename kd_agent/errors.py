@@ -10,6 +10,11 @@ _SHOWN = 12
 class KDError(Exception):
     """A wrong input; the message is one line that names it and what was expected."""
 
+    def __init__(self, message: str = "") -> None:
+        # A space of several axes, or another library's reason, is printed over several lines.
+        one_line = " ".join(message.split()) if "\n" in message else message
+        super().__init__(one_line)
+
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
     """Error for a name that is not among `choices`, with the nearest valid one.

@@ -9,14 +9,26 @@ from kd_agent.environments.recipe import (
     resolve_id,
     versions,
 )
-from kd_agent.environments.spaces import as_mapping, check_same, is_image, observation_specs, select
+from kd_agent.environments.spaces import (
+    as_mapping,
+    as_policies_act,
+    as_sb3_acts,
+    check_same,
+    flattening,
+    is_image,
+    observation_specs,
+    select,
+)
 
 __all__ = [
     "TIME_FEATURE",
     "ZERO_FORCES",
     "Recipe",
     "as_mapping",
+    "as_policies_act",
+    "as_sb3_acts",
     "check_same",
+    "flattening",
     "is_image",
     "observation_specs",
     "recipe_of",

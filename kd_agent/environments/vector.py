@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from kd_agent.environments.guarded import GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.spaces import as_mapping, observation_specs
 from kd_agent.environments.wrappers import wrapped
 from kd_agent.errors import KDError
 from kd_agent.policies import Array
@@ -31,7 +31,7 @@ def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | N
         return gym.make(env_id, **rendering, **env_kwargs)
     except TypeError as error:
         raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None
-    except (gym.error.Error, ImportError) as error:
+    except Exception as error:  # whatever an environment raises that is being made, or its space is no space
         raise KDError(f"environment {env_id!r} cannot be made: {' '.join(str(error).split())}") from None
 
 
@@ -54,7 +54,10 @@ def make_env(
 
     def make() -> gym.Env[Any, Any]:
         single = make_single(recipe.env_id, recipe.env_kwargs, render_mode)
-        return wrapped(GuardedEnv(single, next(indices)), recipe)
+        whole = wrapped(GuardedEnv(single, next(indices)), recipe)
+        # SB3's vector makes arrays for what is observed, and fails by a traceback where it is none.
+        observation_specs(whole.observation_space)
+        return whole
 
     venv = DummyVecEnv([make] * n_envs)
     if recipe.frame_stack > 1:

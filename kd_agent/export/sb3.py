@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.networks import check_fits
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -67,7 +68,7 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
         KDError: PPO has no such policy.
     """
     layers = _layers(graph)
-    model = _model(graph, layers, env or str(graph.provenance.get("env", "")))
+    model = _model(graph, layers, env)
     _fill(model.policy, layers, fold=not vecnormalize)
     # Stable-Baselines3 appends `.zip` to names without it, and writes in place.
     temporary = path.with_name(f".{path.name}.part.zip")
@@ -151,7 +152,7 @@ def _require(condition: bool, reason: str) -> None:
         raise KDError(f"PPO has no policy like this: {reason}; formats that can: onnx, c, javascript, torch")
 
 
-def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
+def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
     """An untrained PPO of the right shape."""
     import torch
     from stable_baselines3 import PPO
@@ -181,23 +182,36 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
     return model
 
 
-def _spaces(graph: PolicyGraph, layers: _Layers, env: str) -> tuple[Any, Any]:
+def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, Any]:
     """The environment's spaces where it is registered (no module is imported for it), else boxes without bounds."""
     import gymnasium as gym
 
+    _require(not any(graph.head.start), "its actions do not start at 0, as Stable-Baselines3's always do")
     import_module("kd_envs")
-    if env in gym.registry:
-        made = gym.make(env)
-        spaces = made.observation_space, made.action_space
+    spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
+    name = env or graph.provenance.get("env")
+    if name in gym.registry:
+        made = gym.make(name)
+        shown = made.observation_space, made.action_space
         made.close()
-    else:
-        spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
+        # The student may have seen it in wrappers, which show something else; what is asked for must fit by itself.
+        if env or _fits(graph, shown):
+            spaces = shown
     keys = [OBSERVATION]
     if isinstance(spaces[0], gym.spaces.Dict):
         # In the space's order PPO joins the keys, and so it must read the columns of the first layer.
         keys = list(spaces[0].spaces)
     _require(keys == layers.keys, f"its first layer reads {layers.keys}, the environment gives {keys}")
     return spaces
+
+
+def _fits(graph: PolicyGraph, spaces: tuple[Any, Any]) -> bool:
+    """Whether an environment shows what the student observes, and takes what it does."""
+    try:
+        check_fits(graph, spaces, "the student")
+    except KDError:
+        return False
+    return True
 
 
 def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:
@@ -215,7 +229,6 @@ def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:
 def _action_space(head: HeadSpec) -> Any:
     from gymnasium import spaces
 
-    _require(not any(head.start), "its actions do not start at 0")
     if head.kind == "categorical":
         return spaces.Discrete(head.nvec[0])
     if head.kind == "multi_categorical":

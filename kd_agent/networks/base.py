@@ -252,7 +252,8 @@ def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], w
     head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
     if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
         raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
-    if head.start != own.start:
+    # Whatever the start, Stable-Baselines3 acts from 0, and so do the students of its agents.
+    if any(own.start) and head.start != own.start:
         raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
     if not np.allclose([head.low, head.high], [own.low, own.high]):
         raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

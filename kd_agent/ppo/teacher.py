@@ -14,6 +14,7 @@ from kd_agent.environments import recipe_of, resolve_id, select
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
+from kd_agent.ppo.spaces import check_trainable
 from kd_agent.ppo.training import Keeper, Normalised, make_ppo, save, training_env
 from kd_agent.runs import Reporter
 from kd_agent.settings import DistillConfig, RunConfig, plain
@@ -42,6 +43,7 @@ def trained_teacher(
     if path.is_file():
         reporter.say(f"teacher: {path}, trained earlier")
         return path
+    check_trainable(config.env, spaces_of(config.env, config.env_kwargs))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,6 +74,7 @@ def training_of_teacher(config: DistillConfig, spaces: Any) -> DistillConfig:
                 f"teacher_keys {keys} need a teacher that reads them alone: "
                 "name it (--teacher), or the environment to train it in (--teacher-env)"
             )
+        check_trainable(config.env, spaces)
         return config
     shown = select(spaces[0], config.teacher_keys, "--teacher-keys"), spaces[1]
     learnt = spaces_of(config.teacher_env)
@@ -84,6 +87,7 @@ def training_of_teacher(config: DistillConfig, spaces: Any) -> DistillConfig:
                 f"a teacher of {config.teacher_env} does not fit {config.env}{which}: "
                 f"its {what} are {there}, not {here}"
             )
+    check_trainable(config.teacher_env, learnt)
     # The arguments are of the environment that the student plays in.
     return replace(config, env=config.teacher_env, env_kwargs={})
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from kd_agent.environments import Recipe
+from kd_agent.environments import Recipe, as_policies_act
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.policies import OBSERVATION, Array
+from kd_agent.policies import OBSERVATION, Array, HeadSpec
 from kd_agent.rollouts.steps import play
 from kd_agent.runs import Advance
 
@@ -60,6 +60,7 @@ def evaluate(
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    head: HeadSpec | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Evaluation:
     """Play one episode a seed.
@@ -70,6 +71,7 @@ def evaluate(
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
         deterministic: Greedy actions rather than samples.
+        head: Head of the policies that random actions are held against; they start where its do.
         advance: Called with the number of finished episodes.
 
     Raises:
@@ -80,7 +82,8 @@ def evaluate(
         raise KDError("an evaluation needs at least one seed, and each seed once")
     venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
     if policy is None:
-        policy = _RandomPolicy(batch_space(venv.action_space, venv.num_envs), wanted[0])
+        acted = as_policies_act(venv.action_space, head) if head else venv.action_space
+        policy = _RandomPolicy(batch_space(acted, venv.num_envs), wanted[0])
     player = _Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
     try:

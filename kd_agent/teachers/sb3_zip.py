@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import Recipe, check_same, observation_specs
+from kd_agent.environments import Recipe, as_sb3_acts, check_same, observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import Origin, Teacher
 from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
@@ -96,7 +96,7 @@ def _translated(archive: Archive, request: Request) -> GraphTeacher:
     normalizers = _normalizers(archive, translate, request)
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, normalizers)
-    result = translate(program, inputs, spaces[1])
+    result = translate(program, inputs, as_sb3_acts(spaces[1]))
     _check_all_used(archive, program)
     observations = observation_specs(observation_space)
     graph = PolicyGraph(observations, tuple(program.ops), result.head.spec, states=program.states)
