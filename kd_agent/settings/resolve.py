@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from kd_agent.errors import KDError, unknown
 from kd_agent.settings.distill import DistillConfig
@@ -100,8 +101,18 @@ def to_yaml(config: Any) -> str:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Settings as JSON-able data."""
-    return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    """Settings as JSON-able data.
+
+    Raises:
+        KDError: An environment's keyword argument is an object, which no file can hold.
+    """
+    try:
+        return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    except PydanticSerializationError as error:
+        raise KDError(
+            f"env_kwargs should be plain values, for the run's files hold them ({error}); "
+            "an environment registered under an id of its own can be made with any others"
+        ) from None
 
 
 def shared_settings(config: Any, **more: Any) -> DistillConfig:

@@ -45,6 +45,8 @@ def to_params(spec: HeadSpec, answer: Array, batch: int, name: str) -> Array:
 
 def _check_categories(spec: HeadSpec, actions: Array, name: str) -> None:
     """Refuse a category that there is not: its row would choose none, and so say "any"."""
+    if not len(actions):
+        return
     for part, (first, count) in enumerate(zip(spec.start, spec.nvec, strict=False)):
         least, most = actions[:, part].min(), actions[:, part].max()
         if least < first or most > first + count - 1:
