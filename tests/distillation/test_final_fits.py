@@ -57,9 +57,7 @@ def test_the_best_of_all_attempts_is_kept() -> None:
 def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = (
-        {**settings(agent, tmp_path / name, **SEVERAL), "teacher": ()} for name in ("whole", "broken")
-    )
+    whole, broken = ({**settings(agent, tmp_path / name, **SEVERAL), "teacher": ()} for name in ("whole", "broken"))
     finished = distill(whole, good())
 
     def stop_in_the_last_round(*args: Any) -> Rollout:
