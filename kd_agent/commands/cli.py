@@ -82,10 +82,11 @@ def _distill(config: DistillConfig) -> int:
     from kd_agent.distillation.distill import distill
     from kd_agent.runs import STUDENT_FILE
 
-    result = distill(config)
+    distill(config)
     if config.render:
         folder = Path(str(config.out))
-        _render(folder / STUDENT_FILE, result["env"], config.env_kwargs, folder)
+        # In the environment that the student's file keeps, wrappers and all.
+        _render(folder / STUDENT_FILE, None, config.env_kwargs, folder)
     return 0
 
 

@@ -131,7 +131,8 @@ class Problem:
         config = self.config
         path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
-        with open_run(path, resume=config.resume) as folder, SummaryWriter(str(folder.path)) as events:
+        opened = open_run(path, resume=config.resume, resumes=self.use.resumes)
+        with opened as folder, SummaryWriter(str(folder.path)) as events:
             reporter.say(f"run folder: {folder.path}")
             config = recall_temperature(folder, config)
 

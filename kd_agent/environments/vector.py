@@ -28,7 +28,8 @@ def make_single(env_id: str, env_kwargs: Mapping[str, Any], render_mode: str | N
     # Not every environment knows the word "render_mode", so it is left out where nobody wants to see anything.
     rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     try:
-        return gym.make(env_id, **rendering, **env_kwargs)
+        # Without a module, which Gymnasium would import: whoever typed one has had it imported by `resolve_id`.
+        return gym.make(env_id.rpartition(":")[2], **rendering, **env_kwargs)
     except TypeError as error:
         raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None
     except Exception as error:  # whatever an environment raises that is being made, or its space is no space

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of_student
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import Agreement, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
@@ -72,14 +72,18 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         KDError: The student is of another environment, or something cannot be read.
     """
     student = load_policy(config.student, task=config.task)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    recipe = recipe_of_student(student.graph, config.student, config.env, config.env_kwargs)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}
     # Any policy that can be read may stand beside the student; nobody is compared, so that nobody is "the" teacher.
     for source in config.teacher:
         players[source] = load_teacher(
-            source, env=spaces, statistics=config.statistics, trust_teacher=config.trust_teacher
+            source,
+            env=spaces,
+            statistics=config.statistics,
+            allow_missing_statistics=config.allow_missing_statistics,
+            trust_teacher=config.trust_teacher,
         )
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)

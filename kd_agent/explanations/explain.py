@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent import plugins
-from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of_student
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
@@ -67,8 +67,8 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
     Raises:
         KDError: Student, teacher and environment do not fit together, or something cannot be read or written.
     """
-    student = load_policy(config.student)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    student = load_policy(config.student, task=config.task)
+    recipe = recipe_of_student(student.graph, config.student, config.env, config.env_kwargs)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)
@@ -132,10 +132,12 @@ def text(result: dict[str, Any]) -> str:
 
 def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
     """The teacher, or several as one, as in the run that the student's file records."""
-    recorded = student.graph.provenance.get("config", {})
+    recorded = student.graph.provenance.get("config")
+    if not isinstance(recorded, dict):
+        recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in ("teacher", "statistics", "trust_teacher"):
+    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher"):
         settings[name] = getattr(config, name)
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)

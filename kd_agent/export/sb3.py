@@ -8,14 +8,12 @@ but useless to whoever forgets that file.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.networks import check_fits
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -62,7 +60,8 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
         graph: The policy: an MLP with one activation function.
         path: The file.
         vecnormalize: Write the statistics to `vecnormalize.pkl` instead of folding them in.
-        env: Gymnasium id whose spaces the zip states; default: the student's own, where it is registered.
+        env: Gymnasium id, `module:Id` too, whose spaces the zip states; default: the student's own environment, where
+            it is registered.
 
     Raises:
         KDError: PPO has no such policy.
@@ -183,35 +182,26 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
 
 
 def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, Any]:
-    """The environment's spaces where it is registered (no module is imported for it), else boxes without bounds."""
+    """The spaces of the environment that is typed or that the student keeps; where neither, boxes without bounds."""
     import gymnasium as gym
 
+    from kd_agent.environments import recipe_of_student
+    from kd_agent.environments.vector import spaces_of
+
     _require(not any(graph.head.start), "its actions do not start at 0, as Stable-Baselines3's always do")
-    import_module("kd_envs")
-    spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
-    name = env or graph.provenance.get("env")
-    if name in gym.registry:
-        made = gym.make(name)
-        shown = made.observation_space, made.action_space
-        made.close()
-        # The student may have seen it in wrappers, which show something else; what is asked for must fit by itself.
-        if env or _fits(graph, shown):
-            spaces = shown
+    try:
+        spaces = spaces_of(recipe_of_student(graph, "the student", env))
+    except KDError:
+        # A student is exported also where its environment is not installed, whose module no file lets us import.
+        if env:
+            raise
+        spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
     keys = [OBSERVATION]
     if isinstance(spaces[0], gym.spaces.Dict):
         # In the space's order PPO joins the keys, and so it must read the columns of the first layer.
         keys = list(spaces[0].spaces)
     _require(keys == layers.keys, f"its first layer reads {layers.keys}, the environment gives {keys}")
     return spaces
-
-
-def _fits(graph: PolicyGraph, spaces: tuple[Any, Any]) -> bool:
-    """Whether an environment shows what the student observes, and takes what it does."""
-    try:
-        check_fits(graph, spaces, "the student")
-    except KDError:
-        return False
-    return True
 
 
 def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:

@@ -6,6 +6,7 @@ Letters: `B` batch, `P` head parameters, `F` features of a layer.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,7 +140,7 @@ class Teacher(ABC):
             observation: `[B, *O]`, or a Dict of such.
             state: What the last call returned (None: a first step, or a teacher without memory).
             episode_start: `[B]`, where the memory begins anew.
-            deterministic: Greedy actions; else drawn ones, differently at each call.
+            deterministic: Greedy actions; else drawn ones, differently at each call (`reseed`).
 
         Returns:
             Actions `[B, *A]` and the next state.
@@ -148,7 +149,16 @@ class Teacher(ABC):
         params = output.params.numpy()
         if deterministic:
             return self.head.spec.greedy(params), output.state
-        return self.head.spec.sample(params, np.random.default_rng()), output.state
+        return self.head.spec.sample(params, self.rng), output.state
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Where the chance of drawn actions comes from."""
+        return np.random.default_rng()
+
+    def reseed(self, seed: int) -> None:
+        """Begin the drawn actions anew."""
+        self.rng = np.random.default_rng(seed)
 
 
 class Student(nn.Module, ABC):

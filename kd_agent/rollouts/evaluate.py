@@ -13,9 +13,11 @@ from gymnasium.vector.utils import batch_space
 from kd_agent.environments import Recipe, as_policies_act
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
-from kd_agent.policies import OBSERVATION, Array, HeadSpec
+from kd_agent.networks import Teacher
+from kd_agent.policies import OBSERVATION, Array, HeadSpec, Policy
 from kd_agent.rollouts.steps import play
 from kd_agent.runs import Advance
+from kd_agent.runs.seeds import seed_of
 
 N_ENVS = 16
 """Environments that play side by side: one batch of 16 costs a policy little more than one of a single state."""
@@ -70,7 +72,8 @@ def evaluate(
         env: Gymnasium id, or a recipe.
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
-        deterministic: Greedy actions rather than samples.
+        deterministic: Greedy actions rather than samples, which are drawn anew from the first seed: the same seeds
+            give the same returns.
         head: Head of the policies that random actions are held against; they start where its do.
         advance: Called with the number of finished episodes.
 
@@ -84,6 +87,8 @@ def evaluate(
     if policy is None:
         acted = as_policies_act(venv.action_space, head) if head else venv.action_space
         policy = _RandomPolicy(batch_space(acted, venv.num_envs), wanted[0])
+    if not deterministic:
+        _reseed(policy, wanted[0])
     player = _Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
     try:
@@ -100,6 +105,13 @@ def evaluate(
         venv.close()
     returns, lengths = zip(*(found[seed] for seed in wanted), strict=True)
     return Evaluation(np.array(returns), np.array(lengths))
+
+
+def _reseed(policy: Predicts, seed: int) -> None:
+    """Let a policy of this package draw its actions by the evaluation's seed; others draw as they do."""
+    if isinstance(policy, Policy | Teacher):
+        # By a stream of its own: the environment's first episode is played by that of the seed itself.
+        policy.reseed(seed_of(seed, "sample"))
 
 
 def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, float, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import Recipe, recipe_of_student
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
@@ -38,8 +38,7 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
         task: Which task's policy, where the file holds several.
     """
     policy = load_policy(student, task=task)
-    # What is asked for wins; then what the file records with all its arguments, then what it merely names.
-    recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
+    recipe = recipe_of_student(policy.graph, str(student), env, env_kwargs)
     env_id = recipe.env_id
     try:
         if has_display():

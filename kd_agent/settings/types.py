@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
+from yaml import YAMLError
+
+from kd_agent.settings.yaml_file import read_value
 
 STRICT = ConfigDict(extra="forbid")
 """Unknown keys are errors."""
@@ -35,8 +37,8 @@ def _pairs(value: Any) -> Any:
 
 def _plain(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_value(text)
+    except YAMLError:
         # pydantic makes a validation error of a ValueError alone.
         raise ValueError("should be NAME or NAME=VALUE, the value plain YAML") from None
 
