@@ -14,6 +14,7 @@ from kd_agent.continual.change_detection import Cusum, Monitor
 from kd_agent.continual.student import ContinualStudent, Episode, kept_states, play_episodes
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.environments import Recipe, recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import doublings, scores, verdict_episodes
@@ -127,7 +128,7 @@ def follow_drift(config: FollowDriftConfig) -> dict[str, Any]:
     problem = Problem.of(as_distillation(config), use=_USE)
     assert problem.teacher, "the settings require one"
     # The student must fit both worlds: the one it was made for tells how it used to do.
-    old = recipe_of_student(graph, config.student)
+    old = TypedWrappers(config.wrapper).around(recipe_of_student(graph, config.student))
     for spaces in (problem.spaces, spaces_of(old)):
         check_fits(graph, spaces, config.student)
     check_pair(config, graph, problem.teacher)

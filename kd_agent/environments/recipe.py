@@ -33,6 +33,8 @@ class Recipe:
         wrappers: Names, as in RL Zoo's settings, and keyword arguments of its wrappers, the innermost first.
         frame_stack: How many observations are shown side by side.
         module: The module that registers the id, where it was typed as `module:Id`; else "".
+        teacher_wrappers: As `wrappers`, around those: what only the teacher sees through.
+        allowed: Names of wrappers whose code may run, because they were typed. No file says so.
     """
 
     env_id: str
@@ -40,10 +42,13 @@ class Recipe:
     wrappers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     frame_stack: int = 1
     module: str = ""
+    teacher_wrappers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    allowed: frozenset[str] = field(default=frozenset(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as a student's file keeps it."""
+        """Plain data, as a student's file keeps it: nothing of what its teacher saw, or of what was allowed."""
         plain = asdict(self)
+        del plain["teacher_wrappers"], plain["allowed"]
         # Only where there is one, so that files of all other environments are the same bytes as ever.
         if not self.module:
             del plain["module"]

@@ -29,6 +29,7 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.environments import recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
@@ -68,7 +69,8 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
         KDError: Student, teacher and environment do not fit together, or something cannot be read or written.
     """
     student = load_policy(config.student, task=config.task)
-    recipe = recipe_of_student(student.graph, config.student, config.env, config.env_kwargs)
+    typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
+    recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kd_agent.environments import Recipe, recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
@@ -24,7 +25,15 @@ MAX_SIDE = 400
 _EPISODES = 3
 
 
-def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None) -> str:
+def watch(
+    student: Path,
+    env: str | None,
+    env_kwargs: Mapping[str, Any],
+    folder: Path,
+    *,
+    task: str | None = None,
+    wrapper: Sequence[str] = (),
+) -> str:
     """Show a saved student; the line to print.
 
     With a display, three episodes in a window; without one, the first in `replay.gif`. What cannot be
@@ -36,9 +45,10 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
         env_kwargs: The environment's keyword arguments.
         folder: Where the replay goes.
         task: Which task's policy, where the file holds several.
+        wrapper: Wrappers that were typed.
     """
     policy = load_policy(student, task=task)
-    recipe = recipe_of_student(policy.graph, str(student), env, env_kwargs)
+    recipe = TypedWrappers(tuple(wrapper)).around(recipe_of_student(policy.graph, str(student), env, env_kwargs))
     env_id = recipe.env_id
     try:
         if has_display():

@@ -12,7 +12,7 @@ from kd_agent.settings.commands import (
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.typed import check_arguments, registered
-from kd_agent.settings.types import Activation
+from kd_agent.settings.types import Activation, read_arguments
 from kd_agent.settings.yaml_file import read_mapping
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "config_folder",
     "env_defaults",
     "plain",
+    "read_arguments",
     "read_mapping",
     "registered",
     "resolve",

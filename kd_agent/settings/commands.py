@@ -32,6 +32,12 @@ class EvaluateConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
+    teacher_wrapper: Annotated[
+        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
+    ] = ()
     teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
     allow_missing_statistics: Annotated[
@@ -141,6 +147,12 @@ class ExplainConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
+    teacher_wrapper: Annotated[
+        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
+    ] = ()
     teacher_keys: Annotated[
         Sources, Field(description="keys of a Dict observation that the teacher sees (default: those of the run)")
     ] = ()
@@ -204,6 +216,9 @@ class FollowDriftConfig:
     env_kwargs: Annotated[Keywords, Field(description="its keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
     new_kwargs: Annotated[
         Keywords,
         Field(description="arguments that hold the world where the drift ends, for the verdict there (drift=1)"),

@@ -78,6 +78,9 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
     shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
     if annotation is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
+    elif f.name.endswith("wrapper"):
+        # Repeated or side by side: wrappers add up, while of any other flag the last one counts.
+        parser.add_argument(flag, nargs="+", action="extend", metavar="MODULE:CLASS", **shared)
     elif _holds_several(annotation):
         parser.add_argument(flag, nargs="+", metavar=f.name.upper(), **shared)
     else:

@@ -18,6 +18,8 @@ OURS = ("kd_envs", "ale_py")
 """Modules that this package imports by itself."""
 _TRUST = ("trust_teacher",)
 """Settings that let foreign code run."""
+_WRAPPERS = ("wrapper", "teacher_wrapper")
+"""Settings that name classes, which are imported."""
 _ENVIRONMENTS = ("env", "teacher_env", "tasks")
 """Settings that may name a module, as Gymnasium does it: `module:Id`."""
 _CODE = re.compile(r"([A-Za-z_]\w*)(\.\w+)*[.:][\w./-]+")
@@ -45,6 +47,10 @@ def check_file(values: Mapping[str, Any], path: str | Path, typed: Collection[st
             raise KDError(
                 f"{path}: {name} runs the code in a teacher, and counts where it is typed{again}: {_flag(name)}"
             )
+    for name in untyped.intersection(_WRAPPERS):
+        if values[name]:
+            named = values[name] if isinstance(values[name], str) else " ".join(map(str, values[name]))
+            raise KDError(f"{path}: {name} runs code, and counts where it is typed{again}: {_flag(name)} {named}")
     for name in untyped.intersection(_ENVIRONMENTS):
         try:
             checked[name] = _checked_names(values[name], resumes=resumes)

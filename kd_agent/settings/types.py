@@ -1,11 +1,13 @@
 """Types of settings, with what each accepts from YAML and from the command line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from yaml import YAMLError
 
+from kd_agent.errors import KDError
 from kd_agent.settings.yaml_file import read_value
 
 STRICT = ConfigDict(extra="forbid")
@@ -33,6 +35,22 @@ def _pairs(value: Any) -> Any:
         name, _, text = str(item).partition("=")
         pairs[name] = _plain(text) if text else 1
     return pairs
+
+
+def read_arguments(words: Sequence[str], what: str) -> dict[str, Any]:
+    """Keyword arguments that are typed, `NAME=VALUE` each.
+
+    Args:
+        words: The words.
+        what: What they are arguments of, for the message.
+
+    Raises:
+        KDError: A value is not plain YAML.
+    """
+    try:
+        return dict(_pairs(list(words)))
+    except ValueError as error:
+        raise KDError(f"{what}: an argument {error}") from None
 
 
 def _plain(text: str) -> Any:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from kd_agent.environments import Recipe, recipe_of, recorded_id
+from kd_agent.environments.wrappers import canonical, is_harmless
 from kd_agent.errors import KDError
 from kd_agent.settings import check_arguments, read_mapping
 
 # Python's parser may crash on deep nesting, which needs a long text.
 _MAX_TEXT = 4_000
 _FRAME_STACK = "VecFrameStack"
-# Wrappers of the vector environment that change nothing a policy observes.
-_HARMLESS = ("VecMonitor",)
 
 
 @dataclass(frozen=True)
@@ -155,12 +154,12 @@ def _wrappers(value: Any, where: str) -> tuple[tuple[str, Mapping[str, Any]], ..
     for item in items:
         if isinstance(item, dict) and len(item) == 1:
             ((name, kwargs),) = item.items()
-            wrappers.append((str(name), _mapping(kwargs, where)))
+            wrappers.append((canonical(str(name)), _mapping(kwargs, where)))
         elif isinstance(item, str):
-            wrappers.append((item, {}))
+            wrappers.append((canonical(item), {}))
         else:
             raise KDError(f"{where}: the wrapper {str(item)[:80]!r} is not understood")
-    return tuple(wrappers)
+    return tuple(one for one in wrappers if not is_harmless(one[0]))
 
 
 def _vec_wrappers(value: Any, where: str) -> int:
@@ -170,7 +169,7 @@ def _vec_wrappers(value: Any, where: str) -> int:
         kind = name.rpartition(".")[2]
         if kind == _FRAME_STACK:
             frames = kwargs.get("n_stack", 1)
-        elif kind not in _HARMLESS:
+        else:
             raise KDError(f"{where}: the vector environment's wrapper {name!r} is not known here")
     return frames
 
