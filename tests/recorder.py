@@ -179,7 +179,7 @@ class Recorder:
         self.joint_fits.append(joint)
         return 0.5
 
-    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], advance: Any) -> Evaluation:
+    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
         seeds = list(seeds)
         graph = getattr(player, "graph", None)
         who = fingerprint(graph) if graph else None

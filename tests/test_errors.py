@@ -27,3 +27,8 @@ def test_whatever_was_named_the_message_is_one_line_without_control_characters(n
     message = str(unknown("loss", name, {"kl": 1, "ce": 2}))
     assert message.startswith("unknown loss ")
     assert message.isprintable()
+
+
+def test_an_error_is_one_line_whatever_is_printed_in_it() -> None:
+    assert str(KDError("it observes [[1\n  2]],  not 3")) == "it observes [[1 2]], not 3"
+    assert str(KDError("a  b")) == "a  b"

@@ -28,7 +28,7 @@ from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
 from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, next_folder, open_run, remember
-from kd_agent.settings import DistillConfig
+from kd_agent.settings import DistillConfig, plain
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]
@@ -118,6 +118,8 @@ class Problem:
         training = config
         if not teacher:
             training = training_of_teacher(config, spaces)
+        # Written into the run's files later on: what no file can hold is refused now.
+        plain(config)
         return Problem(config, recipe, spaces, observed, teacher, training, use)
 
     @contextmanager
@@ -133,7 +135,7 @@ class Problem:
         path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
         with (
-            open_run(path, resume=config.resume) as folder,
+            open_run(path, resume=config.resume, resumes=self.use.resumes) as folder,
             folder.running() as died_before,
             SummaryWriter(str(folder.path)) as events,
         ):

@@ -35,6 +35,8 @@ from kd_agent.settings import DistillConfig, TasksConfig, plain, resolve, to_yam
 from kd_agent.students import default_kind, to_graph
 
 _JOINT = (
+    "allow_missing_statistics",
+    "trust_teacher",
     "seed",
     "device",
     "hidden",

@@ -59,7 +59,8 @@ def settle_temperature(run: Run, rollout: Rollout) -> Run:
         record = measured(run, rollout)
         run.folder.write_json(RECORD, record)
         run.reporter.say(record["reason"])
-    chosen = float(record["chosen"])
+    with run.folder.reading(RECORD):
+        chosen = float(record["chosen"])
     config = replace(run.config, temperature=chosen)
     decided = replace(run.planned(temperature=chosen), config=config)
     # From here on a resumed run is one to which this temperature was given.
@@ -89,7 +90,8 @@ def recall_temperature(folder: RunFolder, config: DistillConfig) -> DistillConfi
     """
     if not config.resume or config.temperature != "auto" or known_choice(folder) is None:
         return config
-    return replace(config, temperature=folder.read_yaml(CONFIG_FILE)["temperature"])
+    with folder.reading(CONFIG_FILE):
+        return replace(config, temperature=folder.read_yaml(CONFIG_FILE)["temperature"])
 
 
 def measured(run: Run, rollout: Rollout) -> dict[str, Any]:

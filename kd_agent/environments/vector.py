@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from kd_agent.environments.guarded import GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
-from kd_agent.environments.spaces import as_mapping
+from kd_agent.environments.spaces import as_mapping, observation_specs
 from kd_agent.environments.watchdog import Watchdog
 from kd_agent.environments.wrappers import wrapped
 from kd_agent.errors import KDError
@@ -40,7 +40,9 @@ def make_single(
     # Not every environment knows the word "render_mode", so it is left out where nobody wants to see anything.
     rendering: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     try:
-        return gym.make(env_id, max_episode_steps=max_episode_steps, **rendering, **env_kwargs)
+        # Without a module, which Gymnasium would import: whoever typed one has had it imported by `resolve_id`.
+        registered = env_id.rpartition(":")[2]
+        return gym.make(registered, max_episode_steps=max_episode_steps, **rendering, **env_kwargs)
     except TypeError as error:
         raise KDError(f"environment {env_id!r} refuses its arguments: {error}") from None
     except Exception as error:
@@ -77,7 +79,10 @@ def make_env(
 
     def make() -> gym.Env[Any, Any]:
         single = make_single(recipe.env_id, recipe.env_kwargs, render_mode, recipe.max_episode_steps)
-        return wrapped(GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog), recipe)
+        whole = wrapped(GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog), recipe)
+        # SB3's vector makes arrays for what is observed, and fails by a traceback where it is none.
+        observation_specs(whole.observation_space)
+        return whole
 
     venv = DummyVecEnv([make] * n_envs)
     if recipe.frame_stack > 1:

@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 
 from kd_agent import plugins
-from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of_student
 from kd_agent.environments.names import action_names
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
@@ -68,9 +69,10 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
     Raises:
         KDError: Student, teacher and environment do not fit together, or something cannot be read or written.
     """
-    student = load_policy(config.student)
-    recorded = recorded_recipe(student.graph) or student.env_id
-    recipe = recipe_of(config.env or recorded, config.env_kwargs).limited(config)
+    student = load_policy(config.student, task=config.task)
+    typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
+    recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
+    recipe = recipe.limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)
@@ -134,10 +136,12 @@ def text(result: dict[str, Any]) -> str:
 
 def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
     """The teacher, or several as one, as in the run that the student's file records."""
-    recorded = student.graph.provenance.get("config", {})
+    recorded = student.graph.provenance.get("config")
+    if not isinstance(recorded, dict):
+        recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in ("teacher", "statistics", "trust_teacher"):
+    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher"):
         settings[name] = getattr(config, name)
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)

@@ -10,7 +10,6 @@ another export's is never written over.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,14 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
         graph: The policy: an MLP with one activation function.
         path: The file.
         vecnormalize: Write the statistics to `vecnormalize.pkl` instead of folding them in.
-        env: Gymnasium id whose spaces the zip states; default: the student's own, where it is registered.
+        env: Gymnasium id, `module:Id` too, whose spaces the zip states; default: the student's own environment, where
+            it is registered.
 
     Raises:
         KDError: PPO has no such policy, the environment has other spaces, or other statistics lie beside the zip.
     """
     layers = _layers(graph)
-    model = _model(graph, layers, env or str(graph.provenance.get("env", "")))
+    model = _model(graph, layers, env)
     _fill(model.policy, graph, layers, fold=not vecnormalize)
     written = [path]
     if vecnormalize and layers.statistics:
@@ -160,7 +160,7 @@ def _require(condition: bool, reason: str) -> None:
         raise KDError(f"PPO has no policy like this: {reason}; formats that can: onnx, c, javascript, torch")
 
 
-def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
+def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
     """An untrained PPO of the right shape."""
     import torch
 
@@ -193,16 +193,20 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
     return model
 
 
-def _spaces(graph: PolicyGraph, layers: _Layers, env: str) -> tuple[Any, Any]:
-    """The environment's spaces where it is registered (no module is imported for it), else boxes without bounds."""
+def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, Any]:
+    """The spaces of the environment that is typed or that the student keeps; where neither, boxes without bounds."""
     import gymnasium as gym
 
-    import_module("kd_envs")
-    if env in gym.registry:
-        made = gym.make(env)
-        spaces = made.observation_space, made.action_space
-        made.close()
-    else:
+    from kd_agent.environments import recipe_of_student
+    from kd_agent.environments.vector import spaces_of
+
+    _require(not any(graph.head.start), "its actions do not start at 0, as Stable-Baselines3's always do")
+    try:
+        spaces = spaces_of(recipe_of_student(graph, "the student", env))
+    except KDError:
+        # A student is exported also where its environment is not installed, whose module no file lets us import.
+        if env:
+            raise
         spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
     keys = [OBSERVATION]
     if isinstance(spaces[0], gym.spaces.Dict):
@@ -227,7 +231,6 @@ def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:
 def _action_space(head: HeadSpec) -> Any:
     from gymnasium import spaces
 
-    _require(not any(head.start), "its actions do not start at 0")
     if head.kind == "categorical":
         return spaces.Discrete(head.nvec[0])
     if head.kind == "multi_categorical":

@@ -6,6 +6,7 @@ Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `F` featur
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -169,7 +170,7 @@ class Teacher(ABC):
             observation: One observation `[*O]` or a batch `[B, *O]`, or a Dict of such.
             state: What the last call returned (None: a first step, or a teacher without memory).
             episode_start: `[B]`, where the memory begins anew.
-            deterministic: Greedy actions; else drawn ones, differently at each call.
+            deterministic: Greedy actions; else drawn ones, differently at each call (`reseed`).
             action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
 
         Returns:
@@ -182,10 +183,19 @@ class Teacher(ABC):
         output = self.label(batch, state, episode_start, action_masks)
         params = output.params.numpy()
         spec = self.head.spec
-        actions = spec.greedy(params) if deterministic else spec.sample(params, np.random.default_rng())
+        actions = spec.greedy(params) if deterministic else spec.sample(params, self.rng)
         if alone:
             return actions[0], output.state
         return actions, output.state
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Where the chance of drawn actions comes from."""
+        return np.random.default_rng()
+
+    def reseed(self, seed: int) -> None:
+        """Begin the drawn actions anew."""
+        self.rng = np.random.default_rng(seed)
 
 
 class Student(nn.Module, ABC):
@@ -293,7 +303,8 @@ def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], w
     head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
     if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
         raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
-    if head.start != own.start:
+    # Whatever the start, Stable-Baselines3 acts from 0, and so do the students of its agents.
+    if any(own.start) and head.start != own.start:
         raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
     if not np.allclose([head.low, head.high], [own.low, own.high]):
         raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

@@ -206,7 +206,13 @@ def head_for(space: gym.Space[Any], *, squashed: bool = False) -> ActionHead:
         high = tuple(map(float, np.ravel(space.high)))
         if squashed and not np.isfinite([low, high]).all():
             raise KDError("a squashed Gaussian needs a bounded Box")
-        return ActionHead(HeadSpec(kind, space.shape, space.dtype.name, low=low, high=high))
+        if squashed and (np.ravel(space.high - space.low) < 0).any():
+            raise KDError(
+                f"{space} is wider than its own {space.dtype} can tell, and Stable-Baselines3 acts wrongly in it"
+            )
+        # Floats to a Box of whole numbers too, as Stable-Baselines3 passes them: clipped, and not rounded.
+        dtype = np.result_type(np.float32, space.dtype)
+        return ActionHead(HeadSpec(kind, space.shape, dtype.name, low=low, high=high))
     raise KDError(f"no action head for {space}; served are Discrete, MultiDiscrete, MultiBinary and Box")
 
 

@@ -45,10 +45,16 @@ class Policy:
         """The generator behind `predict(deterministic=False)`, made on first use: numpy.random is not small."""
         return np.random.default_rng(self._seed)
 
+    def reseed(self, seed: int) -> None:
+        """Begin the samples of `predict(deterministic=False)` anew."""
+        self._seed = seed
+        self.__dict__.pop("rng", None)  # Where `cached_property` keeps it.
+
     @property
     def env_id(self) -> str:
         """Gymnasium id of the environment that the policy was made for ("" if unknown)."""
-        return str(self.graph.provenance.get("env", ""))
+        # Less a module: Gymnasium imports what an id names, and nothing that stands in a file is to be imported.
+        return str(self.graph.provenance.get("env", "")).rpartition(":")[2]
 
     @property
     def num_parameters(self) -> int:

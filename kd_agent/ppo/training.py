@@ -18,6 +18,7 @@ from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm
 from kd_agent.networks import ACTIVATION_LAYERS
 from kd_agent.policies import Array, Normalizer
+from kd_agent.ppo.spaces import check_trainable
 from kd_agent.rollouts import Predicts, episode_seeds, evaluate
 from kd_agent.runs import Advance
 from kd_agent.settings import RunConfig, TrainingConfig
@@ -181,6 +182,7 @@ def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[in
     Raises:
         KDError: PPO refuses the settings or the environment.
     """
+    check_trainable(config.env, (env.observation_space, env.action_space))
     settings = config.training
     critic = list(settings.hidden)
     policy = "MlpPolicy"

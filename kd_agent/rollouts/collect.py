@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from kd_agent.environments import as_policies_act
 from kd_agent.errors import KDError
 from kd_agent.networks import PolicyOutput, State, Teacher
 from kd_agent.policies import Array, Policy
@@ -118,7 +119,8 @@ def collect(
     """
     rng = np.random.default_rng(seed)
     seeds = episode_seeds(int(rng.integers(2**63)))
-    random_actions = batch_space(env.action_space, env.num_envs)
+    acted = as_policies_act(env.action_space, teacher.head.spec)
+    random_actions = batch_space(acted, env.num_envs)
     random_actions.seed(int(rng.integers(2**31)))
     # What is drawn here is drawn in this order by every run that there has been: a new draw goes to the end.
     players = _Players(teacher, student, random_actions, rng, beta=beta, exploration=exploration, layer=layer)

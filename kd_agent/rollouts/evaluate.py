@@ -13,14 +13,15 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import Recipe
+from kd_agent.environments import Recipe, as_policies_act
 from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
 from kd_agent.environments.vector import action_masks, has_masks, make_env
 from kd_agent.errors import KDError
-from kd_agent.networks import head_for
-from kd_agent.policies import OBSERVATION, Array, HeadSpec
+from kd_agent.networks import Teacher, head_for
+from kd_agent.policies import OBSERVATION, Array, HeadSpec, Policy
 from kd_agent.rollouts.steps import play, random_allowed
 from kd_agent.runs import Advance
+from kd_agent.runs.seeds import seed_of
 
 N_ENVS = 16
 """Environments that play side by side: one batch of 16 costs a policy little more than one of a single state."""
@@ -70,6 +71,7 @@ def evaluate(
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    head: HeadSpec | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Evaluation:
     """Play one episode a seed.
@@ -79,7 +81,9 @@ def evaluate(
         env: Gymnasium id, or a recipe.
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
-        deterministic: Greedy actions rather than samples.
+        deterministic: Greedy actions rather than samples, which are drawn anew from the first seed: the same seeds
+            give the same returns.
+        head: Head of the policies that random actions are held against; they start where its do.
         advance: Called with the number of finished episodes.
 
     Raises:
@@ -92,9 +96,11 @@ def evaluate(
     venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
     masked = None
     if policy is None:
-        policy = _RandomPolicy(venv, wanted[0])
+        policy = _RandomPolicy(venv, wanted[0], head)
     elif _expects_masks(policy):
         masked = head_for(venv.action_space).spec
+    if not deterministic:
+        _reseed(policy, wanted[0])
     player = _Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
     try:
@@ -119,6 +125,13 @@ def _expects_masks(policy: Predicts) -> bool:
     if known is not None:
         return bool(known)
     return "action_masks" in inspect.signature(policy.predict).parameters
+
+
+def _reseed(policy: Predicts, seed: int) -> None:
+    """Let a policy of this package draw its actions by the evaluation's seed; others draw as they do."""
+    if isinstance(policy, Policy | Teacher):
+        # By a stream of its own: the environment's first episode is played by that of the seed itself.
+        policy.reseed(seed_of(seed, "sample"))
 
 
 def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, float, int]]:
@@ -158,15 +171,16 @@ class _Player:
 class _RandomPolicy:
     """Uniformly random actions, of those that the environment allows where it says so."""
 
-    def __init__(self, env: VecEnv, seed: int) -> None:
+    def __init__(self, env: VecEnv, seed: int, head: HeadSpec | None) -> None:
         self._env = env
-        self._space = batch_space(env.action_space, env.num_envs)
+        acted = as_policies_act(env.action_space, head) if head else env.action_space
+        self._space = batch_space(acted, env.num_envs)
         # Its own seed, so that the same seeds are played the same way whatever was drawn before.
         self._space.seed(seed)
         self._rng = np.random.default_rng(seed)
         self._masked: HeadSpec | None = None
         if has_masks(env) and isinstance(env.action_space, _LISTED):
-            self._masked = head_for(env.action_space).spec
+            self._masked = head or head_for(env.action_space).spec
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False

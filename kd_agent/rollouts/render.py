@@ -3,14 +3,15 @@
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from kd_agent.environments import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import Recipe, recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
@@ -29,7 +30,15 @@ _SHORTEST = 2
 _EPISODES = 3
 
 
-def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder: Path, task: str | None = None) -> str:
+def watch(
+    student: Path,
+    env: str | None,
+    env_kwargs: Mapping[str, Any],
+    folder: Path,
+    *,
+    task: str | None = None,
+    wrapper: Sequence[str] = (),
+) -> str:
     """Show a saved student; the line to print.
 
     With a display, three episodes in a window; without one, the first in `replay.gif`. What cannot be
@@ -41,10 +50,10 @@ def watch(student: Path, env: str | None, env_kwargs: Mapping[str, Any], folder:
         env_kwargs: The environment's keyword arguments.
         folder: Where the replay goes.
         task: Which task's policy, where the file holds several.
+        wrapper: Wrappers that were typed.
     """
     policy = load_policy(student, task=task)
-    # What is asked for wins; then what the file records with all its arguments, then what it merely names.
-    recipe = recipe_of(env or recorded_recipe(policy.graph) or policy.env_id, env_kwargs)
+    recipe = TypedWrappers(tuple(wrapper)).around(recipe_of_student(policy.graph, str(student), env, env_kwargs))
     env_id = recipe.env_id
     try:
         if has_display():

@@ -23,7 +23,8 @@ def remember(run: Run) -> None:
     if run.config.resume:
         compare_settings(folder, run.settings())
         # The name of a teacher's file says nothing: its bytes are what the labels follow from.
-        known = str(folder.read_json(TEACHER_FILE)["sha256"])
+        with folder.reading(TEACHER_FILE):
+            known = str(folder.read_json(TEACHER_FILE)["sha256"])
         if known != origin.sha256:
             raise KDError(f"{folder.path}: was begun with another teacher (sha256 {known[:12]}...)")
     # The settings last: they say that the folder holds a run.

@@ -47,7 +47,7 @@ def played(env_id: str, seeds: list[int], count: int, n_envs: int = 2, **kwargs:
     """So many steps, and what was asked of whoever acts, who does what he sees as the number of steps."""
     asked: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
 
-    def act(observations: Mapping[str, np.ndarray], starts: np.ndarray) -> np.ndarray:
+    def act(observations: Mapping[str, np.ndarray], starts: np.ndarray, allowed: Any) -> np.ndarray:
         asked.append((dict(observations), starts.copy()))
         first = next(iter(observations.values()))
         return first[:, 1].astype(int) + 10
@@ -102,7 +102,7 @@ def test_what_a_step_holds_is_not_written_over_by_the_next(counting: str) -> Non
 
 
 def test_an_environment_that_fails_is_named_and_nobody_acts_again(counting: str) -> None:
-    def act(observations: Mapping[str, np.ndarray], starts: np.ndarray) -> np.ndarray:
+    def act(observations: Mapping[str, np.ndarray], starts: np.ndarray, allowed: Any) -> np.ndarray:
         calls.append(starts)
         return np.array([1, 1])
 
