@@ -20,7 +20,7 @@ _TRUST = ("trust_teacher",)
 """Settings that let foreign code run."""
 _ENVIRONMENTS = ("env", "teacher_env", "tasks")
 """Settings that may name a module, as Gymnasium does it: `module:Id`."""
-_CODE = re.compile(r"([A-Za-z_]\w*)(\.\w+)*[.:][\w./-]+")
+_CODE = re.compile(r"([A-Za-z_]\w*)(\.\w+)*[.:]\w[\w./-]*")
 """A text like `module:Id` or `package.module.Class`."""
 
 
