@@ -8,8 +8,11 @@ import pytest
 from samples import PROBES, Agent, make_student
 
 from kd_agent import KDError, evaluate, load_teacher
+from kd_agent.environments.vector import spaces_of
+from kd_agent.evaluation.verdict import evaluate_file
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.policy import Policy
+from kd_agent.settings import EvaluateConfig
 
 SEEDS = [5, 3, 900, 1, 42, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 2, 99, 50]
 """More seeds than parallel environments, in no order."""
@@ -98,3 +101,31 @@ def test_an_agent_of_stable_baselines3_is_a_player_too(agent: Agent) -> None:
     theirs = evaluate(agent.model, agent.env_id, seeds=range(4)).returns
     ours = evaluate(teacher, agent.env_id, seeds=range(4)).returns
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_what_is_sampled_follows_the_seeds_of_the_episodes() -> None:
+    policy = cart_pole_policy()
+    teacher = load_teacher(lambda observation: np.zeros((len(observation), 2)), env=spaces_of("CartPole-v1"))
+    for player in (policy, teacher):
+        first, second, other = (
+            evaluate(player, "CartPole-v1", seeds=seeds, deterministic=False).returns.tolist()
+            for seeds in (range(6), range(6), range(1, 7))
+        )
+        assert first == second
+        # Samples of their own, not those of the other seeds shifted by one.
+        assert first[1:] != other[:-1]
+
+
+def test_an_evaluation_of_a_file_samples_by_its_seed(tmp_path: Path) -> None:
+    student = tmp_path / "s.safetensors"
+    make_student(head_for(gym.spaces.Discrete(2))).save(student, {"env": "CartPole-v1"})
+    played = []
+    for seed in (3, 3, 4):
+        config = EvaluateConfig(
+            student=str(student), teacher=(str(student),), episodes=8, seed=seed, sampled=True, quiet=True
+        )
+        played.append(evaluate_file(config))
+    assert played[0] == played[1]
+    assert played[0]["student"] != played[2]["student"]
+    # The same policy on the same seeds draws the same actions, whoever reads it.
+    assert played[0]["student"] == played[0][str(student)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kd_agent import KDError
+from kd_agent.environments.guarded import EPISODE
 from kd_agent.environments.vector import make_env
 from kd_agent.rollouts import Step, episode_seeds, play
 
@@ -84,8 +85,8 @@ def test_seeds_are_given_out_to_whichever_environment_begins_an_episode(counting
 def test_infos_are_those_of_the_step_with_the_episode_that_it_ended(counting: str) -> None:
     steps, _ = played(counting, [7, 5], ENDS)
     assert [info["count"] for step in steps for info in step.infos] == [1, 1, 2, 2, 3, 3]
-    assert [info.get("episode") for info in steps[-1].infos] == [(7, 10 + 11 + 12, ENDS), (5, 10 + 11 + 12, ENDS)]
-    assert not any("episode" in info for step in steps[:-1] for info in step.infos)
+    assert [info.get(EPISODE) for info in steps[-1].infos] == [(7, 10 + 11 + 12, ENDS), (5, 10 + 11 + 12, ENDS)]
+    assert not any(EPISODE in info for step in steps[:-1] for info in step.infos)
 
 
 def test_observations_have_their_keys(counting: str) -> None:
