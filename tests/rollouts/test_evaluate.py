@@ -1,5 +1,6 @@
 """Evaluation: one episode a seed, the same for everybody, in the order of the seeds."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
