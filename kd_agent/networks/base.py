@@ -3,6 +3,7 @@
 Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `F` features of a layer.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -145,9 +146,9 @@ class Teacher(ABC):
         """Label a batch, under action masks where there are any.
 
         Args:
-            observations: Arrays `[B, *O]` by key.
-            state: As for a call.
-            episode_start: As for a call.
+            observations: As for a call, and so for the next two.
+            state: The memory.
+            episode_start: Where it begins anew.
             action_masks: `[B, M]`, what is allowed; None: everything.
         """
         output = self(observations, state, episode_start)
@@ -176,6 +177,9 @@ class Teacher(ABC):
         Returns:
             The action `[*A]` or actions `[B, *A]`, and the next state.
         """
+        if self.expects_masks and action_masks is None:
+            # As sb3_contrib does it, but aloud: it is another policy, which does what is forbidden.
+            warnings.warn(f"{self.origin.source} plays with action masks, and is asked without", stacklevel=2)
         batch = as_mapping(observation)
         alone = all(batch[key].ndim == len(spec.shape) for key, spec in self.observations.items() if key in batch)
         if alone:
