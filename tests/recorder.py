@@ -140,7 +140,7 @@ class Recorder:
         patch.setattr(SEAMS["say"], lambda reporter, text: self.lines.append(text))
         patch.setattr(SEAMS["states"], 32)
 
-    def exams(self) -> list[Played]:
+    def validations(self) -> list[Played]:
         """Episodes of students in training, in order."""
         return [play for play in self.plays if play.who in self._students() and not play.verdict]
 
@@ -179,7 +179,7 @@ class Recorder:
         self.joint_fits.append(joint)
         return 0.5
 
-    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], advance: Any) -> Evaluation:
+    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
         seeds = list(seeds)
         graph = getattr(player, "graph", None)
         who = fingerprint(graph) if graph else None
@@ -195,7 +195,7 @@ class Recorder:
         elif verdict:
             earned = [self.verdict(seed) for seed in seeds]
         else:
-            examined = list(dict.fromkeys(play.who for play in self.exams()))
+            examined = list(dict.fromkeys(play.who for play in self.validations()))
             earned = [self.exam[examined.index(who)] for _ in seeds]
         return Evaluation(np.array(earned), np.full(len(seeds), 10))
 

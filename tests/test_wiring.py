@@ -139,20 +139,20 @@ def test_the_best_attempt_is_saved_and_judged_not_the_last(run: Recorder, folder
 
 def test_the_exam_is_sat_by_every_attempt_on_as_many_episodes_as_asked_for(run: Recorder) -> None:
     attempts = [fit.after for fit in run.fits[ROUNDS - 1 :]]
-    assert list(dict.fromkeys(play.who for play in run.exams())) == attempts
+    assert list(dict.fromkeys(play.who for play in run.validations())) == attempts
     for attempt in attempts:
-        assert sum(len(play.seeds) for play in run.exams() if play.who == attempt) == 8
+        assert sum(len(play.seeds) for play in run.validations() if play.who == attempt) == 8
 
 
 def test_the_seeds_of_exam_and_verdict_have_nothing_in_common(run: Recorder) -> None:
-    exam = {seed for play in run.exams() for seed in play.seeds}
+    exam = {seed for play in run.validations() for seed in play.seeds}
     verdict = {seed for play in run.verdicts() for seed in play.seeds}
     assert (len(exam), len(verdict)) == (8, 12)
     assert not exam & verdict
 
 
 def test_the_teacher_plays_every_seed_that_a_student_plays_and_chance_does_too(run: Recorder) -> None:
-    students = {seed for play in [*run.exams(), *run.verdicts()] for seed in play.seeds}
+    students = {seed for play in [*run.validations(), *run.verdicts()] for seed in play.seeds}
     teacher = [seed for play in run.plays if play.who == fingerprint(TEACHER.graph) for seed in play.seeds]
     assert set(teacher) == students
     assert len(teacher) == len(students)

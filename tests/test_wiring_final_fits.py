@@ -14,7 +14,7 @@ PLAIN: dict[str, Any] = {"loss": "kl", "teacher_layer": None, "student_layer": N
 
 def episodes_of_attempts(run: Recorder) -> list[int]:
     attempts = [fit.after for fit in run.fits[ROUNDS - 1 :]]
-    return [sum(len(play.seeds) for play in run.exams() if play.who == attempt) for attempt in attempts]
+    return [sum(len(play.seeds) for play in run.validations() if play.who == attempt) for attempt in attempts]
 
 
 def test_a_validation_ends_where_the_return_is_held_or_the_best_is_out_of_reach(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_single_attempt_of_several_sizes_is(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", recorder, attempts=1, search_size=True, hidden=[1], **PLAIN)
     final = [fit.after for fit in run.fits if fit.told["steps"] == GIVEN["final_steps"]]
     assert len(final) == 1
-    assert [len(play.seeds) for play in run.exams() if play.who == final[0]] == [2]
+    assert [len(play.seeds) for play in run.validations() if play.who == final[0]] == [2]
 
 
 def test_the_random_policy_plays_as_far_as_the_first_look_in_a_validation_and_in_a_verdict(tmp_path: Path) -> None:

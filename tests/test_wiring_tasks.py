@@ -106,9 +106,9 @@ def test_falling_behind_in_one_task_ends_no_validation_and_holding_does(together
     """The student of the first attempt holds in the first task after two episodes; every other one plays on."""
     for index, expected in enumerate(([2, 4, 4], [4, 4, 4])):
         attempts = [fit.after for fit in of_task(together, index)[1:]]
-        episodes = [sum(len(play.seeds) for play in together.exams() if play.who == who) for who in attempts]
+        episodes = [sum(len(play.seeds) for play in together.validations() if play.who == who) for who in attempts]
         assert episodes == expected
-        env_ids = {play.env_id for play in together.exams() if play.who in attempts}
+        env_ids = {play.env_id for play in together.validations() if play.who in attempts}
         assert env_ids == {list(TASKS)[index]}
 
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from kd_agent.environments import as_sb3_acts
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.policies import OBSERVATION, Array, Normalizer
@@ -50,7 +51,8 @@ def load(archive: Archive, env: Spaces, normalizers: Mapping[str, Normalizer]) -
         algorithm = getattr(importlib.import_module(module), name)
         model = algorithm.load(source, device="cpu", custom_objects=replaced)
         model.policy.set_training_mode(False)
-        teacher = FunctionTeacher(_answers(model, normalizers), source, env, algo=name)
+        acted = env[0], as_sb3_acts(env[1])
+        teacher = FunctionTeacher(_answers(model, normalizers), source, acted, algo=name)
         # Ask once: what does not fit shows here and not in the middle of a run.
         zeros = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in teacher.observations.items()}
         teacher(zeros)

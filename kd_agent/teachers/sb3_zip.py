@@ -7,7 +7,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import Recipe, check_same, observation_specs
+from kd_agent.environments import Recipe, as_sb3_acts, check_same, observation_specs
+from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.errors import KDError
 from kd_agent.networks import Origin, Teacher
 from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
@@ -73,18 +74,19 @@ def load(source: str, request: Request) -> Teacher:
     return _trusted.load(archive, spaces, statistics)
 
 
-def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+def recipe(source: str, env: str, env_kwargs: Mapping[str, Any], typed: TypedWrappers = NO_WRAPPERS) -> Recipe:
     """The environment that a teacher plays in: as its RL Zoo settings say, or else as its own size tells.
 
     Args:
         source: Path of the zip.
         env: The id asked for; "" for the one that the settings name.
         env_kwargs: Keyword arguments that win over the settings'.
+        typed: Wrappers that were typed: those of the settings are allowed by them, the others put around.
 
     Raises:
         KDError: The zip or its settings cannot be read, or name no environment that is known here.
     """
-    named = _zoo.recipe(Path(source), env, env_kwargs)
+    named = typed.around(_zoo.recipe(Path(source), env, env_kwargs))
     observation_space, _ = own_spaces(read(source))
     return _fitting.fit(named, observation_space, source)
 
@@ -96,7 +98,7 @@ def _translated(archive: Archive, request: Request) -> GraphTeacher:
     normalizers = _normalizers(archive, translate, request)
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, normalizers)
-    result = translate(program, inputs, spaces[1])
+    result = translate(program, inputs, as_sb3_acts(spaces[1]))
     _check_all_used(archive, program)
     observations = observation_specs(observation_space)
     graph = PolicyGraph(observations, tuple(program.ops), result.head.spec, states=program.states)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from samples import SPACES
@@ -87,3 +88,13 @@ def test_without_the_flag_nothing_in_a_zip_runs(own: Any, tmp_path: Path) -> Non
     with pytest.raises(KDError):
         load_teacher(str(tmp_path / "bad.zip"), env=(VECTOR, SPACES["Discrete"]))
     assert not (tmp_path / "canary").exists()
+
+
+def test_an_agent_acts_from_0_whatever_the_start_of_its_actions(tmp_path: Path) -> None:
+    pair = VECTOR, gym.spaces.Discrete(3, start=2)
+    model = PPO(OwnPolicy, Fake(*pair), seed=0)
+    model.save(tmp_path / "a.zip")
+    teacher = load_teacher(str(tmp_path / "a.zip"), env=pair, trust_teacher=True)
+    seen = np.stack([VECTOR.sample() for _ in range(20)])
+    actions = teacher.predict(seen, deterministic=True)[0]
+    assert (actions == model.predict(seen, deterministic=True)[0]).all()
