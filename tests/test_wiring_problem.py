@@ -82,9 +82,8 @@ def test_a_trained_teacher_is_checked_as_a_named_one_before_the_run_begins(
     ],
 )
 def test_what_needs_no_teacher_is_checked_before_one_is_trained(
-    more: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(SEAMS["train"], lambda *told: TEACHER)
     with pytest.raises(KDError, match=said):
         recorded(tmp_path / "run", taught_by=None, **more)
     assert not (tmp_path / "run").exists()
