@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 _SHOWN = 12
 """Choices listed where none is near: a message stays one line."""
@@ -9,6 +10,25 @@ _SHOWN = 12
 
 class KDError(Exception):
     """A wrong input; the message is one line that names it and what was expected."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was stopped, by Ctrl-C or by a signal.
+
+    Args:
+        folder: Where it was writing.
+        why: What the interrupt said.
+
+    Attributes:
+        folder: Where it was writing.
+    """
+
+    def __init__(self, folder: Path, *why: object) -> None:
+        super().__init__(*why)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"stopped while writing {self.folder}"
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:

@@ -22,7 +22,7 @@ from kd_agent.students.tree import Tree
 
 _CERTAIN = 1e-12
 """Probabilities are kept as far from 0 and 1, and weights from 0: a logarithm of none, and a state of no weight."""
-_MISSING = "a tree needs the package scikit-learn: pip install 'kd-agent[trees]' (or pip install scikit-learn)"
+_MISSING = "a tree needs the package scikit-learn: pip install scikit-learn"
 _EDGE = 1e-2
 """By how much a leaf's logit is made the largest where the mean distribution has another mode."""
 

@@ -1,6 +1,8 @@
 """Reading and writing files so that nothing large, absent or half-written does harm."""
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from kd_agent.errors import KDError
@@ -36,17 +38,39 @@ def write_atomically(path: Path, raw: bytes) -> None:
     Args:
         path: The file; its folder exists.
         raw: The new content.
+
+    Raises:
+        OSError: It cannot be written; the error names the file.
     """
     # In the same folder: a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    # The rename itself lasts through a power cut only once the folder is on the disk too.
-    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # What lies there is left from a killed process, or is a link that leads elsewhere: "x" would follow neither.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        # A full disk is reported without a name, other errors with the temporary one, which says nothing to a user.
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _sync_folder(path: Path) -> None:
+    """Put a folder's entries on the disk: a rename lasts through a power cut only then."""
+    # Windows has no such flag, and opens no folders: there the system itself sees to it.
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        # Some network file systems sync files alone.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(folder)

@@ -7,8 +7,8 @@ from kd_agent.runs.folder import (
     STUDENT_FILE,
     TEACHER_FILE,
     RunFolder,
+    choose_folder,
     folder_name,
-    next_folder,
     open_run,
 )
 from kd_agent.runs.plan import Plan
@@ -27,9 +27,9 @@ __all__ = [
     "Reporter",
     "Run",
     "RunFolder",
+    "choose_folder",
     "compare_settings",
     "folder_name",
-    "next_folder",
     "open_run",
     "provenance",
     "remember",

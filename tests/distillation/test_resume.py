@@ -14,7 +14,8 @@ import pytest
 from samples import PROBES, Agent, command, settings
 
 from kd_agent import KDError, distill
-from kd_agent.runs.folder import next_folder, open_run
+from kd_agent.runs.folder import open_run
+from kd_agent.settings.yaml_file import read_mapping
 
 
 def forked(work: Callable[[], Any]) -> int:
@@ -120,13 +121,6 @@ def test_two_runs_do_not_share_a_folder(agents: dict[str, Agent], tmp_path: Path
         distill(given)
 
 
-def test_run_folders_count_up(tmp_path: Path) -> None:
-    assert next_folder("a/b:C-v0", tmp_path) == tmp_path / "a-b-C-v0" / "1"
-    for name in ("2", "10", "other"):
-        (tmp_path / "CartPole-v1" / name).mkdir(parents=True)
-    assert next_folder("CartPole-v1", tmp_path) == tmp_path / "CartPole-v1" / "11"
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_leaves_a_folder_to_go_on_with(
     number: int, code: int, agents: dict[str, Agent], tmp_path: Path
@@ -147,3 +141,33 @@ def test_a_signal_leaves_a_folder_to_go_on_with(
     assert not (tmp_path / "run" / "result.json").exists()
     result = distill({"env": given["env"], "out": given["out"], "resume": True, "quiet": True})
     assert result["cost"]["env_steps"] >= 4800
+
+
+def test_a_stop_names_the_folder_that_the_run_has_chosen_itself(agents: dict[str, Agent], tmp_path: Path) -> None:
+    given = settings(agents["Discrete"], tmp_path, rounds=12, env_steps=4800, round_steps=150, attempts=1)
+    del given["out"]
+    process = subprocess.Popen(command(given), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    folder = Path("runs") / PROBES["Discrete"].replace("/", "-") / "1"
+    while not (tmp_path / folder / "checkpoint" / "round-1.npz").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 143
+    assert err.strip() == f"stopped; finished rounds are kept; go on with: --resume --out {folder}"
+
+
+def test_two_runs_started_at_once_take_two_folders(
+    agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: bytes
+) -> None:
+    given = settings(agents["Discrete"], tmp_path)
+    del given["out"]
+    monkeypatch.chdir(tmp_path)
+    for child in [forked(lambda: distill(given)) for _ in range(2)]:
+        os.waitpid(child, 0)
+    runs = sorted((tmp_path / "runs" / PROBES["Discrete"].replace("/", "-")).iterdir())
+    assert [run.name for run in runs] == ["1", "2"]
+    assert [(run / "student.safetensors").read_bytes() for run in runs] == [expected, expected]
+    assert [read_mapping(run / "config.yaml")["out"] for run in runs] == [
+        str(run.relative_to(tmp_path)) for run in runs
+    ]
