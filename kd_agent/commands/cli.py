@@ -61,6 +61,7 @@ def run(command: str, argv: Sequence[str]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
+    threading.excepthook = _show_thread_error
     config: Any = None
     try:
         cls, action, summary = _COMMANDS[command]
@@ -246,6 +247,12 @@ def _way_on(config: Any, stop: KeyboardInterrupt) -> str:
 
 def _terminate(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt(128 + number)
+
+
+def _show_thread_error(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread hands an error of the disk on to the main thread, where it is one line.
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

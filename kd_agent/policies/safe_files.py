@@ -2,10 +2,14 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kd_agent.errors import KDError
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""Errors that say nothing of what was written where they come from a write."""
 
 
 def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
@@ -58,6 +62,21 @@ def write_atomically(path: Path, raw: bytes) -> None:
             temporary.unlink()
         # A full disk is reported without a name, other errors with the temporary one, which says nothing to a user.
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextmanager
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Let errors of the disk name a path where they name none, as those of other packages' files do.
+
+    Args:
+        path: What is written while the block runs, a folder say.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_THE_DISK:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _sync_folder(path: Path) -> None:

@@ -16,6 +16,7 @@ from kd_agent.environments import recipe_of, resolve_id, select
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
+from kd_agent.policies.safe_files import disk_errors_named
 from kd_agent.ppo.training import Keeper, Normalised, make_ppo, save, training_env
 from kd_agent.runs import Reporter
 from kd_agent.settings import DistillConfig, RunConfig, plain
@@ -74,7 +75,8 @@ def _alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
     except OSError as error:
         raise KDError(f"{folder}: cannot be locked ({error.strerror})") from None
     try:
-        yield
+        with disk_errors_named(folder):
+            yield
     finally:
         lock.release()
 

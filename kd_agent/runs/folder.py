@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from kd_agent.errors import KDError, Stopped
 from kd_agent.policies import Array
-from kd_agent.policies.safe_files import read_capped, write_atomically
+from kd_agent.policies.safe_files import disk_errors_named, read_capped, write_atomically
 from kd_agent.settings import read_mapping
 
 MAX_STATE = 8 << 30
@@ -200,7 +200,8 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         # Files that a killed process had not finished; nobody but the owner of the lock writes any.
         for stale in [*path.glob(".*.tmp"), *path.glob(f"{CHECKPOINTS}/.*.tmp")]:
             stale.unlink()
-        yield RunFolder(path)
+        with disk_errors_named(path):
+            yield RunFolder(path)
     except KeyboardInterrupt as stop:
         # Whoever began the run may not know where it writes.
         raise Stopped(path, *stop.args) from stop

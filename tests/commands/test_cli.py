@@ -290,3 +290,16 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     monkeypatch.setitem(cli._COMMANDS, "evaluate", (EvaluateConfig, full, ""))
     assert cli.run("evaluate", [student]) == 1
     assert capsys.readouterr().err == "kd-agent: student.safetensors: No space left on device\n"
+
+
+def test_a_threads_error_of_the_disk_is_no_traceback_and_any_other_is(
+    student: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[type[BaseException]] = []
+    monkeypatch.setattr(cli.threading, "excepthook", cli.threading.excepthook)
+    monkeypatch.setattr(cli.threading, "__excepthook__", lambda args: shown.append(args.exc_type))
+    assert cli.run("export", [student, "--out", "policy.c", "--quiet"]) == 0
+    for error in (OSError(28, "No space left on device"), ValueError("wrong")):
+        cli.threading.excepthook(cli.threading.ExceptHookArgs((type(error), error, None, None)))
+    assert shown == [ValueError]
+    assert capsys.readouterr().err == ""

@@ -17,7 +17,7 @@ from samples import make_graph
 from kd_agent.errors import KDError
 from kd_agent.policies import file as graph_file
 from kd_agent.policies import safe_files as files
-from kd_agent.policies.safe_files import read_capped, write_atomically
+from kd_agent.policies.safe_files import disk_errors_named, read_capped, write_atomically
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -182,3 +182,19 @@ def test_a_folder_is_on_the_disk_too_where_the_file_system_can(
     with nullcontext() if fine else pytest.raises(OSError, match="cannot"):
         write_atomically(tmp_path / "file", b"content")
     assert synced == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "run"),
+        (OSError(errno.ENOSPC, "No space left on device", "weights"), "weights"),
+        # The network is no disk.
+        (OSError(errno.ECONNREFUSED, "Connection refused"), None),
+    ],
+)
+def test_errors_of_the_disk_name_what_was_written(error: OSError, named: str | None) -> None:
+    with pytest.raises(OSError, match=error.strerror) as caught, disk_errors_named(Path("run")):
+        raise error
+    assert caught.value.filename == named
+    assert caught.value.errno == error.errno
