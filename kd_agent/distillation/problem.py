@@ -27,7 +27,7 @@ from kd_agent.networks import LAYER, Teacher
 from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
-from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, next_folder, open_run, remember
+from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
@@ -131,8 +131,8 @@ class Problem:
             costs: The ledger of several runs that are one; default: a new one.
         """
         costs = costs or Costs()
-        config = self.config
-        path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
+        path = choose_folder(self.config.out, self.recipe.env_id, resume=self.config.resume)
+        config = replace(self.config, out=str(path))
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
         with (
             open_run(path, resume=config.resume, resumes=self.use.resumes) as folder,
