@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=[""],
         metavar="WORD",
-        help="only mutations whose name or test file has one of these",
+        help="only mutations whose name or test file has one",
     )
     asked = parser.parse_args(argv)
     chosen = []
