@@ -17,9 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent import plugins
 from kd_agent.distillation.fitting import new_student, objective_of
+from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
 from kd_agent.environments import Recipe
-from kd_agent.environments.vector import check_masks, spaces_of
+from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import select_teachers
 from kd_agent.losses import BoundObjective, needs
@@ -114,7 +115,7 @@ class Problem:
             plan = Plan.of(config, teacher, observed)
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
-            check_masked(teacher, config, recipe, use)
+            check_masked(teacher, recipe, by_command=use.masks, control=config.control)
         training = config
         if not teacher:
             training = training_of_teacher(config, spaces)
@@ -214,25 +215,6 @@ def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec]
     learner = plugins.load("learners", kind)
     if hasattr(learner, "check"):
         learner.check(config, observed, teacher)
-
-
-def check_masked(teacher: Teacher, config: DistillConfig, recipe: Recipe, use: Use) -> None:
-    """Require that a teacher with action masks finds them in the environment and in what the command does.
-
-    Args:
-        teacher: The teacher.
-        config: The settings.
-        recipe: The environment.
-        use: What the command does.
-    """
-    if not teacher.expects_masks:
-        return
-    source = teacher.origin.source
-    if not use.masks:
-        raise KDError(f"{source} plays with action masks, which this command knows nothing of; distil it")
-    if config.control:
-        raise KDError(f"{source} plays with action masks, and PPO trains --control without: leave it out")
-    check_masks(recipe)
 
 
 def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
