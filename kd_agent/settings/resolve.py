@@ -47,7 +47,7 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     file: dict[str, Any] = {}
     if config_file:
         file = check_file(read_mapping(config_file), config_file, settings, resumes=False)
-    layers = [_lowest_layer(file, settings), file, settings]
+    layers = [_lowest_layer(cls, file, settings), file, settings]
     merged = _merged(layers)
     teacher_env = merged.get("teacher_env")
     if isinstance(teacher_env, str):
@@ -57,14 +57,25 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     return validate(cls, _select(cls, merged, set(settings)))
 
 
-def _lowest_layer(file: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _lowest_layer(cls: Any, file: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a resumed run was told before; of a new one, what is shipped for its environment."""
     recorded = Path(str(settings.get("out"))) / "config.yaml"
     if settings.get("resume") and recorded.is_file():
-        return check_file(read_mapping(recorded), recorded, settings, resumes=True)
+        told = check_file(read_mapping(recorded), recorded, settings, resumes=True)
+        _check_complete(cls, told, recorded)
+        return told
     env = settings.get("env", file.get("env"))
     # What is no name at all is refused when the settings are validated.
     return env_defaults(env) if isinstance(env, str) else {}
+
+
+def _check_complete(cls: Any, told: Mapping[str, Any], path: Path) -> None:
+    """Require every setting of a run to be in its file: defaults in their place would begin another run."""
+    kept = DistillConfig if issubclass(cls, DistillConfig) else cls
+    for f in fields(kept):
+        # What is None by default is told as nothing, and newer settings are.
+        if f.name not in told and f.default is not None:
+            raise KDError(f"{path}: damaged: it lacks {f.name}")
 
 
 def validate(cls: type[T], values: Mapping[str, Any]) -> T:

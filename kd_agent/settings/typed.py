@@ -22,7 +22,7 @@ _WRAPPERS = ("wrapper", "teacher_wrapper")
 """Settings that name classes, which are imported."""
 _ENVIRONMENTS = ("env", "teacher_env", "tasks")
 """Settings that may name a module, as Gymnasium does it: `module:Id`."""
-_CODE = re.compile(r"([A-Za-z_]\w*)(\.\w+)*[.:][\w./-]+")
+_CODE = re.compile(r"([A-Za-z_]\w*)(\.\w+)*[.:]\w[\w./-]*")
 """A text like `module:Id` or `package.module.Class`."""
 
 

@@ -13,6 +13,7 @@ from samples import HEADS, PROBES, Agent, labelled, make_student, rows
 from torch.distributions import kl_divergence
 
 from kd_agent import KDError, evaluate, load_teacher
+from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import agree, agreement_on
 from kd_agent.evaluation.verdict import evaluate_file
 from kd_agent.networks.distributions import head_for
@@ -154,3 +155,31 @@ def test_arguments_asked_for_win_over_those_that_a_students_file_records(
     assert evaluate_file(resolve(EvaluateConfig, played))["student"]["returns"] == [12.5, 12.5]
     result = evaluate_file(resolve(EvaluateConfig, {**played, "env_kwargs": {"wage": 3.0}}))
     assert result["student"]["returns"] == result[path]["returns"] == [17.5, 17.5]
+
+
+def test_what_is_sampled_follows_the_seeds_of_the_episodes() -> None:
+    policy = cart_pole_policy()
+    teacher = load_teacher(lambda observation: np.zeros((len(observation), 2)), env=spaces_of("CartPole-v1"))
+    for player in (policy, teacher):
+        first, second, other = (
+            evaluate(player, "CartPole-v1", seeds=seeds, deterministic=False).returns.tolist()
+            for seeds in (range(6), range(6), range(1, 7))
+        )
+        assert first == second
+        # Samples of their own, not those of the other seeds shifted by one.
+        assert first[1:] != other[:-1]
+
+
+def test_an_evaluation_of_a_file_samples_by_its_seed(tmp_path: Path) -> None:
+    student = tmp_path / "s.safetensors"
+    make_student(head_for(gym.spaces.Discrete(2))).save(student, {"env": "CartPole-v1"})
+    played = []
+    for seed in (3, 3, 4):
+        config = EvaluateConfig(
+            student=str(student), teacher=(str(student),), episodes=8, seed=seed, sampled=True, quiet=True
+        )
+        played.append(evaluate_file(config))
+    assert played[0] == played[1]
+    assert played[0]["student"] != played[2]["student"]
+    # The same policy on the same seeds draws the same actions, whoever reads it.
+    assert played[0]["student"] == played[0][str(student)]
