@@ -155,9 +155,10 @@ def _export(config: ExportConfig) -> int:
 
     # Each format knows some of them, and says so of the others: what was not asked for is not handed on.
     options: dict[str, Any] = {}
-    for name in ("int8", "prefix", "vecnormalize", "env"):
-        if getattr(config, name):
-            options[name] = getattr(config, name)
+    for name in ("int8", "opset", "prefix", "vecnormalize", "env"):
+        value = getattr(config, name)
+        if value is not None and value is not False:
+            options[name] = value
     policy = load_policy(config.student, task=config.task)
     written = export(policy, config.out, config.to, **options)
     if not config.quiet:

@@ -26,7 +26,7 @@ from kd_agent.runs import CONFIG_FILE, STUDENT_FILE, Run
 from kd_agent.settings import DistillConfig, FollowDriftConfig, shared_settings, to_yaml
 
 DRIFT_FILE = "drift.json"
-_USE = Use(resumes=False)
+_USE = Use(resumes=False, masks=False)
 RECENT = 5
 """Episodes, each played after one more lesson, by whose mean agreement a student has recovered."""
 
@@ -172,6 +172,8 @@ def check_pair(config: FollowDriftConfig, graph: PolicyGraph, teacher: Teacher) 
     for name, recurrent in ((config.student, bool(graph.states)), (config.teacher, teacher.recurrent)):
         if recurrent:
             raise KDError(f"{name}: has a memory; following takes policies without one")
+    if graph.head.expects_masks:
+        raise KDError(f"{config.student}: plays with action masks; following takes policies without")
     kinds = {op.kind for op in graph.ops}
     if "tree" in kinds:
         raise KDError(f"{config.student}: a tree cannot be taught step by step; distil a network (--student mlp)")

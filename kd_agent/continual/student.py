@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
+from kd_agent.environments.guarded import EPISODE
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
 from kd_agent.losses import Objective, default_loss
@@ -126,7 +127,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
     policy = student()
     params = np.empty((1, 0), np.float32)
 
-    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array, action_masks: Array | None) -> Array:
         nonlocal policy, params
         # A lesson comes between two episodes: one episode is one student's.
         if starts[0]:
@@ -141,7 +142,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
         label = teacher(step.observations).params.numpy()
         agreed.append(bool(agree(policy.graph.head, label, params)[0]))
         if step.ended[0]:
-            score = step.infos[0]["episode"][1]
+            score = step.infos[0][EPISODE][1]
             yield Episode(_joined(states), float(np.mean(agreed)), score)
             states, agreed = [], []
 

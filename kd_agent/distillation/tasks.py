@@ -144,6 +144,7 @@ def learn(runs: Mapping[str, Run]) -> dict[str, Student]:
     """
     rounds = collect_rounds(list(runs.values()))
     best = final_fits(rounds, [Validation(run) for run in runs.values()])
+    rounds.close()
     return dict(zip(runs, best.students, strict=True))
 
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 
@@ -23,6 +23,18 @@ ZERO_FORCES = "kd_envs.wrappers.ZeroContactForces"
 ATARI = "stable_baselines3.common.atari_wrappers.AtariWrapper"
 
 
+class HasLimits(Protocol):
+    """Settings that limit episodes and steps."""
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Steps after which an episode is cut."""
+
+    @property
+    def step_timeout(self) -> float | None:
+        """Seconds that a step may take."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """An environment and what is put around it.
@@ -32,6 +44,8 @@ class Recipe:
         env_kwargs: Its keyword arguments.
         wrappers: Names, as in RL Zoo's settings, and keyword arguments of its wrappers, the innermost first.
         frame_stack: How many observations are shown side by side.
+        max_episode_steps: Steps after which an episode is cut; None: the environment's own limit.
+        step_timeout: Seconds that a step may take; None: as long as it likes. No part of the environment's identity.
         module: The module that registers the id, where it was typed as `module:Id`; else "".
         teacher_wrappers: As `wrappers`, around those: what only the teacher sees through.
         allowed: Names of wrappers whose code may run, because they were typed. No file says so.
@@ -41,6 +55,8 @@ class Recipe:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     wrappers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     frame_stack: int = 1
+    max_episode_steps: int | None = None
+    step_timeout: float | None = field(default=None, compare=False)
     module: str = ""
     teacher_wrappers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     allowed: frozenset[str] = field(default=frozenset(), compare=False)
@@ -48,22 +64,33 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Plain data, as a student's file keeps it: nothing of what its teacher saw, or of what was allowed."""
         plain = asdict(self)
-        del plain["teacher_wrappers"], plain["allowed"]
+        del plain["teacher_wrappers"], plain["allowed"], plain["step_timeout"]
         # Only where there is one, so that files of all other environments are the same bytes as ever.
-        if not self.module:
-            del plain["module"]
+        for name in ("module", "max_episode_steps"):
+            if not plain[name]:
+                del plain[name]
         return plain
+
+    def limited(self, config: "HasLimits") -> "Recipe":
+        """The recipe with the limits that settings ask for."""
+        return replace(
+            self,
+            max_episode_steps=config.max_episode_steps or self.max_episode_steps,
+            step_timeout=config.step_timeout,
+        )
 
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> "Recipe":
         """Inverse of `to_json`; raises KDError on anything else."""
         try:
             wrappers = tuple((str(name), dict(kwargs)) for name, kwargs in plain["wrappers"])
+            limit = plain.get("max_episode_steps")  # files of the first edition do not say
             return Recipe(
                 env_id=str(plain["env_id"]),
                 env_kwargs=dict(plain["env_kwargs"]),
                 wrappers=wrappers,
                 frame_stack=int(plain["frame_stack"]),
+                max_episode_steps=None if limit is None else int(limit),
                 module=str(plain.get("module", "")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

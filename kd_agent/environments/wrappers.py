@@ -54,6 +54,7 @@ _WRAPPERS = {
     "FlattenObservation": "gymnasium.wrappers:FlattenObservation",
     "TimeLimit": "gymnasium.wrappers:TimeLimit",
     "TimeAwareObservation": "gymnasium.wrappers:TimeAwareObservation",
+    "ActionMasker": "sb3_contrib.common.wrappers:ActionMasker",
     "FrameStackObservation": "gymnasium.wrappers:FrameStackObservation",
     # Its name, and that of its argument, in gym and in Gymnasium before 1.0.
     "FrameStack": "gymnasium.wrappers:FrameStackObservation",
@@ -83,7 +84,7 @@ def _inside(
 ) -> gym.Env[Any, Any]:
     for name, kwargs in wrappers:
         cls = wrapper(name, recipe.allowed)
-        arguments = _arguments(kwargs)
+        arguments = _arguments(env, kwargs)
         try:
             env = cls(env, **arguments)
         except Exception as error:  # of a wrapper of one's own, anything
@@ -95,9 +96,17 @@ def _inside(
     return env
 
 
-def _arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments as Gymnasium's wrappers take them now: the shape of a picture as a pair, frames by one name."""
+def _arguments(env: gym.Env[Any, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as the wrappers take them now.
+
+    That is a picture's shape as a pair, frames by one name, the masks' method as a function.
+    """
     arguments = dict(kwargs)
+    method = arguments.get("action_mask_fn")
+    if method is not None:
+        # ActionMasker would look for the name on the next wrapper alone, and the method is the environment's own.
+        mask = _mask_method(env, str(method))
+        arguments["action_mask_fn"] = lambda _: mask()
     if "num_stack" in arguments:
         arguments["stack_size"] = arguments.pop("num_stack")
     shape = arguments.get("shape")
@@ -105,6 +114,12 @@ def _arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         # YAML has lists in place of tuples, and gym's wrappers took one number for a square.
         arguments["shape"] = tuple(shape) if isinstance(shape, list | tuple) else (shape, shape)
     return arguments
+
+
+def _mask_method(env: gym.Env[Any, Any], name: str) -> Any:
+    if name.startswith("_") or not hasattr(env.unwrapped, name):
+        raise KDError(f"the environment has no method {name!r} that would say which actions are allowed")
+    return getattr(env.unwrapped, name)
 
 
 def is_harmless(name: str) -> bool:

@@ -76,6 +76,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     student = load_policy(config.student, task=config.task)
     typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
     recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
+    recipe = recipe.limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}

@@ -29,12 +29,13 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.environments import recipe_of_student
+from kd_agent.environments.names import action_names
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
 from kd_agent.explanations.disagreements import NEAR_TIE, decision_gap, disagreements, near_ties
-from kd_agent.explanations.features import Feature, action_names, features_of
+from kd_agent.explanations.features import Feature, features_of
 from kd_agent.explanations.saliency import (
     IMAGE_STATES,
     REPEATS,
@@ -71,6 +72,7 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
     student = load_policy(config.student, task=config.task)
     typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
     recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
+    recipe = recipe.limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)
@@ -202,6 +204,8 @@ def _difference(readings: dict[str, Reading], head: ActionHead, visited: Visited
     if gap is not None:
         ties = {"gap": NEAR_TIE, **asdict(near_ties(gap, kl, ~same, visited.episode))}
     uniform = head.uniform(len(p)).numpy()
+    if visited.masks is not None:
+        uniform = head.spec.masked(uniform, visited.masks)
     return {
         "kl": float(kl.mean()),
         "kl_uniform": float(divergence(head, p, uniform).mean()),

@@ -1,17 +1,19 @@
 """What teachers and students share.
 
-Letters: `B` batch, `P` head parameters, `F` features of a layer.
+Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `F` features of a layer.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from kd_agent.environments import as_mapping, observation_specs
@@ -47,12 +49,14 @@ class PolicyOutput:
         value: `[B]`, the critic's estimate, where there is one.
         features: Hidden layers `[B, F]` by name.
         state: Memory of a recurrent policy: tensors, or of several teachers the state of each.
+        mask: Flags `[B, M]` of what is allowed, where the rows are masked; losses compare nothing else.
     """
 
     params: Tensor
     value: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Any, ...] | None = None
+    mask: Tensor | None = None
 
     def layer(self, name: str, whose: str) -> Tensor:
         """A layer's features `[B, F]`.
@@ -106,6 +110,11 @@ class Teacher(ABC):
     recurrent: bool = False
 
     @property
+    def expects_masks(self) -> bool:
+        """Whether it was trained under action masks, and is to be asked with them."""
+        return self.head.spec.expects_masks
+
+    @property
     def widest_layer(self) -> int:
         """Units of its widest hidden layer (0 where that is not known)."""
         return 0
@@ -127,29 +136,61 @@ class Teacher(ABC):
             episode_start: `[B]`, where the memory begins anew.
         """
 
+    def label(
+        self,
+        observations: Observations,
+        state: State = None,
+        episode_start: Array | None = None,
+        action_masks: Any = None,
+    ) -> PolicyOutput:
+        """Label a batch, under action masks where there are any.
+
+        Args:
+            observations: As for a call, and so for the next two.
+            state: The memory.
+            episode_start: Where it begins anew.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        output = self(observations, state, episode_start)
+        if action_masks is None:
+            return output
+        mask = torch.from_numpy(self.head.spec.allowed(action_masks, len(output.params)))
+        return replace(output, params=self.head.masked(output.params, mask), mask=mask)
+
     def predict(
         self,
         observation: Any,
         state: State = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, State]:
-        """Actions of a batch, with Stable-Baselines3's signature.
+        """Actions, with the signature of Stable-Baselines3 and, for masks, of sb3_contrib.
 
         Args:
-            observation: `[B, *O]`, or a Dict of such.
+            observation: One observation `[*O]` or a batch `[B, *O]`, or a Dict of such.
             state: What the last call returned (None: a first step, or a teacher without memory).
             episode_start: `[B]`, where the memory begins anew.
             deterministic: Greedy actions; else drawn ones, differently at each call (`reseed`).
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
 
         Returns:
-            Actions `[B, *A]` and the next state.
+            The action `[*A]` or actions `[B, *A]`, and the next state.
         """
-        output = self(as_mapping(observation), state, episode_start)
+        if self.expects_masks and action_masks is None:
+            # As sb3_contrib does it, but aloud: it is another policy, which does what is forbidden.
+            warnings.warn(f"{self.origin.source} plays with action masks, and is asked without", stacklevel=2)
+        batch = as_mapping(observation)
+        alone = all(batch[key].ndim == len(spec.shape) for key, spec in self.observations.items() if key in batch)
+        if alone:
+            batch = {key: array[None] for key, array in batch.items()}
+        output = self.label(batch, state, episode_start, action_masks)
         params = output.params.numpy()
-        if deterministic:
-            return self.head.spec.greedy(params), output.state
-        return self.head.spec.sample(params, self.rng), output.state
+        spec = self.head.spec
+        actions = spec.greedy(params) if deterministic else spec.sample(params, self.rng)
+        if alone:
+            return actions[0], output.state
+        return actions, output.state
 
     @cached_property
     def rng(self) -> np.random.Generator:
@@ -173,6 +214,11 @@ class Student(nn.Module, ABC):
     head: ActionHead
     observations: Mapping[str, ObservationSpec]
     learner: ClassVar[str] = "gradient"
+
+    @property
+    def expects_masks(self) -> bool:
+        """Whether it is taught under action masks, and is to be played with them."""
+        return self.head.spec.expects_masks
 
     @abstractmethod
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
@@ -212,6 +258,7 @@ class Student(nn.Module, ABC):
         state: tuple[Array, ...] | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """As `kd_agent.Policy.predict`, by the present weights.
 
@@ -220,11 +267,9 @@ class Student(nn.Module, ABC):
             state: What the last call returned; None: a first step.
             episode_start: `[B]`, where the memory begins anew.
             deterministic: Greedy actions; else drawn ones.
-
-        Returns:
-            Actions and the next state.
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
         """
-        return self.policy().predict(observation, state, episode_start, deterministic)
+        return self.policy().predict(observation, state, episode_start, deterministic, action_masks)
 
     def save(self, path: Path, provenance: Mapping[str, Any] | None = None) -> Path:
         """Write the student's file.

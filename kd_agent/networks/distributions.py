@@ -15,6 +15,7 @@ from torch import distributions as td
 
 from kd_agent.errors import KDError
 from kd_agent.policies import HeadSpec
+from kd_agent.policies.torch_policy import masked
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of log standard deviations in Stable-Baselines3's SAC; a zero std has no KL."""
@@ -147,6 +148,17 @@ class ActionHead:
     def mode(self, params: Tensor) -> Tensor:
         """Greedy actions `[B, *A]` in the environment's units."""
         return torch.from_numpy(self.spec.greedy(params.detach().cpu().numpy()))
+
+    def masked(self, params: Tensor, mask: Tensor | None) -> Tensor:
+        """The rows `[B, P]` of the distribution over what is allowed; without a mask the rows themselves.
+
+        Args:
+            params: `[B, P]`.
+            mask: Flags `[B, M]`, as `HeadSpec.allowed` has them.
+        """
+        if mask is None:
+            return params
+        return masked(self.spec, params, mask)
 
     def uniform(self, batch: int) -> Tensor:
         """The row `[batch, P]` of the least informed policy, the yardstick for a KL.

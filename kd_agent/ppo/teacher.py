@@ -164,6 +164,8 @@ def _key(config: RunConfig) -> str:
         "training": plain(config.training),
     }
     # Only where there are any, so that teachers of before are found again.
+    if config.max_episode_steps:
+        relevant["max_episode_steps"] = config.max_episode_steps
     if config.wrapper:
         relevant["wrapper"] = config.wrapper
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]

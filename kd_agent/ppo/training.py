@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from kd_agent.environments import Recipe
+from kd_agent.environments import Recipe, recipe_of
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm
@@ -160,7 +160,8 @@ def training_env(config: RunConfig, env: str | Recipe) -> VecEnv:
         env: Gymnasium id, or a recipe.
     """
     settings = config.training
-    venv = make_env(env, settings.n_envs, config.env_kwargs)
+    recipe = recipe_of(env, config.env_kwargs).limited(config)
+    venv = make_env(recipe, settings.n_envs)
     venv.set_attr("seeds", episode_seeds(config.seed))
     monitored = VecMonitor(venv)
     if settings.normalize:

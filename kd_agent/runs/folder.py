@@ -24,6 +24,8 @@ CONFIG_FILE = "config.yaml"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.safetensors"
 RESULT_FILE = "result.json"
+_RUNNING = ".running"
+"""A mark that only a process which could not end in order leaves behind."""
 
 
 class RunFolder:
@@ -141,6 +143,17 @@ class RunFolder:
             if not isinstance(array, np.ndarray):
                 raise KDError(f"{path}: damaged checkpoint (a member is no array)")
         return arrays
+
+    @contextmanager
+    def running(self) -> Iterator[bool]:
+        """Leave a mark while the block runs; whether an earlier process died and left its own."""
+        mark = self.path / _RUNNING
+        left = mark.exists()
+        mark.write_text(f"{os.getpid()}\n")
+        try:
+            yield left
+        finally:
+            mark.unlink(missing_ok=True)
 
     def _checkpoint(self, name: str) -> Path:
         return self.path / checkpoint_file(name)

@@ -10,6 +10,7 @@ from kd_agent.settings.types import (
     STRICT,
     Activation,
     Count,
+    EpisodeLimit,
     Fraction,
     Hidden,
     Keywords,
@@ -18,6 +19,7 @@ from kd_agent.settings.types import (
     Seed,
     Sources,
     Steps,
+    StepTimeout,
     Weights,
 )
 
@@ -32,6 +34,8 @@ class EvaluateConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     wrapper: Annotated[
         Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
     ] = ()
@@ -67,6 +71,9 @@ class ExportConfig:
         str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
     ] = None
     int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    opset: Annotated[
+        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
+    ] = None
     prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
     vecnormalize: Annotated[
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
@@ -147,6 +154,8 @@ class ExplainConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     wrapper: Annotated[
         Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
     ] = ()
@@ -216,6 +225,8 @@ class FollowDriftConfig:
     env_kwargs: Annotated[Keywords, Field(description="its keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     wrapper: Annotated[
         Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
     ] = ()

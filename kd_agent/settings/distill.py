@@ -9,6 +9,7 @@ from kd_agent.settings.types import (
     STRICT,
     Activation,
     Count,
+    EpisodeLimit,
     Finite,
     Fraction,
     Hidden,
@@ -18,6 +19,7 @@ from kd_agent.settings.types import (
     Seed,
     Sources,
     Steps,
+    StepTimeout,
     Weights,
 )
 
@@ -57,6 +59,8 @@ class RunConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
     wrapper: Annotated[
         Sources,
         Field(description="wrappers around it, the innermost first: module:Class, or module:Class,NAME=VALUE"),

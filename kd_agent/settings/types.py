@@ -86,3 +86,10 @@ Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_l
 Keywords = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 Sources = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu", "sigmoid", "softplus"]
+EpisodeLimit = Annotated[
+    Count | None,
+    Field(description="steps after which an episode is cut (default: the environment's limit; 10,000 without one)"),
+]
+StepTimeout = Annotated[
+    Positive | None, Field(description="seconds that a step of the environment may take (default: as long as it likes)")
+]

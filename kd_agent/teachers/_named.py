@@ -28,7 +28,7 @@ def named_recipe(config: DistillConfig) -> Recipe:
     """
     typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
     if not config.teacher:
-        return typed.around(recipe_of(config.env, config.env_kwargs))
+        return typed.around(recipe_of(config.env, config.env_kwargs)).limited(config)
     recipes = [recipe_for(source, config.env, config.env_kwargs, typed) for source in config.teacher]
     for source, recipe in zip(config.teacher, recipes, strict=True):
         if recipe != recipes[0]:
@@ -36,7 +36,7 @@ def named_recipe(config: DistillConfig) -> Recipe:
                 f"{config.teacher[0]} and {source} cannot teach together: one plays in {_in_one_line(recipes[0])}, "
                 f"the other in {_in_one_line(recipe)}; teachers of one environment and the same wrappers would fit"
             )
-    return recipes[0]
+    return recipes[0].limited(config)
 
 
 def observations_of_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:

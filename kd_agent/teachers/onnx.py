@@ -1,11 +1,12 @@
 """An ONNX file as a teacher, run by onnxruntime (an extra).
 
 It takes the observations `[B, *O]` (one input, or one for each key) and its first output, or the one named
-`params`, is head parameters `[B, P]` or actions `[B, *A]`.
+`params`, is head parameters `[B, P]` or actions `[B, *A]`. One with an input `action_masks` plays with action masks.
 """
 
 import hashlib
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,13 +15,14 @@ import torch
 
 from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
-from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
+from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
 from kd_agent.policies import PARAMS, Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
 from kd_agent.teachers._request import Request
 
 MAX_FILE = 256 << 20
+_MASKS = "action_masks"
 _TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -64,8 +66,12 @@ class OnnxTeacher(Teacher):
         raw = read_capped(source, MAX_FILE)
         self._session = _session(raw, source)
         self.observations = observation_specs(env[0])
-        self.head = head_for(env[1])
-        self._inputs = _match(self._session.get_inputs(), list(self.observations), source)
+        inputs = {value.name: value for value in self._session.get_inputs()}
+        # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
+        self._takes_masks = inputs.pop(_MASKS, None) is not None
+        head = head_for(env[1])
+        self.head = ActionHead(replace(head.spec, expects_masks=self._takes_masks))
+        self._inputs = _match(list(inputs.values()), list(self.observations), source)
         names = [output.name for output in self._session.get_outputs()]
         self._output = PARAMS if PARAMS in names else names[0]
         self.origin = Origin(source, hashlib.sha256(raw).hexdigest(), "ONNX", _count(raw))
@@ -78,6 +84,8 @@ class OnnxTeacher(Teacher):
         for key, (name, dtype) in self._inputs.items():
             inputs[name] = np.asarray(observations[key], dtype)
         batch = len(next(iter(inputs.values())))
+        if self._takes_masks:
+            inputs[_MASKS] = np.ones((batch, self.head.spec.num_masks), bool)
         try:
             (answer,) = self._session.run([self._output], inputs)
         except Exception as error:  # onnxruntime has an exception of its own for each kind of failure

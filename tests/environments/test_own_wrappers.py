@@ -112,7 +112,9 @@ def test_arguments_of_a_file_name_no_code_and_differ_from_no_typed_ones(module: 
         TypedWrappers((f"{module}:Twice,times=2",)).around(read)
 
 
-@pytest.mark.parametrize("word", ["", "Twice", ":Twice", "m:", "m.Twice", "m:T:U", "m:T,x", "m:T(1)", "m:T x", "../m:T"])
+@pytest.mark.parametrize(
+    "word", ["", "Twice", ":Twice", "m:", "m.Twice", "m:T:U", "m:T,x", "m:T(1)", "m:T x", "../m:T"]
+)
 def test_a_word_that_is_no_wrapper_says_what_one_is(word: str) -> None:
     with pytest.raises(KDError, match=r"expected module:Class, or module:Class,NAME=VALUE"):
         TypedWrappers((word,)).around(Recipe(ENV))

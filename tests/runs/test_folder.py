@@ -1,195 +1,149 @@
-"""A run's files that are damaged: one line that names the file, whoever reads it."""
+"""The run folder: one owner at a time, files that are whole or not there, and damage that is named."""
 
-import io
-import pickle
+import json
 import shutil
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-from samples import PROBES
+from samples import PROBES, Agent, settings
 
 from kd_agent import KDError, distill
-from kd_agent.continual.student import kept_states
-from kd_agent.distillation.temperature import RECORD, known_choice
-from kd_agent.runs import RunFolder, checkpoint_file, open_run
-from kd_agent.settings import SweepConfig
-from kd_agent.studies.zoo_sweep import sweep
-
-TEXTS = {
-    "a list": "[1]",
-    "a number": "5",
-    "a text": '"a"',
-    "null": "null",
-    "nothing": "",
-    "half of it": '{"sha256": "',
-    "nested": "[" * 100_000,
-    "nested mappings": '{"a":' * 100_000,
-    "bytes": "\x00\x01",
-}
-"""What may stand in the place of a JSON mapping."""
+from kd_agent.policies import safe_files
+from kd_agent.runs import CONFIG_FILE, RunFolder, next_folder, open_run
+from kd_agent.runs.folder import folder_name
 
 
-@pytest.mark.parametrize("what", TEXTS)
-def test_what_is_no_json_mapping_is_named(what: str, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(TEXTS[what])
-    with pytest.raises(KDError, match=r"a\.json: damaged") as caught:
-        RunFolder(tmp_path).read_json("a.json")
-    assert "\n" not in str(caught.value)
+def test_a_damaged_checkpoint_is_named(runs: dict[str, Any], agents: dict[str, Agent], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(runs["Discrete"][0], tmp_path / "run"))
+    given = {"env": PROBES["Discrete"], "out": str(folder), "resume": True, "quiet": True}
+    for name in ("round-1.npz", "driver.npz", "best.npz"):
+        path = folder / "checkpoint" / name
+        good = path.read_bytes()
+        for bad in (b"", good[: len(good) // 2], b"nonsense"):
+            path.write_bytes(bad)
+            with pytest.raises(KDError, match=name):
+                distill(given)
+        path.write_bytes(good)
+    (folder / "checkpoint" / "round-1.npz").unlink()
+    with pytest.raises(KDError, match=r"round-1"):
+        distill(given)
 
 
-def packed(**members: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as out:
-        for name, raw in members.items():
-            out.writestr(name, raw)
-    return buffer.getvalue()
+def test_two_runs_do_not_share_a_folder(agents: dict[str, Agent], tmp_path: Path) -> None:
+    given = settings(agents["Discrete"], tmp_path)
+    with open_run(tmp_path, resume=False), pytest.raises(KDError, match="another process is running"):
+        distill(given)
+    assert {p.name for p in tmp_path.iterdir()} == {".lock"}
+    distill(given)
+    with pytest.raises(KDError, match="holds a run already"):
+        distill(given)
 
 
-def saved(save: Callable[..., None], *content: Any) -> bytes:
-    buffer = io.BytesIO()
-    save(buffer, *content)
-    return buffer.getvalue()
+def test_run_folders_count_up(tmp_path: Path) -> None:
+    assert next_folder("a/b:C-v0", tmp_path) == tmp_path / "a-b-C-v0" / "1"
+    for name in ("2", "10", "other"):
+        (tmp_path / "CartPole-v1" / name).mkdir(parents=True)
+    assert next_folder("CartPole-v1", tmp_path) == tmp_path / "CartPole-v1" / "11"
 
 
-HUGE = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**15},)}}".ljust(117).encode()
-CHECKPOINTS = {
-    "nothing": b"",
-    "text": b"nonsense",
-    "one array": saved(np.save, np.ones(3)),
-    "a pickle": pickle.dumps([1]),
-    "an array of objects": saved(np.savez, np.array([{}], object)),
-    "a member that is no array": packed(text=b"hello"),
-    "a member of a wrong header": packed(**{"a.npy": b"\x93NUMPY\x01\x00\x04\x00((((\n"}),
-    "a member of a huge shape": packed(**{"a.npy": b"\x93NUMPY\x01\x00v\x00" + HUGE + b"\n"}),
-}
+def test_two_kinds_of_separators_are_no_folders() -> None:
+    assert folder_name("a/b:C-v0") == "a-b-C-v0"
 
 
-@pytest.mark.parametrize("what", CHECKPOINTS)
-def test_what_is_no_checkpoint_is_named(what: str, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / checkpoint_file("driver")).write_bytes(CHECKPOINTS[what])
-    with pytest.raises(KDError, match=r"driver\.npz: damaged checkpoint") as caught:
-        RunFolder(tmp_path).load_arrays("driver")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_block_that_takes_a_file_apart_names_it(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    for error in (KeyError("sha256"), TypeError("a\nb"), ValueError("x"), KDError("too few"), AttributeError("y")):
-        with pytest.raises(KDError, match=r"f\.json: damaged \(") as caught, folder.reading("f.json"):
-            raise error
-        assert "\n" not in str(caught.value)
-    with pytest.raises(KDError, match=r"^[^(]*f\.json: is known already$"), folder.reading("f.json"):
-        raise KDError(f"{tmp_path / 'f.json'}: is known already")
-    with pytest.raises(ZeroDivisionError), folder.reading("f.json"):
+def test_the_lock_is_given_back_also_where_the_run_failed(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run", resume=False):
         raise ZeroDivisionError
+    with open_run(tmp_path / "run", resume=False) as folder:
+        assert folder.path == tmp_path / "run"
 
 
-def test_a_folder_that_holds_a_run_says_what_helps(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("")
-    with pytest.raises(KDError, match="add --resume or choose another --out"), open_run(tmp_path, resume=False):
-        pass
-    with (
-        pytest.raises(KDError, match="holds a run already; choose another --out"),
-        open_run(tmp_path, resume=False, resumes=False),
-    ):
-        pass
+def test_a_folder_without_settings_is_nothing_to_go_on_with_and_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(KDError, match=f"nothing to resume, there is no {CONFIG_FILE}"):
+        open_run(tmp_path / "absent", resume=True).__enter__()
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def run(runs: dict[str, Any], tmp_path: Path) -> Path:
-    """A copy of a finished run."""
-    return Path(shutil.copytree(runs["Discrete"][0], tmp_path / "run"))
+def test_what_holds_a_run_is_gone_on_with_when_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text("env: x")
+    with open_run(tmp_path, resume=True) as folder:
+        assert folder.read_yaml(CONFIG_FILE) == {"env": "x"}
+    with pytest.raises(KDError, match="holds a run already; add --resume or choose another --out"):
+        open_run(tmp_path, resume=False).__enter__()
 
 
-def resumed(folder: Path) -> str:
-    """The line with which a resume refuses."""
-    with pytest.raises(KDError) as caught:
-        distill({"env": PROBES["Discrete"], "out": str(folder), "resume": True, "quiet": True})
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def test_half_written_files_are_swept_by_the_next_owner_and_by_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    stale = [tmp_path / ".a.tmp", tmp_path / "checkpoint" / ".b.tmp"]
+    with open_run(tmp_path, resume=False):
+        for path in stale:
+            path.write_text("half")
+        with pytest.raises(KDError, match="another process is running"):
+            open_run(tmp_path, resume=False).__enter__()
+        assert all(path.exists() for path in stale)
+    with open_run(tmp_path, resume=False):
+        assert not any(path.exists() for path in stale)
 
 
-@pytest.mark.parametrize("text", ["[1]", "5", "{}", '{"sha256": {"a": [1]}}', "[" * 100_000])
-def test_a_damaged_teacher_is_one_line_for_a_resume(text: str, run: Path) -> None:
-    (run / "teacher.json").write_text(text)
-    message = resumed(run)
-    assert "teacher.json: damaged" in message or "begun with another teacher" in message
-
-
-@pytest.mark.parametrize("text", ["[1]", "5", "a: !!bool foo", "env: [1", "- " * 1_000, "{}", "episodes: 1:1:1:1"])
-def test_damaged_settings_are_one_line_for_a_resume(text: str, run: Path) -> None:
-    (run / "config.yaml").write_text(text)
-    assert "config.yaml" in resumed(run)
-
-
-@pytest.mark.parametrize("name", ["env_kwargs", "episodes", "teacher", "training", "seed"])
-def test_settings_that_lack_one_are_damaged_before_a_teacher_is_trained_for_them(name: str, run: Path) -> None:
-    told = yaml.safe_load((run / "config.yaml").read_text())
-    del told[name]
-    (run / "config.yaml").write_text(yaml.safe_dump(told))
-    assert resumed(run).endswith(f"config.yaml: damaged: it lacks {name}")
-
-
-def changed(path: Path, **arrays: Any) -> None:
-    """The same checkpoint with other arrays; None leaves one out."""
-    with np.load(path) as archive:
-        kept = {name: archive[name] for name in archive if name not in arrays}
-    np.savez(path, **kept, **{name: array for name, array in arrays.items() if array is not None})
-
-
-DAMAGE: dict[str, tuple[str, dict[str, Any]]] = {
-    "no number of rounds": ("driver", {"finished rounds": None}),
-    "rounds that are no number": ("driver", {"finished rounds": np.ones(2)}),
-    "costs that are no number": ("driver", {"cost.env_steps": np.array("many")}),
-    "weights of another shape": ("driver", {"0.trunk.0.weight": np.ones((2, 2)), "0.extra": np.ones(3)}),
-    "weights that are text": ("driver", {"0.extra": np.array(["a"])}),
-    "a round without labels": ("round-1", {"params": None}),
-    "a round without observations": ("round-1", {"obs.obs": None}),
-    "a round of another observation": ("round-1", {"obs.obs": np.ones((40, 4, 7), np.float32)}),
-    "a round with an array too many": ("round-1", {"strange": np.ones((40, 4))}),
-    "labels of another head": ("round-1", {"params": np.ones((40, 4, 9), np.float32)}),
-    "labels that are not finite": ("round-1", {"params": np.full((40, 4, 4), np.nan, np.float32)}),
-    "a best without its number": ("best", {"attempt": None}),
-    "a best of three numbers": ("best", {"attempt": np.ones(3)}),
-    "a best without returns": ("best", {"returns.0": None}),
-    "a best whose grade is one number": ("best", {"grade.0": np.array(1.0)}),
-    "a teacher without returns": ("best", {"teacher.0": None}),
-}
-
-
-@pytest.mark.parametrize("what", DAMAGE)
-def test_a_checkpoint_of_other_content_is_one_line_for_a_resume(what: str, run: Path) -> None:
-    name, arrays = DAMAGE[what]
-    changed(run / checkpoint_file(name), **arrays)
-    message = resumed(run)
-    assert checkpoint_file(name) in message or "its checkpoint is of another student" in message
-
-
-def test_kept_states_that_are_damaged_are_named(run: Path) -> None:
-    changed(run / checkpoint_file("round-1"), params=None)
-    with pytest.raises(KDError, match=r"round-1\.npz: damaged"):
-        kept_states(run / "student.safetensors")
-
-
-@pytest.mark.parametrize("text", ["[1]", "{}", '{"chosen": "much"}'])
-def test_a_damaged_choice_of_temperature_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / RECORD).write_text(text)
+def test_arrays_come_back_as_they_were_and_none_where_there_are_none(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(KDError, match=f"{RECORD}: damaged"), folder.reading(RECORD):
-        float((known_choice(folder) or {})["chosen"])
+    arrays: dict[str, Any] = {"obs.a": np.arange(6, dtype=np.uint8).reshape(2, 3), "n": np.array(7)}
+    assert folder.load_arrays("round-0") is None
+    assert not folder.holds_checkpoint("round-0")
+    folder.save_arrays("round-0", arrays)
+    assert folder.holds_checkpoint("round-0")
+    found = folder.load_arrays("round-0")
+    assert found is not None
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{}", '{"cost": {}}', "{"])
-def test_a_damaged_result_is_a_row_of_a_sweep_with_its_error(text: str, run: Path, tmp_path: Path) -> None:
-    (tmp_path / "zoo" / "a").mkdir(parents=True)
-    (tmp_path / "zoo" / "a" / "CartPole-v1.zip").write_bytes(b"")
-    shutil.move(run, tmp_path / "out" / "a")
-    (tmp_path / "out" / "a" / "result.json").write_text(text)
-    (row,) = sweep(SweepConfig(teachers=str(tmp_path / "zoo"), out=str(tmp_path / "out"), quiet=True))
-    assert "result.json: damaged" in row["error"]
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    np.savez(tmp_path / "checkpoint" / "driver.npz", weights=np.array([{}], object))
+    with pytest.raises(KDError, match=r"driver\.npz: damaged checkpoint"):
+        RunFolder(tmp_path).load_arrays("driver")
+
+
+def test_nan_is_no_json_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_json("result.json", {"iqm": 1.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.write_json("result.json", {"iqm": float("nan")})
+    assert folder.read_json("result.json") == {"iqm": 1.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2", "7", "[]"])
+def test_a_damaged_json_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "teacher.json").write_text(content)
+    with pytest.raises(KDError, match=r"teacher\.json: damaged"):
+        RunFolder(tmp_path).read_json("teacher.json")
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_text("rules.txt", "old")
+
+    def full(*paths: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safe_files.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write_text("rules.txt", "new")
+    monkeypatch.undo()
+    assert (tmp_path / "rules.txt").read_text() == "old"
+
+
+def test_a_file_in_the_way_of_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(KDError, match="cannot be used as a run folder"):
+        open_run(tmp_path / "run" / "1", resume=False).__enter__()
+
+
+def test_json_is_text_that_ends_with_a_line(tmp_path: Path) -> None:
+    path = RunFolder(tmp_path).write_json("a.json", {"b": [1, 2]})
+    assert json.loads(path.read_text()) == {"b": [1, 2]}
+    assert path.read_text().endswith("}\n")

@@ -6,12 +6,14 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from masked_agents import masked_graph, random_masks
 from onnx_models import DOUBLE, FLOAT, INT64, STRING, WEIGHT, save, save_linear
 from samples import SPACES
 from small_agents import VECTOR, VECTORS
 
-from kd_agent import load_teacher
+from kd_agent import export, load_teacher
 from kd_agent.errors import KDError
+from kd_agent.policies.policy import Policy
 
 
 @pytest.mark.parametrize("kind", ["rows", "actions"])
@@ -82,3 +84,14 @@ def test_without_the_onnx_package_parameters_are_not_counted(tmp_path: Path, mon
     teacher = load_teacher(file, env=(VECTOR, SPACES["Discrete"]))
     assert teacher.origin.num_parameters == 0
     assert teacher(VECTORS).params.shape == (6, 4)
+
+
+def test_an_exported_policy_that_plays_with_masks_teaches_with_them(tmp_path: Path) -> None:
+    graph = masked_graph()
+    export(graph, tmp_path / "t.onnx")
+    teacher = load_teacher(str(tmp_path / "t.onnx"), env=(VECTOR, SPACES["Discrete"]))
+    assert teacher.expects_masks
+    masks = random_masks([4], len(VECTORS["obs"]), np.random.default_rng(0))
+    for action_masks in (masks, None):
+        label = teacher.label(VECTORS, action_masks=action_masks)
+        np.testing.assert_allclose(label.params, Policy(graph).params(VECTORS["obs"], action_masks), atol=1e-5)

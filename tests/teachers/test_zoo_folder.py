@@ -15,6 +15,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from zoo_folders import ENV, agent, zoo
 
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.recipe import ATARI, Recipe, recipe_of, resolve_id
 from kd_agent.environments.vector import make_env, spaces_of, start
@@ -262,7 +263,7 @@ def test_a_lost_life_begins_memory_anew_and_ends_no_game() -> None:
     for _ in range(300):
         _, _, done, infos = env.step(np.array([env.action_space.sample() for _ in range(2)]))
         ends += int(done.sum())
-        games |= {info[key][0] for info in infos for key in ("episode", "last_episode") if key in info}
+        games |= {info[key][0] for info in infos for key in (EPISODE, LAST_EPISODE) if key in info}
     assert ends > 2 * len(games) > 0
     assert len(evaluate(None, recipe, seeds=range(2)).returns) == 2
 
