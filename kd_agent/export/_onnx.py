@@ -9,20 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from kd_agent.export._onnx_activations import activation
 from kd_agent.export._program import Program
 from kd_agent.policies import OBSERVATION, Array, Op
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""
-_ACTIVATIONS = {
-    "relu": "Relu",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "elu": "Elu",
-    "softplus": "Softplus",
-    "gelu": "Gelu",
-}
-"""Activations that ONNX has under a name of its own."""
 
 
 class Nodes:
@@ -167,13 +159,7 @@ def _clip(n: Nodes, op: Op) -> str:
 
 
 def _activation(n: Nodes, op: Op) -> str:
-    x = n.registers[op.inputs[0]]
-    function = op.attributes["function"]
-    if function == "silu":
-        return n.add("Mul", x, n.add("Sigmoid", x))
-    if function == "leaky_relu":
-        return n.add("LeakyRelu", x, alpha=0.01)  # torch's slope, and the kernels'
-    return n.add(_ACTIVATIONS[function], x)
+    return activation(n.add, n.constant, n.registers[op.inputs[0]], op)
 
 
 def _append(n: Nodes, op: Op) -> str:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from kd_agent.errors import KDError
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the file begins that Git LFS leaves in the place of a large one."""
+
 
 def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
     """A file's bytes.
@@ -25,6 +28,8 @@ def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
             raw = file.read(limit + 1)
     except OSError as error:
         raise KDError(f"{path}: cannot be read ({error.strerror})") from None
+    if raw.startswith(_LFS_POINTER):
+        raise KDError(f"{path}: a Git LFS pointer, not the file itself; `git lfs pull` fetches it")
     if len(raw) > limit:
         raise KDError(f"{path}: larger than the {limit >> 20} MiB allowed")
     return raw

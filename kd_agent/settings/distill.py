@@ -106,7 +106,9 @@ class DistillConfig(TaughtConfig):
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
-    activation: Annotated[Activation, Field(description="its activation")] = "silu"
+    activation: Annotated[
+        Activation | None, Field(description="its activation; default silu, or that of a teacher whose size it has")
+    ] = None
     # scikit-learn grows no tree of fewer than two leaves.
     leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 256
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0

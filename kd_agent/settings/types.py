@@ -65,4 +65,18 @@ Hidden = Annotated[tuple[Count, ...], BeforeValidator(_layers), Field(max_length
 Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_length=1)]
 Keywords = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 Sources = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu", "sigmoid", "softplus"]
+Activation = Literal[
+    "tanh",
+    "relu",
+    "silu",
+    "elu",
+    "leaky_relu",
+    "sigmoid",
+    "softplus",
+    "gelu",
+    "mish",
+    "selu",
+    "softsign",
+    "relu6",
+    "hardtanh",
+]

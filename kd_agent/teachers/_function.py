@@ -68,8 +68,8 @@ def _sha256(function: Any, name: str) -> str:
     return digest.hexdigest()
 
 
-def _count(function: Any) -> int:
-    """Parameters of a module; 0 for other functions, which may have any number."""
+def _count(function: Any) -> int | None:
+    """Parameters of a module; None for other functions, which may have any number."""
     if not isinstance(function, nn.Module):
-        return 0
+        return None
     return sum(parameter.numel() for parameter in function.parameters())

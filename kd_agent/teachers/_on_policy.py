@@ -7,9 +7,10 @@ import gymnasium as gym
 
 from kd_agent.networks import head_for
 from kd_agent.policies import PARAMS, Op
+from kd_agent.teachers._activation import Function, activation
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._features import extract
-from kd_agent.teachers._layers import Program, activation, gsde_latent, gsde_log_std, is_true
+from kd_agent.teachers._layers import Program, gsde_latent, gsde_log_std, is_true
 from kd_agent.teachers._translation import Translation
 
 
@@ -49,7 +50,7 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
     return Translation(_algo(archive), head, program, critic.ops)
 
 
-def _gaussian_head(program: Program, function: str, features: str, size: int) -> None:
+def _gaussian_head(program: Program, function: Function, features: str, size: int) -> None:
     """Means by `action_net`; log standard deviations of gSDE, or free ones that no observation changes."""
     latent = program.last
     program.linear("action_net", "mean")

@@ -120,4 +120,4 @@ def test_a_callable_object_is_called_by_the_name_of_its_class() -> None:
 
     origin = load_teacher(Policy(), env=(VECTOR, SPACES["Discrete"])).origin
     assert origin.source.endswith("Policy")
-    assert (origin.algo, origin.num_parameters) == ("function", 0)
+    assert (origin.algo, origin.num_parameters) == ("function", None)
