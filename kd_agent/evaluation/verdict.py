@@ -79,7 +79,11 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     # Any policy that can be read may stand beside the student; nobody is compared, so that nobody is "the" teacher.
     for source in config.teacher:
         players[source] = load_teacher(
-            source, env=spaces, statistics=config.statistics, trust_teacher=config.trust_teacher
+            source,
+            env=spaces,
+            statistics=config.statistics,
+            trust_teacher=config.trust_teacher,
+            onnx_output=config.onnx_output,
         )
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)

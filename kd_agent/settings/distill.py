@@ -80,6 +80,9 @@ class TaughtConfig(RunConfig):
     trust_teacher: Annotated[
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
+    onnx_output: Annotated[
+        str | None, Field(description="output of an ONNX teacher that answers; default: the one that fits")
+    ] = None
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -81,7 +80,7 @@ def _archive(agent: BaseAlgorithm | BasePolicy) -> Archive:
     digest = hashlib.sha256(f"{made_of.__module__}.{made_of.__qualname__}".encode())
     for name, tensor in policy.state_dict().items():
         # A copy: NumPy would share the memory of a model that may still be trained.
-        tensors[name] = np.array(tensor.detach().cpu().float())
+        tensors[name] = tensor.detach().cpu().float().numpy().copy()
         digest.update(name.encode() + tensors[name].tobytes())
     data: dict[str, Any] = {
         "policy_class": {"__module__": made_of.__module__, "text": f"<function {made_of.__name__}.__init__>"},
