@@ -1,5 +1,6 @@
 """Gymnasium spaces from the readable text that Stable-Baselines3 writes beside each pickled one."""
 
+import math
 import re
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 
 # No environment comes near these; a hostile text that claims more is not worth its memory.
 _MAX = 1 << 20
-_MAX_BOX = 1 << 24
+_MAX_BOX = 1 << 22
+"""Numbers of all Boxes of a space: two megapixels of colour, more than the weights of 64 MiB could read."""
 _PART = re.compile(
     r"'(?P<key>[^']*)'(?:,|:) "
     r"(?:(?P<simple>Discrete|MultiBinary)\((?P<n>\d+)\)|MultiDiscrete\(\[(?P<nvec>[\d\s]*)\]\)"
@@ -90,8 +92,11 @@ def _bounded(shape: list[float], dtype: str, low: Any, high: Any) -> gym.Space[A
 def _dict(text: str) -> gym.Space[Any] | None:
     """A Dict from the text of its parts, in their order; None where a part is not understood."""
     parts: dict[str, gym.Space[Any]] = {}
+    numbers = 0
     for match in _PART.finditer(text):
-        part = _part(match)
+        # Counted before it is made: a hundred large Boxes would take minutes.
+        numbers += math.prod(map(int, re.findall(r"\d+", match["shape"] or "")))
+        part = None if numbers >= _MAX_BOX else _part(match)
         if part is None:
             return None
         parts[match["key"]] = part
