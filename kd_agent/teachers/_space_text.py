@@ -9,8 +9,10 @@ import numpy as np
 
 # No environment comes near these; a hostile text that claims more is not worth its memory.
 _MAX = 1 << 20
-_MAX_BOX = 1 << 22
-"""Numbers of all Boxes of a space: two megapixels of colour, more than the weights of 64 MiB could read."""
+_MAX_BOX = 1 << 20
+"""Numbers of all Boxes of a space: 640 x 480 in colour, more than the layers of a zip of 64 MiB read."""
+_MAX_TEXT = 1 << 16
+"""Characters of a row of numbers, which NumPy elides from a thousand on."""
 _PART = re.compile(
     r"'(?P<key>[^']*)'(?:,|:) "
     r"(?:(?P<simple>Discrete|MultiBinary)\((?P<n>\d+)\)|MultiDiscrete\(\[(?P<nvec>[\d\s]*)\]\)"
@@ -92,11 +94,12 @@ def _bounded(shape: list[float], dtype: str, low: Any, high: Any) -> gym.Space[A
 def _dict(text: str) -> gym.Space[Any] | None:
     """A Dict from the text of its parts, in their order; None where a part is not understood."""
     parts: dict[str, gym.Space[Any]] = {}
-    numbers = 0
-    for match in _PART.finditer(text):
-        # Counted before it is made: a hundred large Boxes would take minutes.
-        numbers += math.prod(map(int, re.findall(r"\d+", match["shape"] or "")))
-        part = None if numbers >= _MAX_BOX else _part(match)
+    found = list(_PART.finditer(text))
+    # Counted before any is made: a hundred large Boxes would take minutes.
+    if sum(math.prod(map(int, re.findall(r"\d+", match["shape"] or "0"))) for match in found) >= _MAX_BOX:
+        return None
+    for match in found:
+        part = _part(match)
         if part is None:
             return None
         parts[match["key"]] = part
@@ -132,7 +135,7 @@ def _part_box(bounds: str, shape: list[float] | None, dtype: str) -> gym.Space[A
 
 def _numbers(text: Any) -> list[float] | None:
     """The numbers in a text such as `[1. -inf 2e3]`; None where it is elided or absent."""
-    if text is None or "..." in str(text):
+    if text is None or "..." in str(text) or len(str(text)) > _MAX_TEXT:
         return None
     found = re.findall(r"[-+]?(?:inf|\d+\.?\d*(?:e[-+]?\d+)?)", str(text))
     return list(map(float, found))

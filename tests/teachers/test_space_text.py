@@ -1,5 +1,6 @@
 """Spaces from the text that Stable-Baselines3 writes beside each pickled one."""
 
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -94,3 +95,14 @@ SILENT: dict[str, Any] = {
 @pytest.mark.parametrize("case", SILENT)
 def test_what_is_not_told_or_makes_no_space_is_none(case: str) -> None:
     assert space(SILENT[case]) is None
+
+
+def test_spaces_that_are_too_large_are_not_made() -> None:
+    started = time.monotonic()
+    huge = "Box(-1.0, 1.0, (4000, 4000), float32)"
+    large = "Box(-1.0, 1.0, (1000, 1000), float32)"
+    assert space(record("Box", _shape="(16000000,)", dtype="float32", low="-1", high="1")) is None
+    assert a_dict(f"{{'a': {huge}}}") is None
+    assert a_dict("{" + ", ".join(f"'k{i}': {large}" for i in range(100)) + "}") is None
+    assert space(record("Box", _shape="(" + "1, " * 2_000_000 + ")", dtype="float32", low="-1", high="1")) is None
+    assert time.monotonic() - started < 2
