@@ -1,14 +1,28 @@
 """Errors a user can cause, and the words that help out of them."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _SHOWN = 12
 """Choices listed where none is near: a message stays one line."""
 
 
+_SHARED = re.compile(r"^-+|-v\d+$")
+"""What many names have in common, a flag's dashes and an environment's version: it makes no two of them alike."""
+_ALIKE = 0.7
+"""Share of equal letters from which two names are near (difflib's ratio)."""
+_ALIKE_SHORT = 0.5
+"""Of names of up to three letters: one of two, or two of three."""
+
+
 class KDError(Exception):
     """A wrong input; the message is one line that names it and what was expected."""
+
+    def __init__(self, message: str = "") -> None:
+        # A space of several axes, or another library's reason, is printed over several lines.
+        one_line = " ".join(message.split()) if "\n" in message else message
+        super().__init__(one_line)
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
@@ -20,11 +34,29 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
         choices: The valid names.
     """
     options = sorted(choices)
-    # difflib's own cutoff of 0.6 misses short names with one letter wrong ("kk" for "kl").
-    close = get_close_matches(str(name), options, n=1, cutoff=0.5)
+    close = nearest(str(name), options)
     if close:
-        return KDError(f"unknown {what} {str(name)!r}; did you mean {close[0]!r}?")
+        return KDError(f"unknown {what} {str(name)!r}; did you mean {close!r}?")
     shown = ", ".join(options[:_SHOWN])
     if len(options) > _SHOWN:
         shown += ", ..."
     return KDError(f"unknown {what} {str(name)!r}; choose from: {shown}")
+
+
+def nearest(name: str, options: Sequence[str]) -> str | None:
+    """The option that was probably meant; None where none is near.
+
+    Args:
+        name: The name given.
+        options: The valid names.
+    """
+    meant = _SHARED.sub("", name)
+    parts = {option: _SHARED.sub("", option) for option in options}
+    cutoff = _ALIKE_SHORT if len(meant) <= 3 else _ALIKE
+    close = get_close_matches(meant, set(parts.values()), n=1, cutoff=cutoff)
+    # A beginning is near too, however much is missing.
+    close += sorted(part for part in parts.values() if len(meant) > 3 and part.startswith(meant))
+    if not close:
+        return None
+    versions = [option for option in options if parts[option] == close[0]]
+    return get_close_matches(name, versions, n=1, cutoff=0)[0]

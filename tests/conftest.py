@@ -20,6 +20,14 @@ from kd_agent import distill
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_states() -> Iterator[None]:
+    """KL and agreement on fewer states than a real verdict's, in which a small run would spend most of its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd_agent.evaluation.agreement.STATES", 320)
+        yield
+
+
 @pytest.fixture(scope="session")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Agent]:
     """An agent of Stable-Baselines3 for each action space, by the space's name."""

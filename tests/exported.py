@@ -101,8 +101,8 @@ def by_javascript(graph: PolicyGraph, observations: dict[str, Any], folder: Path
     return _split(graph, _piped(["node", str(folder / "main.mjs")], graph, observations))
 
 
-def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
-    session = onnxruntime.InferenceSession(str(export(graph, folder / "policy.onnx")[0]))
+def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    session = onnxruntime.InferenceSession(str(export(graph, folder / "policy.onnx", **options)[0]))
     feed = {k if list(observations) == ["obs"] else f"obs.{k}": v for k, v in observations.items()}
     if not graph.states:
         params, actions = session.run(["params", "action"], feed)
@@ -183,4 +183,4 @@ def _split(graph: PolicyGraph, raw: bytes) -> Answers:
 def metadata(path: Path) -> dict[str, Any]:
     """The metadata of an ONNX file, its JSON decoded."""
     found = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
-    return {key: json.loads(value) if value.startswith("{") else value for key, value in found.items()}
+    return {key: json.loads(value) if value.startswith(("{", "[")) else value for key, value in found.items()}

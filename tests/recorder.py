@@ -24,14 +24,21 @@ from kd_agent.teachers import GraphTeacher
 
 SEAMS = {
     "collect": "kd_agent.distillation.dagger.collect",
+    "online collect": "kd_agent.distillation.online.collect",
     "fit": "kd_agent.learners.gradient.fit",
     "fit_jointly": "kd_agent.distillation.dagger.fit_jointly",
     "evaluate": "kd_agent.evaluation.comparison.evaluate",
+    "compare": "kd_agent.evaluation.comparison.compare",
+    "agreement states": "kd_agent.evaluation.agreement.collect",
     "agreement": "kd_agent.distillation.temperature.agreement_on",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
     "keeper": "kd_agent.ppo.training.evaluate",
     "report": "kd_agent.report.html.write",
+    "say": "kd_agent.runs.reporter.Reporter.say",
+    "clock": "kd_agent.runs.costs.time.monotonic",
+    "train": "kd_agent.distillation.problem.train_named",
+    "timing": "kd_agent.studies.compression.c_loop",
     "relation": "kd_agent.losses.relation.loss",
     "kl": "kd_agent.losses.kl.loss",
     "product": "kd_agent.teachers.combine.product.combine",
@@ -99,10 +106,10 @@ class Recorder:
     """Stands in for learner, episodes and report; a fit moves every weight by a little, so that it leaves a trace.
 
     Attributes:
-        exam: What each new student earns in every episode of its exam, one after the other.
+        exam: What each new student earns in every episode of its validation, one after the other.
         verdict: What a student that came out of its file earns in an episode, by the episode's seed.
         teachers: What a teacher earns, by its fingerprint (others 100).
-        by_policy: What a student earns in exam and verdict, in place of the two above.
+        by_policy: What a student earns in validation and verdict, in place of the two above.
         stop_at_round: The call of `collect`, from 0, before which the run is stopped.
         stop_at_fit: Whether the first fit stops the run.
     """
@@ -117,25 +124,33 @@ class Recorder:
     fits: list[Fitted] = field(default_factory=list)
     joint_fits: list[list[Fitted]] = field(default_factory=list)
     plays: list[Played] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put the stand-ins in their places."""
         collect = original("collect")
-        patch.setattr(SEAMS["collect"], lambda *args, **told: self._collect(collect, *args, **told))
+        for seam in ("collect", "online collect"):
+            patch.setattr(SEAMS[seam], lambda *args, **told: self._collect(collect, *args, **told))
         patch.setattr(SEAMS["fit"], self._fit)
         patch.setattr(SEAMS["fit_jointly"], self._fit_jointly)
         patch.setattr(SEAMS["evaluate"], self._evaluate)
-        patch.setattr(SEAMS["report"], lambda *args: None)
+        patch.setattr(SEAMS["report"], lambda folder, result: self.reports.append(dict(result)))
+        patch.setattr(SEAMS["say"], lambda reporter, text: self.lines.append(text))
         patch.setattr(SEAMS["states"], 32)
 
-    def exams(self) -> list[Played]:
+    def validations(self) -> list[Played]:
         """Episodes of students in training, in order."""
         return [play for play in self.plays if play.who in self._students() and not play.verdict]
 
     def verdicts(self) -> list[Played]:
         """Episodes of students that came out of their file."""
         return [play for play in self.plays if play.verdict]
+
+    def on_seeds(self, first: int) -> list[Played]:
+        """Episodes on the seeds from `first` on, up to the next thousands."""
+        return [play for play in self.plays if first <= min(play.seeds) < first + 5_000]
 
     def _students(self) -> set[str]:
         together = [fit for joint in self.joint_fits for fit in joint]
@@ -164,7 +179,7 @@ class Recorder:
         self.joint_fits.append(joint)
         return 0.5
 
-    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], advance: Any) -> Evaluation:
+    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
         seeds = list(seeds)
         graph = getattr(player, "graph", None)
         who = fingerprint(graph) if graph else None
@@ -180,7 +195,7 @@ class Recorder:
         elif verdict:
             earned = [self.verdict(seed) for seed in seeds]
         else:
-            examined = list(dict.fromkeys(play.who for play in self.exams()))
+            examined = list(dict.fromkeys(play.who for play in self.validations()))
             earned = [self.exam[examined.index(who)] for _ in seeds]
         return Evaluation(np.array(earned), np.full(len(seeds), 10))
 
@@ -234,10 +249,12 @@ def wavering(seed: int) -> float:
     return 120.0 if seed % 2 else 40.0
 
 
-def recorded(folder: Path, recorder: Recorder | None = None, **more: Any) -> Recorder:
+def recorded(
+    folder: Path, recorder: Recorder | None = None, *, taught_by: Teacher | None = TEACHER, **more: Any
+) -> Recorder:
     """What reached the stand-ins in a run under `GIVEN` and more."""
     recorder = recorder or Recorder(SCORES, wavering)
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
-        recorder.result = distill({**GIVEN, "out": str(folder), **more}, teacher=TEACHER)
+        recorder.result = distill({**GIVEN, "out": str(folder), **more}, teacher=taught_by)
     return recorder

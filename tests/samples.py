@@ -111,6 +111,11 @@ def settings(agent: Agent, out: Path, **more: Any) -> dict[str, Any]:
     return {**TINY, "env": agent.env_id, "teacher": str(agent.path), "out": str(out), **more}
 
 
+def steps_of(result: dict[str, Any]) -> dict[str, int]:
+    """What a run cost, but for seconds, which no two runs have in common."""
+    return {name: count for name, count in result["cost"].items() if name.endswith("_steps")}
+
+
 def flags(given: dict[str, Any]) -> list[str]:
     """Settings as a command line."""
     words: list[str] = []

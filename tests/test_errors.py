@@ -27,3 +27,33 @@ def test_whatever_was_named_the_message_is_one_line_without_control_characters(n
     message = str(unknown("loss", name, {"kl": 1, "ce": 2}))
     assert message.startswith("unknown loss ")
     assert message.isprintable()
+
+
+def test_an_error_is_one_line_whatever_is_printed_in_it() -> None:
+    assert str(KDError("it observes [[1\n  2]],  not 3")) == "it observes [[1 2]], not 3"
+    assert str(KDError("a  b")) == "a  b"
+
+
+FLAGS = ["--out", "--states", "--temperature", "--student-keys", "--seed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "nearest"),
+    [
+        ("--temprature", FLAGS, "--temperature"),
+        ("--temp", FLAGS, "--temperature"),
+        ("--student", FLAGS, "--student-keys"),
+        ("--episodes", FLAGS, None),
+        ("--input", FLAGS, None),
+        ("CartPole-v9", ["CartPole-v0", "CartPole-v1", "Acrobot-v1"], "CartPole-v1"),
+        ("Foo-v0", ["CartPole-v0", "Bar-v3"], None),
+        ("T-v0", ["Ant-v0", "CartPole-v0"], None),
+        ("lunar-v3", ["LunarLander-v3"], None),
+        ("Lunar", ["LunarLander-v3", "Ant-v3"], "LunarLander-v3"),
+        ("mpl", ["mlp", "cnn", "gru"], "mlp"),
+        ("", ["mlp"], None),
+    ],
+)
+def test_what_names_have_in_common_makes_none_of_them_near(name: str, options: list[str], nearest: str | None) -> None:
+    message = str(unknown("thing", name, options))
+    assert message.endswith(f"did you mean {nearest!r}?" if nearest else f"choose from: {', '.join(sorted(options))}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, Stopped, fingerprint, recorded, wavering
+from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, fingerprint, recorded
 
 from kd_agent import load_policy
 from kd_agent.runs.seeds import seed_of
@@ -64,6 +64,13 @@ def test_each_round_has_a_seed_of_its_own_that_follows_from_the_runs(run: Record
     assert len(set(first)) == len(first)
 
 
+def test_an_episode_begins_where_the_last_one_has_ended(tmp_path: Path) -> None:
+    """The probe's episodes have 50 steps."""
+    run = recorded(tmp_path / "run", Recorder([]), env_steps=4 * 60, rounds=1, attempts=1)
+    [collected] = run.rounds
+    assert [np.flatnonzero(column).tolist() for column in collected.rollout.episode_start.T] == [[0, 50]] * 4
+
+
 def test_the_budget_is_split_evenly_among_rounds_and_environments(run: Recorder) -> None:
     assert [r.told["steps"] for r in run.rounds] == [64 // (4 * ROUNDS)] * ROUNDS + [64 // (4 * 8)] * (ATTEMPTS - 1)
     assert {r.n_envs for r in run.rounds} == {4}
@@ -105,7 +112,7 @@ def test_fits_between_rounds_are_short_and_last_fits_long(run: Recorder) -> None
 
 def test_no_two_fits_have_the_same_seed_and_another_run_has_others(run: Recorder, tmp_path: Path) -> None:
     seeds = [fit.told["seed"] for fit in run.fits]
-    assert len(set(seeds)) == len(seeds)
+    assert len({*seeds, *(r.told["seed"] for r in run.rounds)}) == len(seeds) + len(run.rounds)
     other = recorded(tmp_path / "run", seed=4)
     assert not set(seeds) & {fit.told["seed"] for fit in other.fits}
     assert {fit.before for fit in run.fits}.isdisjoint(fit.before for fit in other.fits)
@@ -132,20 +139,20 @@ def test_the_best_attempt_is_saved_and_judged_not_the_last(run: Recorder, folder
 
 def test_the_exam_is_sat_by_every_attempt_on_as_many_episodes_as_asked_for(run: Recorder) -> None:
     attempts = [fit.after for fit in run.fits[ROUNDS - 1 :]]
-    assert list(dict.fromkeys(play.who for play in run.exams())) == attempts
+    assert list(dict.fromkeys(play.who for play in run.validations())) == attempts
     for attempt in attempts:
-        assert sum(len(play.seeds) for play in run.exams() if play.who == attempt) == 8
+        assert sum(len(play.seeds) for play in run.validations() if play.who == attempt) == 8
 
 
 def test_the_seeds_of_exam_and_verdict_have_nothing_in_common(run: Recorder) -> None:
-    exam = {seed for play in run.exams() for seed in play.seeds}
+    exam = {seed for play in run.validations() for seed in play.seeds}
     verdict = {seed for play in run.verdicts() for seed in play.seeds}
     assert (len(exam), len(verdict)) == (8, 12)
     assert not exam & verdict
 
 
 def test_the_teacher_plays_every_seed_that_a_student_plays_and_chance_does_too(run: Recorder) -> None:
-    students = {seed for play in [*run.exams(), *run.verdicts()] for seed in play.seeds}
+    students = {seed for play in [*run.validations(), *run.verdicts()] for seed in play.seeds}
     teacher = [seed for play in run.plays if play.who == fingerprint(TEACHER.graph) for seed in play.seeds]
     assert set(teacher) == students
     assert len(teacher) == len(students)
@@ -170,22 +177,3 @@ def test_attempts_end_when_one_holds_by_the_margin_that_was_asked_for(tmp_path: 
     assert len(run.fits) == ROUNDS - 1 + 2
     assert len(run.rounds) == ROUNDS + 1
     assert {play.who for play in run.verdicts()} == {run.fits[-1].after}
-
-
-@pytest.mark.parametrize("stopped_at", [2, ROUNDS + 1], ids=["between rounds", "between attempts"])
-def test_a_stopped_run_goes_on_with_the_right_round_driver_and_data(
-    stopped_at: int, run: Recorder, folder: Path, tmp_path: Path
-) -> None:
-    first = Recorder(SCORES, wavering, stop_at_round=stopped_at)
-    with pytest.raises(Stopped):
-        recorded(tmp_path / "run", first)
-    missing = max(0, stopped_at - ROUNDS + 1)
-    again = recorded(tmp_path / "run", Recorder(SCORES[missing:], wavering), resume=True)
-    for found, expected in zip(again.rounds, run.rounds[stopped_at:], strict=True):
-        assert (found.student, found.told["beta"]) == (expected.student, expected.told["beta"])
-        assert found.told["seed"] == expected.told["seed"]
-    fits = run.fits[stopped_at:]
-    assert [len(fit.rollouts) for fit in again.fits] == [len(fit.rollouts) for fit in fits]
-    assert [fit.before for fit in again.fits] == [fit.before for fit in fits]
-    files = [(path / "student.safetensors").read_bytes() for path in (folder, tmp_path / "run")]
-    assert files[0] == files[1]

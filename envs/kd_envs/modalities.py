@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.envs.box2d import lunar_lander
 from numpy.typing import NDArray
 
-from kd_envs.wrappers import MaskVelocityWrapper
+from kd_envs.wrappers import MaskVelocityWrapper, inner
 
 Picture = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -267,9 +267,9 @@ def with_pixels(
         ages: How many steps ago each picture was taken, the oldest first; default: the painter's.
         kwargs: Keyword arguments of `base`.
     """
-    return StateAndPixels(gym.make(base, **kwargs), width, ages)
+    return StateAndPixels(inner(base, **kwargs), width, ages)
 
 
 def with_positions(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """The environment `base` behind `StateAndPositions`."""
-    return StateAndPositions(gym.make(base, **kwargs))
+    return StateAndPositions(inner(base, **kwargs))

@@ -134,6 +134,16 @@ class ZeroContactForces(gym.ObservationWrapper[Any, Any, Any]):
         return np.concatenate([observation[: self._kept], self._zeros])
 
 
+def inner(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """A registered environment, to be wrapped.
+
+    Args:
+        base: Its id. A module before it is not imported: the argument may stand in a file.
+        kwargs: Its keyword arguments.
+    """
+    return gym.make(str(base).rpartition(":")[2], **kwargs)
+
+
 def without_velocities(base: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """The environment `base` behind `MaskVelocityWrapper`."""
-    return MaskVelocityWrapper(gym.make(base, **kwargs))
+    return MaskVelocityWrapper(inner(base, **kwargs))

@@ -51,7 +51,9 @@ class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         total = 0.0
         memory = None
         for _ in range(self._steps):
-            chosen, memory = self._skills[int(action)].predict(self._observation, memory, deterministic=True)
+            skill = self._skills[int(action)]
+            masks = masks_for(skill, self.env)
+            chosen, memory = skill.predict(self._observation, memory, deterministic=True, action_masks=masks)
             self._observation, reward, terminated, truncated, info = self.env.step(chosen)
             total += float(reward)
             if terminated or truncated:
@@ -93,22 +95,43 @@ class NearReference(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """As the environment's; `info["reference_log_prob"]` is what was paid for, in nats."""
         # Before the step: the reference is asked about what the learner saw when it chose.
-        likely = log_prob(self._reference, self._observation, action)
+        masks = masks_for(self._reference, self.env)
+        likely = log_prob(self._reference, self._observation, action, masks)
         self._observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, "reference_log_prob": likely}
         return self._observation, float(reward) + self._coefficient * likely, terminated, truncated, info
 
 
-def log_prob(policy: Policy, observation: Any, action: Any) -> float:
+def masks_for(policy: Policy, env: gym.Env[Any, Any]) -> Any:
+    """What an environment allows now, for a policy that plays with action masks; None for the others.
+
+    Args:
+        policy: The policy.
+        env: Where it plays; the method `action_masks` is looked for through its wrappers.
+
+    Raises:
+        KDError: It has no such method.
+    """
+    if not policy.expects_masks:
+        return None
+    try:
+        method = env.get_wrapper_attr("action_masks")
+    except AttributeError:
+        raise KDError("the policy plays with action masks, and the environment has no method action_masks()") from None
+    return method()
+
+
+def log_prob(policy: Policy, observation: Any, action: Any, action_masks: Any = None) -> float:
     """Log-probability (Box: log-density before clipping) of one action, in nats.
 
     Args:
         policy: A policy without a memory.
         observation: One observation, `[*O]` or a dict of such by key.
         action: The action `[*A]`, in the environment's units.
+        action_masks: `[M]`, what is allowed; None: everything.
     """
     head = policy.graph.head
-    params = policy.params(observation)
+    params = policy.params(observation, action_masks)
     flat = np.asarray(action).reshape(-1)
     if head.is_gaussian:
         mean, log_std = np.split(params[0].astype(np.float64), 2)

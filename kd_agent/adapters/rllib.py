@@ -49,8 +49,8 @@ class StudentModule(TorchRLModule, ValueFunctionAPI):
         graph = policy.graph
         head = graph.head
         # RLlib's row of logits or of means and log standard deviations is ours; its other distributions have none.
-        if graph.states or head.kind not in ("categorical", "diag_gaussian") or any(head.start):
-            raise KDError("RLlib takes students without a memory, with actions of Discrete (from 0 on) or Box")
+        if graph.states or head.kind not in ("categorical", "diag_gaussian") or any(head.start) or head.expects_masks:
+            raise KDError("RLlib takes students without a memory or masks, with actions of Discrete (from 0 on) or Box")
         check_fits(graph, (self.observation_space, self.action_space), str(self.model_config["student"]))
         self.network = policy.to_torch()
         features = sum(spec.features for spec in graph.observations.values())

@@ -94,6 +94,10 @@ def actor(policy: Policy, in_keys: Sequence[str] = ()) -> ProbabilisticActor:
 def _plain(policy: Policy) -> PolicyGraph:
     if policy.recurrent:
         raise KDError("a student with a memory is not a module of TorchRL; use to_torch() and its step()")
+    if policy.expects_masks:
+        raise KDError(
+            "a student that plays with action masks is not a module of TorchRL; use to_torch(), which takes them"
+        )
     return policy.graph
 
 

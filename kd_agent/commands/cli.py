@@ -82,10 +82,11 @@ def _distill(config: DistillConfig) -> int:
     from kd_agent.distillation.distill import distill
     from kd_agent.runs import STUDENT_FILE
 
-    result = distill(config)
+    distill(config)
     if config.render:
         folder = Path(str(config.out))
-        _render(folder / STUDENT_FILE, result["env"], config.env_kwargs, folder)
+        # In the environment that the student's file keeps, wrappers and all.
+        _render(config, folder / STUDENT_FILE, None, folder)
     return 0
 
 
@@ -119,7 +120,7 @@ def _evaluate(config: EvaluateConfig) -> int:
         Path(config.out).write_text(text + "\n")
     if config.render:
         policy = Path(config.student)
-        _render(policy, config.env, config.env_kwargs, policy.parent, config.task)
+        _render(config, policy, config.env, policy.parent, config.task)
     return 0
 
 
@@ -154,9 +155,10 @@ def _export(config: ExportConfig) -> int:
 
     # Each format knows some of them, and says so of the others: what was not asked for is not handed on.
     options: dict[str, Any] = {}
-    for name in ("int8", "prefix", "vecnormalize", "env"):
-        if getattr(config, name):
-            options[name] = getattr(config, name)
+    for name in ("int8", "opset", "prefix", "vecnormalize", "env"):
+        value = getattr(config, name)
+        if value is not None and value is not False:
+            options[name] = value
     policy = load_policy(config.student, task=config.task)
     written = export(policy, config.out, config.to, **options)
     if not config.quiet:
@@ -189,10 +191,10 @@ def _zoo_sweep(config: SweepConfig) -> int:
     return 0
 
 
-def _render(student: Path, env: str | None, env_kwargs: dict[str, Any], folder: Path, task: str | None = None) -> None:
+def _render(config: Any, student: Path, env: str | None, folder: Path, task: str | None = None) -> None:
     from kd_agent.rollouts.render import watch
 
-    print(watch(student, env, env_kwargs, folder, task), file=sys.stderr)
+    print(watch(student, env, config.env_kwargs, folder, task=task, wrapper=config.wrapper), file=sys.stderr)
 
 
 _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {

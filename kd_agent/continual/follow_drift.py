@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent.continual.change_detection import Cusum, Monitor
-from kd_agent.continual.student import ContinualStudent, Episode, play_episodes
+from kd_agent.continual.student import ContinualStudent, Episode, kept_states, play_episodes
 from kd_agent.distillation.problem import Problem, Use
-from kd_agent.environments import Recipe, recipe_of, recorded_recipe
+from kd_agent.environments import Recipe, recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import doublings, scores, verdict_episodes
 from kd_agent.networks import Teacher, check_fits
 from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.rollouts import Reservoir, Rollout, flat
-from kd_agent.runs import CONFIG_FILE, STUDENT_FILE, Run, RunFolder
+from kd_agent.rollouts import Reservoir
+from kd_agent.runs import CONFIG_FILE, STUDENT_FILE, Run
 from kd_agent.settings import DistillConfig, FollowDriftConfig, shared_settings, to_yaml
 
 DRIFT_FILE = "drift.json"
-_USE = Use(resumes=False)
+_USE = Use(resumes=False, masks=False)
 RECENT = 5
 """Episodes, each played after one more lesson, by whose mean agreement a student has recovered."""
 
@@ -123,11 +124,11 @@ def follow_drift(config: FollowDriftConfig) -> dict[str, Any]:
     Raises:
         KDError: An input is wrong, or student or teacher cannot be followed.
     """
-    graph = graph_file.read(config.student)
+    graph = graph_file.read(config.student, config.task)
     problem = Problem.of(as_distillation(config), use=_USE)
     assert problem.teacher, "the settings require one"
     # The student must fit both worlds: the one it was made for tells how it used to do.
-    old = recorded_recipe(graph) or recipe_of(str(graph.provenance.get("env")))
+    old = TypedWrappers(config.wrapper).around(recipe_of_student(graph, config.student))
     for spaces in (problem.spaces, spaces_of(old)):
         check_fits(graph, spaces, config.student)
     check_pair(config, graph, problem.teacher)
@@ -171,6 +172,8 @@ def check_pair(config: FollowDriftConfig, graph: PolicyGraph, teacher: Teacher) 
     for name, recurrent in ((config.student, bool(graph.states)), (config.teacher, teacher.recurrent)):
         if recurrent:
             raise KDError(f"{name}: has a memory; following takes policies without one")
+    if graph.head.expects_masks:
+        raise KDError(f"{config.student}: plays with action masks; following takes policies without")
     kinds = {op.kind for op in graph.ops}
     if "tree" in kinds:
         raise KDError(f"{config.student}: a tree cannot be taught step by step; distil a network (--student mlp)")
@@ -198,7 +201,7 @@ def prepare(config: FollowDriftConfig, run: Run, graph: PolicyGraph, old: Recipe
     env.close()
     reservoir = Reservoir(config.reservoir, run.seed("reservoir"))
     # Where the student's run folder is gone, what it has just visited stands for the states that it was fitted to.
-    remembered = kept_states(Path(config.student)) or [dict(episode.observations) for episode in reference]
+    remembered = kept_states(Path(config.student), graph) or [dict(episode.observations) for episode in reference]
     for states in remembered:
         reservoir.add(states)
     student = ContinualStudent(
@@ -285,10 +288,3 @@ def _verdict(run: Run, before: Policy, after: Policy) -> dict[str, Any]:
         for key, value in asdict(verdict).items():
             result[f"{player}_{key}"] = value
     return result
-
-
-def kept_states(student: Path) -> list[dict[str, Array]]:
-    """What a student's run folder keeps of the states that it was fitted to, `[S, *O]` by key; may be none."""
-    folder = RunFolder(student.parent)
-    names = sorted(path.stem for path in folder.path.glob("checkpoint/round-*.npz"))
-    return [flat(Rollout.from_arrays(folder.load_arrays(name) or {})) for name in names]

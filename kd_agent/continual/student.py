@@ -5,16 +5,20 @@ Letters: `T` steps, `S` states, `*O` shape of an observation.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import plugins
+from kd_agent.environments.guarded import EPISODE
+from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
 from kd_agent.losses import Objective, default_loss
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
-from kd_agent.rollouts import Reservoir, episode_seeds, labelled, play
+from kd_agent.rollouts import Reservoir, Rollout, episode_seeds, flat, labelled, play
+from kd_agent.runs import RunFolder, checkpoint_file
 from kd_agent.runs.seeds import seed_of
 
 
@@ -123,7 +127,7 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
     policy = student()
     params = np.empty((1, 0), np.float32)
 
-    def _act(observations: Mapping[str, Array], starts: Array) -> Array:
+    def _act(observations: Mapping[str, Array], starts: Array, action_masks: Array | None) -> Array:
         nonlocal policy, params
         # A lesson comes between two episodes: one episode is one student's.
         if starts[0]:
@@ -138,10 +142,33 @@ def play_episodes(env: VecEnv, teacher: Teacher, student: Callable[[], Policy], 
         label = teacher(step.observations).params.numpy()
         agreed.append(bool(agree(policy.graph.head, label, params)[0]))
         if step.ended[0]:
-            score = step.infos[0]["episode"][1]
+            score = step.infos[0][EPISODE][1]
             yield Episode(_joined(states), float(np.mean(agreed)), score)
             states, agreed = [], []
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def kept_states(student: Path, graph: PolicyGraph | None = None) -> list[dict[str, Array]]:
+    """What a student's run folder keeps of the states that it was fitted to, `[S, *O]` by key; may be none.
+
+    Args:
+        student: The student's file.
+        graph: The student, whose observations they must be; None: they are anybody's.
+
+    Raises:
+        KDError: A file of states is damaged.
+    """
+    folder = RunFolder(student.parent)
+    specs = graph.observations if graph else {}
+    kept = []
+    for name in sorted(path.stem for path in folder.path.glob("checkpoint/round-*.npz")):
+        with folder.reading(checkpoint_file(name)):
+            states = flat(Rollout.from_arrays(folder.load_arrays(name) or {}))
+            for key, spec in specs.items():
+                if states[key].shape[1:] != spec.shape:
+                    raise KDError(f"its observation {key!r} has another shape than the student's")
+        kept.append(states)
+    return kept

@@ -10,14 +10,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.distillation.fitting import build_student, fit, load_student, objective_of
 from kd_agent.distillation.temperature import settle_temperature
-from kd_agent.environments.vector import make_env
+from kd_agent.environments.vector import has_masks, make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on
 from kd_agent.learners.gradient import fit_jointly
 from kd_agent.networks import Student
 from kd_agent.policies import Array
 from kd_agent.rollouts import Rollout, collect
-from kd_agent.runs import Run
+from kd_agent.runs import Run, checkpoint_file
 from kd_agent.students import tie
 
 EXTRA = 8
@@ -40,6 +40,12 @@ class Rounds:
         self.runs = list(runs)
         self.data: list[list[Rollout]] = [[] for _ in runs]
         self._envs = [make_env(run.recipe, run.plan.n_envs) for run in runs]
+        for run, env in zip(self.runs, self._envs, strict=True):
+            if has_masks(env) and not run.teacher.expects_masks:
+                run.reporter.say(
+                    f"note: {run.recipe.env_id} has action masks, and the teacher {run.teacher.origin.source} "
+                    f"({run.teacher.origin.algo}) was trained without: teacher and student play without them"
+                )
 
     @property
     def run(self) -> Run:
@@ -118,7 +124,8 @@ class Rounds:
         """The arrays of a checkpoint, the costs taken out; None where there is none."""
         arrays = self.run.folder.load_arrays(name)
         if arrays is not None:
-            self.run.costs.restore(arrays)
+            with self.run.folder.reading(checkpoint_file(name)):
+                self.run.costs.restore(arrays)
         return arrays
 
     def load_students(self, arrays: dict[str, Array], attempt: int) -> list[Student]:
@@ -170,7 +177,9 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
     drivers: list[Student] = []
     arrays = rounds.load("driver")
     if arrays:
-        for _ in range(int(arrays.pop(_FINISHED))):
+        with rounds.run.folder.reading(checkpoint_file("driver")):
+            finished = int(arrays.pop(_FINISHED))
+        for _ in range(finished):
             rounds.read()
         if arrays:  # Of a run of one round there is no driver.
             drivers = rounds.load_students(arrays, 0)
@@ -272,4 +281,17 @@ def read_round(run: Run, number: int) -> Rollout:
     arrays = run.folder.load_arrays(f"round-{number}")
     if arrays is None:
         raise KDError(f"{run.folder.path}: its checkpoint lacks round-{number}.npz")
-    return Rollout.from_arrays(arrays)
+    with run.folder.reading(checkpoint_file(f"round-{number}")):
+        rollout = Rollout.from_arrays(arrays)
+        _check_round(run, rollout)
+    return rollout
+
+
+def _check_round(run: Run, rollout: Rollout) -> None:
+    """Require a round that was read to be one of this run's teacher and student."""
+    found = {key: array.shape[2:] for key, array in rollout.obs.items()}
+    for key, spec in run.observed.items():
+        if found[key] != spec.shape:
+            raise KDError(f"its observation {key!r} has shape {found[key]}, expected {spec.shape}")
+    if rollout.params.shape[2:] != (run.teacher.head.num_params,):
+        raise KDError(f"its labels have shape {rollout.params.shape[2:]}, expected ({run.teacher.head.num_params},)")

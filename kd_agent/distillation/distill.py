@@ -37,6 +37,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     with problem.begin(strategy) as run:
         rounds = strategy.collect(run)
         fitted = strategy.final_fit(rounds)
+        rounds.close()
         return finish(fitted)
 
 

@@ -15,7 +15,7 @@ from kd_agent.evaluation import Episodes, PairedComparison, iqm
 from kd_agent.networks import Student, Teacher
 from kd_agent.policies import Array
 from kd_agent.ppo.teacher import Watch
-from kd_agent.runs import Run, RunFolder
+from kd_agent.runs import Run, RunFolder, checkpoint_file
 from kd_agent.settings import DistillConfig
 
 VALIDATION_SEED = 10_000
@@ -245,14 +245,15 @@ def _read_best(rounds: Rounds, validations: Sequence[Validation], name: str) -> 
     arrays = rounds.load(name)
     if arrays is None:
         return None
-    number, tried = map(int, arrays.pop("attempt"))
     grades = []
-    for index, validation in enumerate(validations):
-        score, holds = arrays.pop(f"grade.{index}")
-        returns = arrays.pop(f"returns.{index}").tolist()
-        # Else the teacher would play its episodes again, and the costs would not be those of an uninterrupted run.
-        validation.restore(arrays.pop(f"teacher.{index}").tolist(), arrays.pop(f"random.{index}").tolist())
-        grades.append(Grade(float(score), bool(holds), returns))
+    with rounds.run.folder.reading(checkpoint_file(name)):
+        number, tried = map(int, arrays.pop("attempt"))
+        for index, validation in enumerate(validations):
+            score, holds = arrays.pop(f"grade.{index}")
+            returns = arrays.pop(f"returns.{index}").tolist()
+            # Else the teacher would play its episodes again, and the costs would not be those of an uninterrupted run.
+            validation.restore(arrays.pop(f"teacher.{index}").tolist(), arrays.pop(f"random.{index}").tolist())
+            grades.append(Grade(float(score), bool(holds), returns))
     for _ in range(tried - 1):
         rounds.read()
     return Attempt(rounds.load_students(arrays, number), number, grades, tried)

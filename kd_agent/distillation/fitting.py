@@ -112,9 +112,10 @@ def load_student(run: Run, rollout: Rollout, attempt: int, arrays: Mapping[str, 
         KDError: They are another student's.
     """
     student = build_student(run, rollout, attempt)
-    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     try:
+        # Neither texts nor wide numbers are weights, and torch has no type for some of them.
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
         student.load_state_dict(weights)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise KDError(f"{run.folder.path}: its checkpoint is of another student") from None
     return student

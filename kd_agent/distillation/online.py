@@ -128,7 +128,8 @@ class Follower:
         self.timeline: list[dict[str, float]] = []
         if folder.holds_file(TIMELINE_FILE):
             # The training of a run that was stopped begins anew, and its rows go on where they ended.
-            self.timeline = folder.read_json(TIMELINE_FILE)["realtime"]
+            with folder.reading(TIMELINE_FILE):
+                self.timeline = list(folder.read_json(TIMELINE_FILE)["realtime"])
 
     def __call__(self, model: Any, env: VecEnv, score: float) -> None:
         """Follow the model as it is now.

@@ -19,7 +19,7 @@ from kd_agent import plugins
 from kd_agent.distillation.fitting import new_student, objective_of
 from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
 from kd_agent.environments import Recipe
-from kd_agent.environments.vector import spaces_of
+from kd_agent.environments.vector import check_masks, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import select_teachers
 from kd_agent.losses import BoundObjective, needs
@@ -28,7 +28,7 @@ from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
 from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, next_folder, open_run, remember
-from kd_agent.settings import DistillConfig
+from kd_agent.settings import DistillConfig, plain
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]
@@ -42,10 +42,12 @@ class Use:
     Attributes:
         refuses: Why it cannot honour a setting, by the setting's name: one that differs from its default is refused.
         resumes: Whether a run of it can be gone on with: then settings and teacher are kept from the beginning.
+        masks: Whether it can be taught by a teacher that plays with action masks.
     """
 
     refuses: Mapping[str, str] = field(default_factory=dict)
     resumes: bool = True
+    masks: bool = True
 
 
 class Watches(Protocol):
@@ -112,9 +114,12 @@ class Problem:
             plan = Plan.of(config, teacher, observed)
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
+            check_masked(teacher, config, recipe, use)
         training = config
         if not teacher:
             training = training_of_teacher(config, spaces)
+        # Written into the run's files later on: what no file can hold is refused now.
+        plain(config)
         return Problem(config, recipe, spaces, observed, teacher, training, use)
 
     @contextmanager
@@ -129,8 +134,16 @@ class Problem:
         config = self.config
         path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
-        with open_run(path, resume=config.resume) as folder, SummaryWriter(str(folder.path)) as events:
+        with (
+            open_run(path, resume=config.resume, resumes=self.use.resumes) as folder,
+            folder.running() as died_before,
+            SummaryWriter(str(folder.path)) as events,
+        ):
             reporter.say(f"run folder: {folder.path}")
+            if died_before:
+                reporter.say(
+                    "the process that ran here before died without a word; the rounds that it finished are kept"
+                )
             config = recall_temperature(folder, config)
 
             def _run_with(teacher: Teacher) -> Run:
@@ -201,6 +214,25 @@ def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec]
     learner = plugins.load("learners", kind)
     if hasattr(learner, "check"):
         learner.check(config, observed, teacher)
+
+
+def check_masked(teacher: Teacher, config: DistillConfig, recipe: Recipe, use: Use) -> None:
+    """Require that a teacher with action masks finds them in the environment and in what the command does.
+
+    Args:
+        teacher: The teacher.
+        config: The settings.
+        recipe: The environment.
+        use: What the command does.
+    """
+    if not teacher.expects_masks:
+        return
+    source = teacher.origin.source
+    if not use.masks:
+        raise KDError(f"{source} plays with action masks, which this command knows nothing of; distil it")
+    if config.control:
+        raise KDError(f"{source} plays with action masks, and PPO trains --control without: leave it out")
+    check_masks(recipe)
 
 
 def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:

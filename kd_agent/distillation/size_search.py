@@ -79,7 +79,8 @@ class _Book:
         self._validation = validation
         self.scores: dict[tuple[int, tuple[int, ...]], Score] = {}
         if run.folder.holds_file(_FILE):
-            self._read(run.folder)
+            with run.folder.reading(_FILE):
+                self._read(run.folder)
 
     def add(self, score: Score) -> Score:
         """Keep a score."""

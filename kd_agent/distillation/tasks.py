@@ -35,6 +35,8 @@ from kd_agent.settings import DistillConfig, TasksConfig, plain, resolve, to_yam
 from kd_agent.students import default_kind, to_graph
 
 _JOINT = (
+    "allow_missing_statistics",
+    "trust_teacher",
     "seed",
     "device",
     "hidden",
@@ -142,6 +144,7 @@ def learn(runs: Mapping[str, Run]) -> dict[str, Student]:
     """
     rounds = collect_rounds(list(runs.values()))
     best = final_fits(rounds, [Validation(run) for run in runs.values()])
+    rounds.close()
     return dict(zip(runs, best.students, strict=True))
 
 

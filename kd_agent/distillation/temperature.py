@@ -49,19 +49,29 @@ def settle_temperature(run: Run, rollout: Rollout) -> Run:
         run: The run.
         rollout: Its first round.
     """
-    if run.config.temperature != "auto":
-        return run
     record = known_choice(run.folder)
+    if run.config.temperature != "auto":
+        if record:
+            # A process that was stopped before its first checkpoint has measured, and what it spent is in none.
+            run.costs.add("gradient_steps", _spent(record, run.plan))
+        return run
     if record is None:
         record = measured(run, rollout)
         run.folder.write_json(RECORD, record)
         run.reporter.say(record["reason"])
-    chosen = float(record["chosen"])
+    with run.folder.reading(RECORD):
+        chosen = float(record["chosen"])
     config = replace(run.config, temperature=chosen)
     decided = replace(run.planned(temperature=chosen), config=config)
     # From here on a resumed run is one to which this temperature was given.
     run.folder.write_text(CONFIG_FILE, to_yaml(decided.settings()))
     return decided
+
+
+def _spent(record: Mapping[str, Any], plan: Plan) -> int:
+    """The gradient steps of a measurement; none where nothing had to be measured."""
+    fits = len(record["candidates"]) * record.get("folds", 0)
+    return int(fits * (plan.final_steps // _SHARE))
 
 
 def known_choice(folder: RunFolder) -> dict[str, Any] | None:
@@ -80,7 +90,8 @@ def recall_temperature(folder: RunFolder, config: DistillConfig) -> DistillConfi
     """
     if not config.resume or config.temperature != "auto" or known_choice(folder) is None:
         return config
-    return replace(config, temperature=folder.read_yaml(CONFIG_FILE)["temperature"])
+    with folder.reading(CONFIG_FILE):
+        return replace(config, temperature=folder.read_yaml(CONFIG_FILE)["temperature"])
 
 
 def measured(run: Run, rollout: Rollout) -> dict[str, Any]:

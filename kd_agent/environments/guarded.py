@@ -1,37 +1,55 @@
 """An environment that is stopped at the step where it misbehaves."""
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from kd_agent.environments.spaces import observation_specs
+from kd_agent.environments.watchdog import Watchdog
 from kd_agent.errors import KDError
-from kd_agent.policies import OBSERVATION
+from kd_agent.policies import OBSERVATION, ObservationSpec
+
+EPISODE, LAST_EPISODE = "kd_agent.episode", "kd_agent.last_episode"
+"""Keys of `info` under which whole episodes are reported."""
+_FOREIGN_EPISODE = "episode"
+"""What environments and wrappers say of episodes under this key, Stable-Baselines3 takes for its own monitor's."""
 
 
 class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
     """Stops at the step where an environment misbehaves, plays given seeds, and reports whole episodes.
 
-    The last step of an episode carries `info["episode"] = (seed, return, length)`, and the first step of the
-    next one repeats it as `info["last_episode"]`: a wrapper may end an episode unseen, within its reset.
+    The last step of an episode carries `info[EPISODE] = (seed, return, length)`, and the first step of the
+    next one repeats it as `info[LAST_EPISODE]`: a wrapper may end an episode unseen, within its reset.
+
+    Args:
+        env: The environment.
+        index: Its number, for messages.
+        limit: Steps after which an episode is cut, where it has no limit of its own; None: never.
+        watchdog: Watches each step, where one may hang.
 
     Attributes:
         seeds: Seeds of the coming episodes; each reset takes the next one.
         episode_seed: Seed of the present episode.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], index: int) -> None:
+    def __init__(
+        self, env: gym.Env[Any, Any], index: int, *, limit: int | None = None, watchdog: Watchdog | None = None
+    ) -> None:
         super().__init__(env)
         self.seeds: Iterator[int] = iter(())
         self.episode_seed: int | None = None
         self._index = index
+        self._limit = limit
+        self._watchdog = watchdog
         self._length = 0
         self._return = 0.0
         self._last: tuple[int | None, float, int] | None = None
-        self._specs = observation_specs(env.observation_space)
+        self._specs = _readable_specs(env.observation_space)
+        self._actions = env.action_space
 
     def take_seeds(self, seeds: Iterator[int]) -> None:
         """Let the coming episodes have these seeds."""
@@ -50,33 +68,101 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.episode_seed = next(self.seeds, seed)
         self._length = 0
         self._return = 0.0
-        try:
-            observation, info = self.env.reset(seed=self.episode_seed, options=options)
-        except Exception as error:
-            raise self._failure(f"raised {type(error).__name__}: {error}") from error
+        answer = self._ask(lambda: self.env.reset(seed=self.episode_seed, options=options))
+        observation, info = self._unpacked(answer, ("observation", "info"), "reset")
         self._check(observation)
-        return observation, info
+        if self.env.action_space != self._actions:
+            raise self._failure(f"changed its action space to {self.env.action_space}, it was {self._actions}")
+        return observation, self._own(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step; a KDError says which environment, seed and step went wrong."""
         self._length += 1
+        answer = self._ask(lambda: self.env.step(action))
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        observation, reward, terminated, truncated, info = self._unpacked(answer, names, "step")
+        self._check(observation)
+        earned = self._number(reward, "reward")
+        over = bool(self._number(terminated, "value of terminated"))
+        cut = bool(self._number(truncated, "value of truncated")) or (not over and self._at_limit())
+        self._return += earned
+        if not math.isfinite(self._return):
+            raise self._failure("earned more in one episode than a number can hold")
+        info = self._own(info)
+        if self._length == 1 and self._last:
+            info[LAST_EPISODE] = self._last
+        if over or cut:
+            self._last = (self.episode_seed, self._return, self._length)
+            info[EPISODE] = self._last
+        return observation, earned, over, cut, info
+
+    def close(self) -> None:
+        """Close the environment; one that cannot be closed has given all that was wanted of it."""
+        if self._watchdog:
+            self._watchdog.stop()
         try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
+            super().close()
+        except Exception as error:
+            message = f"environment {self._index} cannot be closed ({type(error).__name__}: {error})"
+            warnings.warn(" ".join(message.split()), stacklevel=2)
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """What the environment answers; KDError where it raises or takes too long."""
+        if self._watchdog:
+            self._watchdog.begin(f"environment {self._index} (seed {self.episode_seed}, step {self._length})")
+        try:
+            return call()
+        except KeyboardInterrupt:
+            if self._watchdog and self._watchdog.expired:
+                seconds = self._watchdog.timeout
+                raise self._failure(f"takes longer than {seconds:g} s for a step (--step-timeout)") from None
+            raise
         except Exception as error:
             raise self._failure(f"raised {type(error).__name__}: {error}") from error
-        self._check(observation)
-        if not _is_finite(reward):
-            raise self._failure(f"returned the reward {reward}")
-        self._return += float(reward)
-        if self._length == 1 and self._last:
-            info["last_episode"] = self._last
-        if terminated or truncated:
-            self._last = (self.episode_seed, self._return, self._length)
-            info["episode"] = self._last
-        return observation, float(reward), terminated, truncated, info
+        finally:
+            if self._watchdog:
+                self._watchdog.end()
+
+    def _unpacked(self, answer: Any, names: tuple[str, ...], method: str) -> tuple[Any, ...]:
+        if isinstance(answer, tuple) and len(answer) == len(names):
+            return answer
+        returned = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+        raise self._failure(f"returned {returned} from {method}(); Gymnasium's returns {', '.join(names)}")
+
+    def _own(self, info: Any) -> dict[str, Any]:
+        """The environment's info as a mapping that may be written into."""
+        if info is None:
+            return {}
+        if not isinstance(info, Mapping):
+            raise self._failure(f"returned an info of type {type(info).__name__}, which is no mapping")
+        own = dict(info)
+        own.pop(_FOREIGN_EPISODE, None)
+        return own
+
+    def _number(self, value: Any, what: str) -> float:
+        """A finite number, also where it comes as an array of one."""
+        try:
+            # Numbers first: NumPy takes longer to look at one than most environments take for a step.
+            number = float(value) if isinstance(value, float | int) else _only_number(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self._failure(f"returned the {what} {value!r}")
+        return number
+
+    def _at_limit(self) -> bool:
+        """Whether an episode without a limit of its own has become too long; said once."""
+        if self._limit is None or self._length < self._limit:
+            return False
+        warnings.warn(
+            f"episodes without an end are cut after {self._limit:,} steps: the environment has no limit of its own "
+            "(--max-episode-steps sets one)",
+            stacklevel=2,
+        )
+        return True
 
     def _check(self, observation: Any) -> None:
-        parts = observation if isinstance(observation, dict) else {OBSERVATION: observation}
+        parts = observation if isinstance(observation, Mapping) else {OBSERVATION: observation}
         for key, spec in self._specs.items():
             if key not in parts:
                 raise self._failure(f"returned an observation without {key!r}")
@@ -97,9 +183,17 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         return KDError(" ".join(message.split()))
 
 
-def _is_finite(reward: Any) -> bool:
-    """Whether a reward is a number at all, and a finite one."""
+def _only_number(value: Any) -> float:
+    """The number of an array that holds one; text is none, whatever it spells."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{array.dtype} is no number")
+    return float(array.reshape(()))
+
+
+def _readable_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
+    """What can be checked of an observation: nothing of one that only a wrapper around the guard makes arrays of."""
     try:
-        return math.isfinite(reward)
-    except (TypeError, OverflowError):
-        return False
+        return observation_specs(space)
+    except KDError:
+        return {}

@@ -8,7 +8,10 @@ import gymnasium as gym
 import numpy as np
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.policies import OBSERVATION, Array, ObservationSpec
+from kd_agent.policies import OBSERVATION, Array, HeadSpec, ObservationSpec
+
+_ARRAYS = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+"""The spaces of arrays of numbers."""
 
 
 def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
@@ -18,15 +21,48 @@ def observation_specs(space: gym.Space[Any]) -> dict[str, ObservationSpec]:
         KDError: A space that is not (a Dict of) arrays of fixed shape, or has categories that do not start at 0.
     """
     parts = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {OBSERVATION: space}
+    if not parts:
+        raise KDError(f"the observation space {space} shows nothing: a policy needs at least one array")
     specs: dict[str, ObservationSpec] = {}
     for key, part in parts.items():
-        if part.shape is None or part.dtype is None:
-            raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape")
+        # Text has a shape of no arrays, and Tuples of one kind have neither.
+        if not isinstance(part, _ARRAYS):
+            raise KDError(f"observation {key!r} of space {part} is not an array of fixed shape{flattening(space)}")
         if any(_start(part)):
-            raise KDError(f"observation {key!r} of space {part}: categories are read where they start at 0")
+            raise KDError(
+                f"observation {key!r} of space {part}: categories are read where they start at 0{flattening(space)}"
+            )
         dtype = _policy_dtype(np.dtype(part.dtype))
-        specs[key] = ObservationSpec(tuple(part.shape), dtype.name, _categories(part))
+        specs[key] = ObservationSpec(tuple(part.shape or ()), dtype.name, _categories(part))
     return specs
+
+
+def flattening(space: gym.Space[Any]) -> str:
+    """The end of a message: the wrapper that makes one array of such observations; "" where none can."""
+    if not space.is_np_flattenable:
+        return ""
+    return "; a wrapper makes one array of it: --wrapper gymnasium.wrappers:FlattenObservation"
+
+
+def as_sb3_acts(space: gym.Space[Any]) -> gym.Space[Any]:
+    """An action space with categories from 0, whatever their start: as Stable-Baselines3 hands them to `env.step`."""
+    if isinstance(space, gym.spaces.Discrete):
+        return gym.spaces.Discrete(int(space.n))
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return gym.spaces.MultiDiscrete(space.nvec)
+    return space
+
+
+def as_policies_act(space: gym.Space[Any], head: HeadSpec) -> gym.Space[Any]:
+    """An action space whose categories start where those of a head do; other spaces as they are.
+
+    Args:
+        space: The environment's.
+        head: That of the policies which play in it.
+    """
+    if any(head.start):
+        return space
+    return as_sb3_acts(space)
 
 
 def is_image(spec: ObservationSpec) -> bool:

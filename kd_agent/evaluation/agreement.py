@@ -29,7 +29,7 @@ class Agreement:
 
     Attributes:
         kl: Mean forward KL from teacher to student, in nats.
-        kl_uniform: The same for the least informed policy, the yardstick.
+        kl_uniform: The same for the least informed policy, the yardstick (which knows what is allowed).
         agreement: Share of states with the same greedy action (Box: every part within 5 % of its range).
     """
 
@@ -64,9 +64,12 @@ def agreement_on(teacher: Teacher, student: Policy, rollout: Rollout) -> Agreeme
     head = teacher.head
     p = torch.from_numpy(rollout.params.reshape(-1, head.num_params))
     q = torch.from_numpy(answers(student, rollout).reshape(-1, head.num_params))
+    mask = None
+    if rollout.mask is not None:
+        mask = torch.from_numpy(rollout.mask.reshape(-1, head.spec.num_masks))
     return Agreement(
         kl=float(head.kl(p, q).mean()),
-        kl_uniform=float(head.kl(p, head.uniform(len(p))).mean()),
+        kl_uniform=float(head.kl(p, head.masked(head.uniform(len(p)), mask)).mean()),
         agreement=float(np.mean(agree(head.spec, p.numpy(), q.numpy()))),
     )
 
@@ -83,7 +86,8 @@ def answers(student: Policy, rollout: Rollout) -> Array:
     rows = []
     for step, starts in enumerate(rollout.episode_start):
         observations = {key: array[step] for key, array in rollout.obs.items()}
-        row, memory = student.step_batch(observations, memory, starts)
+        allowed = None if rollout.mask is None else rollout.mask[step]
+        row, memory = student.step_batch(observations, memory, starts, allowed)
         rows.append(row)
     return np.stack(rows)
 

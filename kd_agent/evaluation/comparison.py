@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kd_agent.environments import Recipe
 from kd_agent.evaluation.statistics import Verdict, compare, iqm
+from kd_agent.policies import HeadSpec
 from kd_agent.rollouts import Predicts, evaluate
 from kd_agent.runs import Costs, Reporter, Run
 
@@ -18,6 +19,7 @@ class Episodes:
         stage: What the reporter calls it, before the player's name.
         costs: Where the steps are booked; None: nowhere.
         purpose: As what, one of `Costs.counts`.
+        head: Head of the policies that the random policy is held against; its actions start where theirs do.
 
     Attributes:
         steps: Environment steps so far.
@@ -32,6 +34,7 @@ class Episodes:
         stage: str = "evaluating",
         costs: Costs | None = None,
         purpose: str = "verdict_steps",
+        head: HeadSpec | None = None,
     ) -> None:
         self._recipe = recipe
         self._first_seed = first_seed
@@ -39,6 +42,7 @@ class Episodes:
         self._stage = stage
         self._costs = costs
         self._purpose = purpose
+        self._head = head
         self.steps = 0
 
     @staticmethod
@@ -58,6 +62,7 @@ class Episodes:
             stage=stage,
             costs=run.costs,
             purpose=purpose,
+            head=run.teacher.head.spec,
         )
 
     def play(self, player: Predicts | None, name: str, episodes: int, after: int = 0) -> list[float]:
@@ -75,7 +80,7 @@ class Episodes:
             # What is missing of something that is complete.
             return []
         with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, self._recipe, seeds=seeds, advance=advance)
+            played = evaluate(player, self._recipe, seeds=seeds, head=self._head, advance=advance)
         steps = int(played.lengths.sum())
         self.steps += steps
         if self._costs:

@@ -32,8 +32,11 @@ def select_teachers(run: Run) -> Teacher:
         if known.get("sha256") != teacher.origin.sha256:
             # Other teachers than it was begun with: `remember` refuses them, with the reason.
             return teacher
-        run.costs.add("gate_steps", known["gate_steps"])
-        return teacher.with_weights(known["teachers"], known["gate_steps"])
+        with run.folder.reading(TEACHER_FILE):
+            steps = int(known["gate_steps"])
+            weighed = teacher.with_weights(known["teachers"], steps)
+        run.costs.add("gate_steps", steps)
+        return weighed
     if not run.config.teacher_gate:
         return teacher
     episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="teacher selection:", purpose="gate_steps")

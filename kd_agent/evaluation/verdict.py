@@ -7,7 +7,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of_student
+from kd_agent.environments.own_wrappers import TypedWrappers
+from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import Agreement, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
@@ -18,7 +20,7 @@ from kd_agent.policies import Policy
 from kd_agent.rollouts import evaluate
 from kd_agent.runs import Reporter, Run
 from kd_agent.settings import EvaluateConfig
-from kd_agent.teachers import load_teacher
+from kd_agent.teachers import load_teacher, viewing
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
@@ -72,19 +74,24 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         KDError: The student is of another environment, or something cannot be read.
     """
     student = load_policy(config.student, task=config.task)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
+    recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
+    recipe = recipe.limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     players: dict[str, Any] = {"student": student}
     # Any policy that can be read may stand beside the student; nobody is compared, so that nobody is "the" teacher.
+    view, names = view_of_teacher(spaces[0])
     for source in config.teacher:
-        players[source] = load_teacher(
+        teacher = load_teacher(
             source,
-            env=spaces,
+            env=(view, spaces[1]),
             statistics=config.statistics,
+            allow_missing_statistics=config.allow_missing_statistics,
             trust_teacher=config.trust_teacher,
             onnx_output=config.onnx_output,
         )
+        players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
     result: dict[str, Any] = {

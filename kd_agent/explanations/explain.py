@@ -28,12 +28,14 @@ from typing import Any
 import numpy as np
 
 from kd_agent import plugins
-from kd_agent.environments import recipe_of, recorded_recipe
+from kd_agent.environments import recipe_of_student
+from kd_agent.environments.names import action_names
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agree
 from kd_agent.explanations.disagreements import NEAR_TIE, decision_gap, disagreements, near_ties
-from kd_agent.explanations.features import Feature, action_names, features_of
+from kd_agent.explanations.features import Feature, features_of
 from kd_agent.explanations.saliency import (
     IMAGE_STATES,
     REPEATS,
@@ -67,8 +69,10 @@ def explain_file(config: ExplainConfig) -> dict[str, Any]:
     Raises:
         KDError: Student, teacher and environment do not fit together, or something cannot be read or written.
     """
-    student = load_policy(config.student)
-    recipe = recipe_of(config.env or recorded_recipe(student.graph) or student.env_id, config.env_kwargs)
+    student = load_policy(config.student, task=config.task)
+    typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
+    recipe = typed.around(recipe_of_student(student.graph, config.student, config.env, config.env_kwargs))
+    recipe = recipe.limited(config)
     spaces = spaces_of(recipe)
     check_fits(student.graph, spaces, config.student)
     teacher = _teacher(config, student, spaces)
@@ -132,10 +136,12 @@ def text(result: dict[str, Any]) -> str:
 
 def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
     """The teacher, or several as one, as in the run that the student's file records."""
-    recorded = student.graph.provenance.get("config", {})
+    recorded = student.graph.provenance.get("config")
+    if not isinstance(recorded, dict):
+        recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in ("teacher", "statistics", "trust_teacher", "onnx_output"):
+    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher", "onnx_output"):
         settings[name] = getattr(config, name)
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)
@@ -198,6 +204,8 @@ def _difference(readings: dict[str, Reading], head: ActionHead, visited: Visited
     if gap is not None:
         ties = {"gap": NEAR_TIE, **asdict(near_ties(gap, kl, ~same, visited.episode))}
     uniform = head.uniform(len(p)).numpy()
+    if visited.masks is not None:
+        uniform = head.spec.masked(uniform, visited.masks)
     return {
         "kl": float(kl.mean()),
         "kl_uniform": float(divergence(head, p, uniform).mean()),

@@ -3,69 +3,18 @@
 Letters: `B` batch, `*O` shape of an observation.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kd_agent.environments import is_image
+from kd_agent.environments.names import number_names
 from kd_agent.errors import KDError
-from kd_agent.policies import OBSERVATION, Array, HeadSpec, ObservationSpec
+from kd_agent.policies import OBSERVATION, Array, ObservationSpec
 
 GRID = 8
 """Patches of an image along each side, at most."""
-
-NAMES: dict[str, tuple[str, ...]] = {
-    "CartPole": ("cart position", "cart velocity", "pole angle", "pole angular velocity"),
-    "Acrobot": (
-        "cos of joint 1",
-        "sin of joint 1",
-        "cos of joint 2",
-        "sin of joint 2",
-        "angular velocity 1",
-        "angular velocity 2",
-    ),
-    "MountainCar": ("position", "velocity"),
-    "Pendulum": ("cos of angle", "sin of angle", "angular velocity"),
-    "LunarLander": (
-        "x",
-        "y",
-        "x velocity",
-        "y velocity",
-        "angle",
-        "angular velocity",
-        "left leg contact",
-        "right leg contact",
-    ),
-    "BipedalWalker": (
-        "hull angle",
-        "hull angular velocity",
-        "x velocity",
-        "y velocity",
-        "hip 1 angle",
-        "hip 1 speed",
-        "knee 1 angle",
-        "knee 1 speed",
-        "leg 1 contact",
-        "hip 2 angle",
-        "hip 2 speed",
-        "knee 2 angle",
-        "knee 2 speed",
-        "leg 2 contact",
-        *(f"lidar {beam}" for beam in range(1, 11)),
-    ),
-}
-"""What Gymnasium's documentation calls the entries of an observation, by the environment's name."""
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "CartPole": ("left", "right"),
-    "Acrobot": ("torque -1", "no torque", "torque +1"),
-    "MountainCar": ("left", "coast", "right"),
-    "LunarLander": ("no engine", "left engine", "main engine", "right engine"),
-}
-"""What it calls the actions of a Discrete space."""
-# Variants share their names; where one has another observation, its length tells (`_features`).
-_VARIANT = re.compile(r"(?:kd_envs/)?(\w+?)(?:Continuous|Hardcore|Drift|Pixels|Blind|NoVel)?-v\d+")
 
 
 @dataclass(frozen=True)
@@ -120,30 +69,10 @@ def features_of(
     return _renamed(features, names) if names else features
 
 
-def action_names(env_id: str, head: HeadSpec) -> list[str]:
-    """Names of the actions of a categorical head (their numbers, where no other names are known).
-
-    Args:
-        env_id: Gymnasium id.
-        head: Layout of the head.
-    """
-    known = ACTIONS.get(_base(env_id), ())
-    if len(known) == head.num_params:
-        return list(known)
-    first = head.start[0]
-    return list(map(str, range(first, first + head.num_params)))
-
-
 def grid(spec: ObservationSpec) -> tuple[int, int]:
     """Rows and columns of an image's patches; the axis of the fewest entries is taken for the channels."""
     height, width = _sides(spec)
     return min(GRID, height), min(GRID, width)
-
-
-def _base(env_id: str) -> str:
-    """An environment's name without version and variant ("" where it has none)."""
-    known = _VARIANT.fullmatch(env_id)
-    return known.group(1) if known else ""
 
 
 def _renamed(features: Sequence[Feature], names: Sequence[str]) -> list[Feature]:
@@ -162,8 +91,8 @@ def _renamed(features: Sequence[Feature], names: Sequence[str]) -> list[Feature]
 def _features(key: str, spec: ObservationSpec, env_id: str, alone: bool) -> list[Feature]:
     if is_image(spec):
         return _patches(key, spec)
-    known = NAMES.get(_base(env_id), ())
-    if spec.shape == (len(known),):
+    known = number_names(env_id, spec.shape)
+    if known:
         owner = "" if alone else f"{key}: "
         return [Feature(owner + name, key, (index,)) for index, name in enumerate(known)]
     prefix = "x" if key == OBSERVATION else key

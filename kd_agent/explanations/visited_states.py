@@ -1,6 +1,7 @@
 """The states that a student visits, and what a policy says there, also of other observations.
 
-Letters: `S` states, `T` steps, `N` environments, `P` head parameters, `*O` shape of an observation, `*M` of a memory.
+Letters: `S` states, `T` steps, `N` environments, `P` head parameters, `M` flags of an action mask, `*O` shape of an
+observation, `*H` of a memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ class VisitedStates:
         seed: `[S]`, seed of its episode.
         step: `[S]`, decisions since the episode began.
         steps: `T` of each environment; `S` is `T` times their number.
+        masks: `[S, M]`, what is allowed in a state; None where nobody plays with action masks.
     """
 
     observations: Mapping[str, Array]
@@ -43,6 +45,7 @@ class VisitedStates:
     seed: Array
     step: Array
     steps: int
+    masks: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def visit(
         seed=_by_environment(seeds),
         step=_by_environment(step),
         steps=steps,
+        masks=None if rollout.mask is None else _by_environment(rollout.mask),
     )
 
 
@@ -115,7 +119,7 @@ def read(policy: Teacher | Policy, visited: VisitedStates) -> Reading:
             now = at[chunk]
             batch = {key: array[chunk] for key, array in observations.items()}
             before = [array[now] for array in memory] if memory else None
-            rows, _ = _step(policy, batch, before, visited.starts[now])
+            rows, _ = _step(policy, batch, before, visited, now)
             parts.append(rows)
         return np.concatenate(parts)
 
@@ -166,22 +170,27 @@ def _by_environment(array: Array) -> Array:
     return np.asarray(array.swapaxes(0, 1).reshape(-1, *array.shape[2:]))
 
 
-def _step(policy: Teacher | Policy, observations: Any, memory: Any, starts: Array) -> tuple[Array, Any]:
+def _step(
+    policy: Teacher | Policy, observations: Any, memory: Any, visited: VisitedStates, at: Array
+) -> tuple[Array, Any]:
+    """What a policy says of observations `[n, *O]` at the states of the indices `[n]`, and its memory after them."""
+    starts = visited.starts[at]
+    masks = None if visited.masks is None else visited.masks[at]
     if isinstance(policy, Policy):
-        return policy.step_batch(observations, memory, starts)
-    output = policy(observations, memory, starts)
+        return policy.step_batch(observations, memory, starts, masks)
+    output = policy.label(observations, memory, starts, masks)
     return output.params.numpy(), output.state
 
 
 def _memories(policy: Teacher | Policy, visited: VisitedStates) -> list[Array]:
-    """What a policy remembers before each state, arrays `[S, *M]`."""
+    """What a policy remembers before each state, arrays `[S, *H]`."""
     n_envs = len(visited.starts) // visited.steps
     memory: Any = None
     before = []
     for step in range(visited.steps):
         now = np.arange(n_envs) * visited.steps + step
         batch = {key: array[now] for key, array in visited.observations.items()}
-        _, following = _step(policy, batch, memory, visited.starts[now])
+        _, following = _step(policy, batch, memory, visited, now)
         following = list(map(np.asarray, following))
         # How large a memory is shows with the first one; before it there is nothing to remember.
         before.append(list(map(np.zeros_like, following)) if memory is None else memory)

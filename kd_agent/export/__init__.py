@@ -1,7 +1,8 @@
 """Exports: a policy as a file of another world. The plug-in's name is the format's.
 
-Each plug-in has `write(graph, path, **options)`, which returns the files it wrote, and `OPS`, the
-kinds of operations it can write. The graph carries the normaliser, so no format can forget it.
+Each plug-in has `write(graph, path, **options)`, which returns the files it wrote, `OPS`, the kinds of
+operations it can write, and `SUFFIX`, the suffix of files that stands for it. The graph carries the
+normaliser, so no format can forget it.
 """
 
 import inspect
@@ -15,9 +16,6 @@ from kd_agent.errors import KDError, unknown
 from kd_agent.policies import Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 
-SUFFIXES = {".onnx": "onnx", ".c": "c", ".mjs": "javascript", ".zip": "sb3", ".pt2": "torch"}
-"""The format that a file's suffix stands for."""
-
 
 def export(
     policy: Policy | PolicyGraph | str | os.PathLike[str],
@@ -30,7 +28,7 @@ def export(
     Args:
         policy: A policy, its graph, or the path of a saved student.
         path: The file to write (C writes its header beside it).
-        to: The format: onnx, c, javascript, sb3 or torch; default: what the suffix stands for.
+        to: The format, a plug-in's name; default: the one that the suffix stands for.
         options: The format's own, see `write` of its plug-in.
 
     Returns:
@@ -59,10 +57,19 @@ def export(
     return written
 
 
+def suffixes() -> dict[str, str]:
+    """The format that a file's suffix stands for, in the order of the formats' names."""
+    known: dict[str, str] = {}
+    for name in plugins.names("export"):
+        known[plugins.load("export", name).SUFFIX] = name
+    return known
+
+
 def _inferred(path: Path) -> str:
-    if path.suffix not in SUFFIXES:
-        raise KDError(f"{path}: name the format (to=...), or use a suffix of {', '.join(SUFFIXES)}")
-    return SUFFIXES[path.suffix]
+    known = suffixes()
+    if path.suffix not in known:
+        raise KDError(f"{path}: name the format (to=...), or use a suffix of {', '.join(known)}")
+    return known[path.suffix]
 
 
 def _graph(policy: Policy | PolicyGraph | str | os.PathLike[str]) -> PolicyGraph:

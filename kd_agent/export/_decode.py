@@ -1,9 +1,9 @@
-"""How a row of head parameters becomes the greedy action, for C99 and JavaScript alike."""
+"""How a mask changes a row of head parameters, and how that becomes the greedy action, for C99 and JavaScript alike."""
 
 import numpy as np
 
-from kd_agent.export._source import Lines, Source
-from kd_agent.policies import HeadSpec
+from kd_agent.export._source import Lines, Source, indented
+from kd_agent.policies import MASKED, HeadSpec
 
 
 def decode(s: Source, head: HeadSpec) -> Lines:
@@ -20,6 +20,26 @@ def decode(s: Source, head: HeadSpec) -> Lines:
         one = s.language.literal(1)
         return s.language.loop("i", len(head.nvec), f"action[i] = row[i] > {zero} ? {one} : {zero};")
     return s.language.loop("i", len(head.low), f"action[i] = {_to_box(s, head)};")
+
+
+def masked(s: Source, head: HeadSpec, row: str = "row") -> Lines:
+    """The text that masks the array `row` where there is a `mask`: `HeadSpec.where_allowed`; none for other heads.
+
+    Args:
+        s: The source under construction.
+        head: What the row means.
+        row: Name of the array.
+    """
+    if not head.expects_masks:
+        return []
+    least = s.language.literal(MASKED)
+    text = f"mask[i] ? {row}[i] : {least}"
+    if head.kind == "bernoulli":
+        most = s.language.literal(-MASKED)
+        zero = s.language.literal(0)
+        may_be_1 = "mask[2 * i + 1]"
+        text = f"mask[2 * i] ? ({may_be_1} ? {row}[i] : {least}) : ({may_be_1} ? {most} : {zero})"
+    return ["if (mask) {", *indented(s.language.loop("i", head.num_params, f"{row}[i] = {text};")), "}"]
 
 
 def _best_of_each(head: HeadSpec) -> Lines:

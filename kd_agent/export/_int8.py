@@ -66,11 +66,13 @@ def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
     # A limit below that of int16 is within what rounding errors may pass, so it is enforced as well.
     if saturates or limit < _LARGEST_INPUT:
         whole_input = f"kd_saturate({steps}, {limit})"
+    # The cast makes it a product of 32 bits wherever an int has 16 (AVR, MSP430), which C would multiply in.
+    product = "(int32_t)q[i] * w[j]"
     return [
         f"w = {weights};",
         *loop("j", m, "sum[j] = 0;"),
         *loop("i", n, f"q[i] = {whole_input};"),
-        *loop("i", n, *loop("j", m, "sum[j] += q[i] * w[j];"), f"w += {m};"),
+        *loop("i", n, *loop("j", m, f"sum[j] += {product};"), f"w += {m};"),
         *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
     ]
 

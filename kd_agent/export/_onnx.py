@@ -1,7 +1,6 @@
 """Nodes of an ONNX graph under construction, and how each kind of operation is written as such.
 
-Letters: `n` the nodes under construction. They are numbered as they are added, so the order of the calls is part of
-the file.
+Letters: `n` the nodes under construction, numbered as they are added: the order of the calls is part of the file.
 """
 
 from collections.abc import Callable
@@ -32,11 +31,12 @@ class Nodes:
         self.registers: dict[str, str] = {}
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node and return the name of its output."""
+        """Append a node and return its name, its output's too."""
         from onnx import helper
 
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        # Nodes need names of their own: onnxruntime 1.19 fuses slices under the names of theirs, and clashes without.
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
         return name
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
@@ -107,7 +107,7 @@ class Nodes:
         from onnx import helper
 
         # A copy, since one value may be two outputs, or an input that goes out as it came.
-        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        self.nodes.append(helper.make_node("Identity", [value], [name], name))
         return value_info(name, dtype, shape)
 
 
@@ -165,9 +165,9 @@ def _activation(n: Nodes, op: Op) -> str:
 def _append(n: Nodes, op: Op) -> str:
     x = n.registers[op.inputs[0]]
     value = op.tensors["value"]
-    batch = n.add("Shape", x, start=0, end=1)  # unknown until it runs
-    shape = n.add("Concat", batch, n.whole(len(value)), axis=0)
-    return n.add("Concat", x, n.add("Expand", n.constant(value), shape), axis=-1)
+    batch = n.columns(n.add("Shape", x), 0, 1, axis=0)  # unknown until it runs
+    rows = n.add("Expand", n.constant(value), n.add("Concat", batch, n.whole(len(value)), axis=0))
+    return n.add("Concat", x, rows, axis=-1)
 
 
 def _one_hot(n: Nodes, op: Op) -> str:
@@ -189,9 +189,8 @@ def _sde_log_std(n: Nodes, op: Op) -> str:
 def _conv2d(n: Nodes, op: Op) -> str:
     stride = int(op.attributes["stride"])
     padding = int(op.attributes.get("padding", 0))
-    weight = n.constant(op.tensors["weight"])
-    bias = n.constant(op.tensors["bias"])
-    return n.add("Conv", n.registers[op.inputs[0]], weight, bias, strides=[stride] * 2, pads=[padding] * 4)
+    fitted = [n.constant(op.tensors[role]) for role in ("weight", "bias")]
+    return n.add("Conv", n.registers[op.inputs[0]], *fitted, strides=[stride] * 2, pads=[padding] * 4)
 
 
 def _lstm(n: Nodes, op: Op) -> str:
@@ -199,9 +198,8 @@ def _lstm(n: Nodes, op: Op) -> str:
     x, memory = [n.registers[name] for name in op.inputs]
     size = len(op.tensors["bias"]) // 4
     hidden, cell = n.gates(memory, 2, size)
-    no_bias = np.zeros(4 * size, np.float32)
     from_x = _affine(n, x, op.tensors["weight_input"], op.tensors["bias"])
-    from_hidden = _affine(n, hidden, op.tensors["weight_hidden"], no_bias)
+    from_hidden = n.add("MatMul", hidden, n.constant(op.tensors["weight_hidden"].T))
     into, keep, new, out = n.gates(n.add("Add", from_x, from_hidden), 4, size)
     fresh = n.add("Mul", n.add("Sigmoid", into), n.add("Tanh", new))
     kept = n.add("Add", n.add("Mul", n.add("Sigmoid", keep), cell), fresh)
@@ -253,13 +251,13 @@ def _flatten(n: Nodes, op: Op) -> str:
 
 
 def _transpose(n: Nodes, op: Op) -> str:
-    after_batch = [int(axis) + 1 for axis in op.attributes["axes"]]
-    return n.add("Transpose", n.registers[op.inputs[0]], perm=[0, *after_batch])
+    # Axes are counted without the batch, from the end where they are below zero, as NumPy counts them.
+    axes = [int(axis) + 1 for axis in op.attributes["axes"]]
+    return n.add("Transpose", n.registers[op.inputs[0]], perm=[axis % (len(axes) + 1) for axis in (0, *axes)])
 
 
 def _concatenate(n: Nodes, op: Op) -> str:
-    inputs = [n.registers[name] for name in op.inputs]
-    return n.add("Concat", *inputs, axis=-1)
+    return n.add("Concat", *map(n.registers.__getitem__, op.inputs), axis=-1)
 
 
 def _slice(n: Nodes, op: Op) -> str:

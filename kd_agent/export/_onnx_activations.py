@@ -11,7 +11,6 @@ _ACTIVATIONS = {
     "sigmoid": "Sigmoid",
     "elu": "Elu",
     "softplus": "Softplus",
-    "gelu": "Gelu",
     "selu": "Selu",
     "softsign": "Softsign",
 }
@@ -32,7 +31,10 @@ def activation(add: Callable[..., str], constant: Callable[[float], str], x: str
     function = op.attributes["function"]
     if function == "silu":
         return add("Mul", x, add("Sigmoid", x))
-    if function == "mish":  # ONNX has its own from opset 18 on alone
+    if function == "gelu":  # of its parts: ONNX's own Gelu came with opset 20 only
+        bell = add("Erf", add("Mul", x, constant(0.5**0.5)))
+        return add("Mul", add("Mul", x, constant(0.5)), add("Add", bell, constant(1.0)))
+    if function == "mish":  # of its parts: ONNX's own came with opset 18 only
         return add("Mul", x, add("Tanh", add("Softplus", x)))
     if function in _BOUNDS:
         low, high = _BOUNDS[function]

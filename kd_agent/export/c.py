@@ -11,17 +11,18 @@ from pathlib import Path
 from string import Template
 
 from kd_agent.errors import KDError
+from kd_agent.export._c_int import LANGUAGE, guard, language
 from kd_agent.export._c_prelude import prelude
-from kd_agent.export._decode import decode
+from kd_agent.export._decode import decode, masked
 from kd_agent.export._int8 import quantised
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import Program, analyse, plain
-from kd_agent.export._source import Language, Lines, Source, block, indented
+from kd_agent.export._source import Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".c"
 OPS = frozenset(WRITERS)
-LANGUAGE = Language(index="int", whole="const int", number="const float", suffix="f")
 _TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _LARGEST_START = 1 << 30
 """Half of what an int of 32 bits holds: the number of an action is added to it."""
@@ -53,7 +54,7 @@ _SOURCE = Template("""\
 $comment
 #include "$header"
 #include <stdint.h>
-
+$guard
 $prelude
 
 $constants
@@ -65,11 +66,11 @@ $arrays$body}
 $act {
     float row[$num_params];
     kd_run($arguments, row$acting);
-$decision}
+$mask_row$decision}
 
 $params {
     kd_run($arguments, params$everything);
-}
+$mask_params}
 """)
 
 
@@ -153,7 +154,7 @@ def _begun(graph: PolicyGraph, int8: bool) -> Source:
     writers = dict(WRITERS)
     if int8:
         writers |= quantised(graph)
-    return Source(LANGUAGE, program, writers)
+    return Source(language(program), program, writers)
 
 
 def _cost(source: Source) -> Cost:
@@ -179,6 +180,8 @@ def _inputs(graph: PolicyGraph) -> tuple[str, str]:
 
 def _signatures(graph: PolicyGraph, prefix: str) -> tuple[str, str]:
     inputs, _ = _inputs(graph)
+    if graph.head.expects_masks:
+        inputs += ", const unsigned char *mask"
     act = f"void {prefix}_act({inputs}, float *action)"
     if graph.head.kind == "categorical":
         act = f"int {prefix}_act({inputs})"
@@ -198,6 +201,8 @@ def _sizes(program: Program) -> dict[str, int]:
     sizes = {"OBS_SIZE": sum(map(program.size, graph.observations)), "NUM_PARAMS": graph.head.num_params}
     if graph.states:
         sizes["STATE_SIZE"] = sum(map(program.size, graph.states))
+    if graph.head.expects_masks:
+        sizes["NUM_MASKS"] = graph.head.num_masks
     if graph.head.kind == "categorical":
         sizes["NUM_ACTIONS"] = graph.head.num_params
     else:
@@ -215,6 +220,9 @@ def _layout(program: Program) -> Lines:
         offset += size
     if program.graph.states:
         lines.append("   state: the memory, updated by every call; zeros where an episode starts")
+    if program.graph.head.expects_masks:
+        what = "two flags a bit, for 0 and for 1" if program.graph.head.kind == "bernoulli" else "a flag an action"
+        lines.append(f"   mask: {what}, 0 where it is not allowed; NULL allows everything")
     return lines
 
 
@@ -225,6 +233,7 @@ def _source(source: Source, header: str, prefix: str) -> str:
     return _SOURCE.substitute(
         comment=block(_comment(source)),
         header=header,
+        guard=guard(source.program.graph),
         prelude=prelude(functions, rough=source.whole_inputs > 0),
         constants=block(constants),
         functions=functions,
@@ -251,7 +260,9 @@ def _functions(source: Source, prefix: str) -> str:
         num_params=graph.head.num_params,
         arguments=arguments,
         acting=acting,
+        mask_row=block(indented(masked(source, graph.head))),
         decision=block(indented(_decision(source))),
+        mask_params=block(indented(masked(source, graph.head, "params"))),
         params=params,
         everything=everything,
     )

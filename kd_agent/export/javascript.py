@@ -1,19 +1,20 @@
 """JavaScript: one ES module without dependencies, for Node and browsers.
 
 It exports `act(obs)` and `params(obs)`; where the policy has a memory, both take `state` too, an array
-that they update, made by `newState()`.
+that they update, made by `newState()`; where it plays with action masks, `mask` last, `numMasks` flags.
 """
 
 from pathlib import Path
 from string import Template
 
-from kd_agent.export._decode import decode
+from kd_agent.export._decode import decode, masked
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._source import Language, Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".mjs"
 OPS = frozenset(WRITERS)
 _LANGUAGE = Language(index="let", whole="const", number="const", suffix="", single="Math.fround")
 _ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array"}
@@ -67,16 +68,16 @@ function run($arguments, out$all) {
 $body}
 
 // The greedy action of one observation, in the environment's units.
-export function act($arguments) {
+export function act($arguments$mask) {
     const row = new Float32Array($num_params);
     run($arguments, row$acting);
-$decision}
+$mask_row$decision}
 
 // The parameters of the action distribution.
-export function params($arguments) {
+export function params($arguments$mask) {
     const row = new Float32Array($num_params);
     run($arguments, row$everything);
-    return row;
+$mask_row    return row;
 }
 """)
 
@@ -119,6 +120,8 @@ def _text(source: Source) -> str:
         body=block(indented(body)),
         num_params=graph.head.num_params,
         acting=acting,
+        mask=", mask" if graph.head.expects_masks else "",
+        mask_row=block(indented(_masked(source))),
         decision=block(indented(decision)),
         everything=everything,
     )
@@ -130,7 +133,20 @@ def _sizes(program: Program) -> Lines:
     if graph.states:
         lines.append("// The memory at the start of an episode.")
         lines.append(f"export const newState = () => new Float32Array({sum(map(program.size, graph.states))});")
+    if graph.head.expects_masks:
+        what = "two flags a bit, for 0 and for 1" if graph.head.kind == "bernoulli" else "a flag an action"
+        lines.append(f"// A mask has {what}, false where it is not allowed; without one everything is.")
+        lines.append(f"export const numMasks = {graph.head.num_masks};")
     return lines
+
+
+def _masked(source: Source) -> Lines:
+    head = source.program.graph.head
+    if not head.expects_masks:
+        return []
+    # Here a flag that is missing would forbid its action without a word.
+    wrong = "throw new RangeError(`mask has ${mask.length} flags, expected ${numMasks}`);"
+    return [f"if (mask && mask.length !== numMasks) {wrong}", *masked(source, head)]
 
 
 def _decision(source: Source) -> Lines:

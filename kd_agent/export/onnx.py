@@ -1,6 +1,7 @@
 """ONNX: inputs `obs` (or `obs.<key>`), outputs `params` and `action`, any batch size.
 
-A recurrent policy also reads `state.<name>` and writes `state.<name>.next`.
+A recurrent policy also reads `state.<name>` and writes `state.<name>.next`. One that plays with action masks reads
+`action_masks`, bool `[batch, M]`; ONNX has no input that may be left out, and all true allows everything.
 """
 
 import json
@@ -10,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number
-from kd_agent.export._program import analyse
-from kd_agent.policies import PARAMS, HeadSpec, PolicyGraph, following
+import kd_agent
+from kd_agent.errors import KDError
+from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
+from kd_agent.export._program import analyse, plain
+from kd_agent.policies import MASKED, PARAMS, HeadSpec, PolicyGraph, following
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".onnx"
 OPS = frozenset(WRITERS)
+OPSET = 15
+"""Of 2021, with the IR of version 8: onnxruntime from 1.10 on loads it, and so do the engines that lag behind."""
+_MASKS = "action_masks"
+"""The input of what is allowed: sb3_contrib's word."""
 
 
 def write(graph: PolicyGraph, path: Path, *, opset: int | None = None) -> list[Path]:
@@ -24,7 +32,10 @@ def write(graph: PolicyGraph, path: Path, *, opset: int | None = None) -> list[P
     Args:
         graph: The policy.
         path: The file.
-        opset: Version of the operator set; default: the newest that the onnx package knows.
+        opset: Version of the operator set; default: `OPSET`, which runtimes of years ago load.
+
+    Raises:
+        KDError: The operator set is unknown, or too old for the policy's operations.
     """
     write_atomically(path, build(graph, opset).SerializeToString())
     return [path]
@@ -35,9 +46,37 @@ def build(graph: PolicyGraph, opset: int | None = None) -> Any:
 
     Args:
         graph: The policy.
-        opset: Version of the operator set; default: the newest that the onnx package knows.
+        opset: Version of the operator set; default: `OPSET`.
     """
     import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    asked = OPSET if opset is None else opset
+    if not 1 <= asked <= newest:
+        raise KDError(f"opset {asked} is unknown to the onnx package that is installed, which knows 1 to {newest}")
+    model = _model(graph, asked)
+    reason = _fault(model)
+    if not reason:
+        return model
+    for later in range(asked + 1, newest + 1):
+        if not _fault(_model(graph, later)):
+            raise KDError(f"opset {asked} cannot express this policy; the first that can is {later}")
+    raise KDError(f"no opset can express this policy: {reason}")
+
+
+def _fault(model: Any) -> str:
+    """What the checker of the onnx package says of a model, in one line; nothing of a good one."""
+    from onnx import checker, shape_inference
+
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError) as error:
+        return " ".join(str(error).split())[:200]
+    return ""
+
+
+def _model(graph: PolicyGraph, opset: int) -> Any:
+    """The model, unchecked."""
     from onnx import helper
 
     program = analyse(graph)
@@ -47,12 +86,17 @@ def build(graph: PolicyGraph, opset: int | None = None) -> Any:
     for op in graph.ops:
         nodes.registers[op.output] = WRITERS[op.kind](nodes, op)
     head = graph.head
+    row = nodes.registers[program.row]
+    if head.expects_masks:
+        inputs.append(value_info(_MASKS, "bool", (head.num_masks,)))
+        row = _masked(nodes, row, head)
+        nodes.registers[PARAMS] = row
     outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (head.num_params,))]
-    outputs.append(nodes.result("action", _action(nodes, head), head.dtype, head.shape))
+    outputs.append(nodes.result("action", _action(nodes, row, head), head.dtype, head.shape))
     for name in sorted(graph.states):
         source = nodes.registers[following(name)]
         outputs.append(nodes.result(f"state.{name}.next", source, "float32", graph.states[name]))
-    versions = [helper.make_opsetid("", opset or onnx.defs.onnx_opset_version())]
+    versions = [helper.make_opsetid("", opset)]
     if any(op.kind == "tree" for op in graph.ops):
         versions.append(helper.make_opsetid(TREES, 1))
     model = helper.make_model(
@@ -61,24 +105,63 @@ def build(graph: PolicyGraph, opset: int | None = None) -> Any:
         # The oldest that these operators allow: runtimes refuse files that are newer than they are.
         ir_version=helper.find_min_ir_version_for(versions),
         producer_name="kd_agent",
+        producer_version=kd_agent.__version__,
+        doc_string=_description(graph),
     )
     helper.set_model_props(model, _metadata(graph))
-    onnx.checker.check_model(model, full_check=True)
     return model
 
 
+def _description(graph: PolicyGraph) -> str:
+    """What the model is, in some sentences for whoever finds the file."""
+    sentences = [
+        f"A policy for {_env_id(graph)}, written by kd_agent {kd_agent.__version__}.",
+        "Inputs are observations as the environment gives them, any number at a time: the normaliser is inside.",
+        f"`params` are the parameters of its distribution of actions ({graph.head.kind}),",
+        "`action` is the greedy action in the environment's units.",
+    ]
+    if graph.states:
+        sentences.append("It has a memory: `state.*` are zeros where an episode starts, then what `state.*.next` were.")
+    return " ".join(sentences)
+
+
+def _env_id(graph: PolicyGraph) -> str:
+    return plain(graph.provenance.get("env") or "an unnamed environment")
+
+
 def _metadata(graph: PolicyGraph) -> dict[str, str]:
+    """The environment, what goes in and comes out, and what its documentation calls the numbers of both."""
+    # Late, for it brings Gymnasium, which whoever writes C need not wait for.
+    from kd_agent.environments.names import known_actions, number_names
+
+    env_id = str(graph.provenance.get("env", ""))
     observations = {key: asdict(spec) for key, spec in graph.observations.items()}
+    features: dict[str, tuple[str, ...]] = {}
+    for key, spec in graph.observations.items():
+        features[key] = number_names(env_id, spec.shape)
     return {
-        "env": str(graph.provenance.get("env", "")),
+        "env": env_id,
         "observations": json.dumps(observations),
+        "features": json.dumps(features),
         "head": json.dumps(graph.head.to_json()),
+        "actions": json.dumps(known_actions(env_id, graph.head)),
     }
 
 
-def _action(n: Nodes, head: HeadSpec) -> str:
-    """The greedy action `[B, *A]`."""
-    row = n.registers[n.program.row]
+def _masked(n: Nodes, row: str, head: HeadSpec) -> str:
+    """The row under the mask: `HeadSpec.where_allowed`."""
+    least = n.constant(MASKED)
+    if head.kind != "bernoulli":
+        return n.add("Where", _MASKS, row, least)
+    no = n.add("Gather", _MASKS, n.whole(*range(0, head.num_masks, 2)), axis=1)
+    yes = n.add("Gather", _MASKS, n.whole(*range(1, head.num_masks, 2)), axis=1)
+    lifted = n.add("Where", yes, n.constant(-MASKED), n.constant(0.0))
+    forced = n.add("Where", no, least, lifted)
+    return n.add("Where", n.add("And", no, yes), row, forced)
+
+
+def _action(n: Nodes, row: str, head: HeadSpec) -> str:
+    """The greedy action `[B, *A]` of the register's value `row`."""
     if head.kind == "categorical":
         return n.add("Cast", _best(n, row, head.start[0], keepdims=0), to=type_number(head.dtype))
     if head.kind == "multi_categorical":

@@ -1,24 +1,28 @@
 """Stable-Baselines3: a PPO zip that `PPO.load`, `evaluate_policy` and RL Zoo open, and `.learn()` fine-tunes.
 
+A policy that plays with action masks becomes a zip of sb3_contrib's MaskablePPO.
 The student becomes the actor; the critic is new. The normaliser is folded into the first layer by
 default, so that the zip acts alone: the actions are the student's wherever no feature is beyond its
 clip (10 standard deviations), where folding is exact but for rounding. With `vecnormalize=True` the
 layers stay as they are and the statistics go to `vecnormalize.pkl` beside the zip, exact everywhere,
-but useless to whoever forgets that file.
+but useless to whoever forgets that file. It has the name that everybody looks for, so a folder holds one:
+another export's is never written over.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.export._maskable import algorithm, outputs
+from kd_agent.export._vecnormalize import STATISTICS, write_statistics
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
 from kd_agent.policies.activations import SLOPED
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".zip"
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
 _FOLDABLE = 1000.0
 """Standard deviations between a feature's mean and 0 beyond which float32 would lose three of its seven digits."""
@@ -52,22 +56,27 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
         graph: The policy: an MLP with one activation function.
         path: The file.
         vecnormalize: Write the statistics to `vecnormalize.pkl` instead of folding them in.
-        env: Gymnasium id whose spaces the zip states; default: the student's own, where it is registered.
+        env: Gymnasium id, `module:Id` too, whose spaces the zip states; default: the student's own environment, where
+            it is registered.
 
     Raises:
-        KDError: PPO has no such policy.
+        KDError: PPO has no such policy, the environment has other spaces, or other statistics lie beside the zip.
     """
     layers = _layers(graph)
-    model = _model(graph, layers, env or str(graph.provenance.get("env", "")))
-    _fill(model.policy, layers, fold=not vecnormalize)
+    model = _model(graph, layers, env)
+    _fill(model.policy, graph, layers, fold=not vecnormalize)
+    written = [path]
+    if vecnormalize and layers.statistics:
+        clips = {float(op.attributes["clip"]) for op in layers.statistics.values()}
+        same = len(clips) == 1 and set(layers.statistics) == set(layers.keys)
+        _require(same, "its observations are clipped differently")
+        written.append(write_statistics(path.with_name(STATISTICS), model, layers.statistics, clips.pop()))
     # Stable-Baselines3 appends `.zip` to names without it, and writes in place.
     temporary = path.with_name(f".{path.name}.part.zip")
     model.save(temporary)
     write_atomically(path, temporary.read_bytes())
     temporary.unlink()
-    if vecnormalize and layers.statistics:
-        return [path, _write_statistics(model, layers, path)]
-    return [path]
+    return written
 
 
 def _layers(graph: PolicyGraph) -> _Layers:
@@ -143,20 +152,20 @@ def _require(condition: bool, reason: str) -> None:
         raise KDError(f"PPO has no policy like this: {reason}; formats that can: onnx, c, javascript, torch")
 
 
-def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
+def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
     """An untrained PPO of the right shape."""
-    from stable_baselines3 import PPO
-
-    from kd_agent.networks import ACTIVATION_LAYERS
+    # Late, for they bring torch: whoever loads the exports for another format need not have it.
+    from kd_agent.networks import ACTIVATION_LAYERS, check_fits
 
     observation_space, action_space = _spaces(graph, layers, env)
+    check_fits(graph, (observation_space, action_space), "the student")
     hidden = [len(op.tensors["bias"]) for op in layers.linears[:-1]]
     policy = "MultiInputPolicy"
     if layers.keys == [OBSERVATION]:
         policy = "MlpPolicy"
-    model = PPO(
+    model = algorithm(graph)(
         policy,
-        env=None,  # type: ignore[arg-type]
+        env=None,
         policy_kwargs={
             "net_arch": {"pi": hidden, "vf": _CRITIC},
             "activation_fn": ACTIVATION_LAYERS[layers.activation],
@@ -174,16 +183,20 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str) -> Any:
     return model
 
 
-def _spaces(graph: PolicyGraph, layers: _Layers, env: str) -> tuple[Any, Any]:
-    """The environment's spaces where it is registered (no module is imported for it), else boxes without bounds."""
+def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, Any]:
+    """The spaces of the environment that is typed or that the student keeps; where neither, boxes without bounds."""
     import gymnasium as gym
 
-    import_module("kd_envs")
-    if env in gym.registry:
-        made = gym.make(env)
-        spaces = made.observation_space, made.action_space
-        made.close()
-    else:
+    from kd_agent.environments import recipe_of_student
+    from kd_agent.environments.vector import spaces_of
+
+    _require(not any(graph.head.start), "its actions do not start at 0, as Stable-Baselines3's always do")
+    try:
+        spaces = spaces_of(recipe_of_student(graph, "the student", env))
+    except KDError:
+        # A student is exported also where its environment is not installed, whose module no file lets us import.
+        if env:
+            raise
         spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
     keys = [OBSERVATION]
     if isinstance(spaces[0], gym.spaces.Dict):
@@ -208,7 +221,6 @@ def _observation_space(graph: PolicyGraph, keys: list[str]) -> Any:
 def _action_space(head: HeadSpec) -> Any:
     from gymnasium import spaces
 
-    _require(not any(head.start), "its actions do not start at 0")
     if head.kind == "categorical":
         return spaces.Discrete(head.nvec[0])
     if head.kind == "multi_categorical":
@@ -223,13 +235,14 @@ def _action_space(head: HeadSpec) -> Any:
     return spaces.Box(low, high, dtype=np.dtype(head.dtype).type)
 
 
-def _fill(policy: Any, layers: _Layers, *, fold: bool) -> None:
+def _fill(policy: Any, graph: PolicyGraph, layers: _Layers, *, fold: bool) -> None:
     """Put the student's weights into the actor."""
     import torch
 
     weights = [(op.tensors["weight"], op.tensors["bias"]) for op in layers.linears]
     if fold:
         weights[0] = _folded(layers.linears[0], layers)
+    weights[-1] = outputs(graph, *weights[-1])
     hidden = [module for module in policy.mlp_extractor.policy_net if isinstance(module, torch.nn.Linear)]
     modules = [*hidden, policy.action_net]
     with torch.no_grad():
@@ -260,31 +273,3 @@ def _columns(layers: _Layers, role: str) -> Array:
     """A statistic of every feature, in the order of the first layer's columns, float64."""
     parts = [np.ravel(layers.statistics[key].tensors[role]) for key in layers.keys]
     return np.concatenate(parts).astype(np.float64)
-
-
-def _write_statistics(model: Any, layers: _Layers, path: Path) -> Path:
-    """`vecnormalize.pkl`, by VecNormalize's own `save`."""
-    import gymnasium as gym
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
-    class Spaces(gym.Env[Any, Any]):
-        """An environment that has spaces and nothing else."""
-
-        observation_space = model.observation_space
-        action_space = model.action_space
-
-    clips = {float(op.attributes["clip"]) for op in layers.statistics.values()}
-    _require(len(clips) == 1 and set(layers.statistics) == set(layers.keys), "its observations are clipped differently")
-    settings: dict[str, Any] = {"training": False, "norm_reward": False, "clip_obs": clips.pop(), "epsilon": 0.0}
-    normalize = VecNormalize(DummyVecEnv([Spaces]), **settings)
-    for key, op in layers.statistics.items():
-        rms: Any = normalize.obs_rms
-        if isinstance(rms, dict):
-            rms = rms[key]
-        rms.mean = np.asarray(op.tensors["mean"], np.float64)
-        # VecNormalize divides by sqrt(var + epsilon), epsilon 0 here: exactly what the student multiplies by.
-        rms.var = 1 / np.asarray(op.tensors["scale"], np.float64) ** 2
-        rms.count = 1e6  # so many observations that who goes on learning moves them slowly
-    target = path.with_name("vecnormalize.pkl")
-    normalize.save(str(target))
-    return target

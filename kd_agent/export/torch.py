@@ -1,7 +1,7 @@
 """torch: a `torch.export` program (`.pt2`), which runs without kd_agent.
 
     program = torch.export.load("policy.pt2").module()
-    params, action = program(observations)
+    params, action = program(observations)  # a policy that plays with action masks: program(observations, masks)
 
 Inside Python, `policy.to_torch()` is the same as an `nn.Module`.
 """
@@ -16,6 +16,7 @@ from kd_agent.export._loops import WRITERS
 from kd_agent.policies import OBSERVATION, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
+SUFFIX = ".pt2"
 OPS = frozenset(WRITERS)
 _DTYPES = {"float64": "float32"}
 """Policies compute in float32; the program takes what they compute with."""
@@ -47,7 +48,13 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     if list(example) == [OBSERVATION]:
         example = example[OBSERVATION]
         shapes = shapes[OBSERVATION]
-    program = torch.export.export(module, (example,), dynamic_shapes=(shapes,))
+    examples: tuple[Any, ...] = (example,)
+    dynamic: tuple[Any, ...] = (shapes,)
+    if graph.head.expects_masks:
+        # A program has no argument that may be left out: all true allows everything.
+        examples += (torch.ones((2, graph.head.num_masks), dtype=torch.bool),)
+        dynamic += ({0: batch},)
+    program = torch.export.export(module, examples, dynamic_shapes=dynamic)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     write_atomically(path, buffer.getvalue())

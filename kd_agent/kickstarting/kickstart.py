@@ -24,7 +24,7 @@ from kd_agent.rollouts import collect
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
 from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
 
-_USE = Use(resumes=False)
+_USE = Use(resumes=False, masks=False)
 _SCORE_SEED = 15_000
 """Of the episodes that tell an adaptive fade what teacher and random policy are worth."""
 _SCORE_EPISODES = 32

@@ -115,7 +115,7 @@ def _target(arrays: Mapping[str, Tensor]) -> PolicyOutput:
     layer: dict[str, Tensor] = {}
     if "layer" in arrays:
         layer = {LAYER: arrays["layer"]}
-    return PolicyOutput(arrays["params"], arrays.get("value"), layer)
+    return PolicyOutput(arrays["params"], arrays.get("value"), layer, mask=arrays.get("mask"))
 
 
 def _passes(count: int, size: int, steps: int) -> Iterator[Tensor]:

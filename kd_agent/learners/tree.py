@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from kd_agent.errors import KDError
+from kd_agent.learners._leaves import CERTAIN, allowed_means, decision_gaps, leaf_logits, means, winners, with_modes
 from kd_agent.losses import BoundObjective, Objective, default_loss
 from kd_agent.networks import ActionHead, PolicyOutput, Softening, Teacher
 from kd_agent.policies import MAX_LEAVES, Array, HeadSpec, ObservationSpec
@@ -20,11 +21,7 @@ from kd_agent.settings import DistillConfig
 from kd_agent.students import sees_images
 from kd_agent.students.tree import Tree
 
-_CERTAIN = 1e-12
-"""Probabilities are kept as far from 0 and 1, and weights from 0: a logarithm of none, and a state of no weight."""
 _MISSING = "a tree needs the package scikit-learn: pip install 'kd-agent[trees]' (or pip install scikit-learn)"
-_EDGE = 1e-2
-"""By how much a leaf's logit is made the largest where the mean distribution has another mode."""
 
 
 def check(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
@@ -100,6 +97,7 @@ def fit(
     observations = {key: data[f"obs.{key}"] for key in student.observations}
     x = student.encoded(observations)
     params = data["params"]
+    mask = data.get("mask")
     weight = data["weight"].astype(np.float64)
     settings = {"max_leaf_nodes": student.leaves, "random_state": seed % 2**32}
     if head.spec.is_gaussian:
@@ -107,11 +105,11 @@ def fit(
         splits, value = _regressed(model, head.spec, x, params, weight)
     else:
         model = _scikit_learn().DecisionTreeClassifier(**settings)
-        splits, value = _classified(model, head, x, params, weight, softening=objective.softening)
+        splits, value = _classified(model, head, x, params, weight, softening=objective.softening, mask=mask)
     # One for all leaves, as a network's: where to be unsure is not what a tree is asked to say.
     log_std = np.average(params[:, head.spec.num_acting :], axis=0, weights=weight)
     student.become(_with_split({**splits, "value": value.astype(np.float32)}), log_std.astype(np.float32))
-    loss = float(np.average(_losses(student, observations, params, objective), weights=weight))
+    loss = float(np.average(_losses(student, observations, params, objective, mask=mask), weights=weight))
     on_step(0, loss)
     return loss
 
@@ -120,39 +118,25 @@ def _regressed(model: Any, head: HeadSpec, x: Array, params: Array, weight: Arra
     """Splits of `x [S, F]` by the actions that Gaussian rows stand for, and the means `[L, A]` of the leaves."""
     actions = unit_actions(head, params)
     splits, leaf = _grown(model, x, actions, weight)
-    return splits, from_unit(head, _means(leaf, actions, weight))
+    return splits, from_unit(head, means(leaf, actions, weight))
 
 
 def _classified(
-    model: Any, head: ActionHead, x: Array, params: Array, weight: Array, *, softening: Softening
+    model: Any, head: ActionHead, x: Array, params: Array, weight: Array, *, softening: Softening, mask: Array | None
 ) -> tuple[dict[str, Array], Array]:
     """Splits of `x [S, F]` by the greedy actions, a mistake at its cost, and the logits `[L, P]` of the leaves."""
     actions = choices(head.spec, params)
-    cost = weight * decision_gaps(head.spec, params) + _CERTAIN
+    cost = weight * decision_gaps(head.spec, params, mask) + CERTAIN
     splits, leaf = _grown(model, x, actions, cost)
     softened = head.soften(torch.from_numpy(params), softening.temperature)
     probabilities = head.spec.probabilities(softened.double().numpy())
-    value = _logits(head, _means(leaf, probabilities, weight), softening)
+    if mask is not None:
+        # A leaf's row is read through a mask: which action would win without one is nobody's question.
+        allowed = allowed_means(leaf, probabilities, weight, head.spec.open_columns(mask))
+        return splits, leaf_logits(head, allowed, softening)
+    value = leaf_logits(head, means(leaf, probabilities, weight), softening)
     # The mean of the distributions need not have the mode that the costs chose.
-    return splits, with_modes(head.spec, value, _winners(leaf, actions, cost, head.spec.nvec))
-
-
-def decision_gaps(head: HeadSpec, params: Array) -> Array:
-    """What acting wrongly costs in each state, `l(s) = V(s) - min_a Q(s, a)`, `[S]`.
-
-    Value-based teachers' rows are their Q. For the others Q is the log-probability, as the paper has it for
-    policy gradients (it is so, up to a constant, for a policy of maximum entropy); several parts of an
-    action are independent, so that theirs add up.
-
-    Args:
-        head: The teacher's.
-        params: Its rows `[S, P]`.
-    """
-    if head.kind == "bernoulli":
-        # A logit is the difference between pressed and not pressed.
-        return np.asarray(np.abs(params).sum(axis=1))
-    gaps = [np.ptp(part, axis=1) for part in head.split(params)]
-    return np.asarray(np.sum(gaps, axis=0))
+    return splits, with_modes(head.spec, value, winners(leaf, actions, cost, head.spec.nvec))
 
 
 def choices(head: HeadSpec, params: Array) -> Array:
@@ -190,27 +174,6 @@ def from_unit(head: HeadSpec, actions: Array) -> Array:
         # An action on the edge would need an infinite mean.
         return np.asarray(np.arctanh(np.clip(actions, -1 + 1e-6, 1 - 1e-6)))
     return np.asarray(actions * _unit(head))
-
-
-def with_modes(head: HeadSpec, logits: Array, modes: Array) -> Array:
-    """Logits `[L, P]` whose greedy action is the one asked for: where it is another, that category's is raised.
-
-    Args:
-        head: The teacher's.
-        logits: `[L, P]`.
-        modes: The categories `[L, parts]`, counted from 0.
-    """
-    logits = logits.copy()
-    rows = np.arange(len(logits))
-    if head.kind == "bernoulli":
-        pressed = modes > 0
-        barely = np.where(pressed, _EDGE, -_EDGE)
-        return np.where((logits > 0) == pressed, logits, barely)
-    # The parts are views: what is written into them is in `logits`.
-    for part, mode in zip(head.split(logits), modes.T, strict=True):
-        wrong = part.argmax(axis=1) != mode
-        part[rows[wrong], mode[wrong]] = part.max(axis=1)[wrong] + _EDGE
-    return logits
 
 
 def _weighted(rollouts: Sequence[Rollout]) -> dict[str, Array]:
@@ -264,37 +227,11 @@ def _with_split(tree: dict[str, Array]) -> dict[str, Array]:
     return {**split, **ends, "value": np.repeat(tree["value"], 2, axis=0)}
 
 
-def _means(leaf: Array, columns: Array, weight: Array) -> Array:
-    """Weighted mean in each leaf of `columns [S, C]`, `[L, C]`."""
-    sums = np.stack([np.bincount(leaf, weight * column) for column in columns.T], axis=1)
-    return np.asarray(sums / np.bincount(leaf, weight)[:, None])
-
-
-def _winners(leaf: Array, actions: Array, cost: Array, nvec: Sequence[int]) -> Array:
-    """The category of each part that has the most weight in a leaf, `[L, parts]`."""
-    count = leaf.max() + 1
-    winners: list[Array] = []
-    for part, n in zip(actions.T, nvec, strict=True):
-        votes = [np.bincount(leaf, cost * (part == category), count) for category in range(n)]
-        winners.append(np.argmax(votes, axis=0))
-    return np.stack(winners, axis=1)
-
-
-def _logits(head: ActionHead, probabilities: Array, softening: Softening) -> Array:
-    """Logits `[L, P]` of these probabilities, once softened, if the convention softens the student too."""
-    p = np.clip(probabilities, _CERTAIN, 1 - _CERTAIN)
-    logits = np.log(p)
-    if head.kind == "bernoulli":
-        logits = logits - np.log1p(-p)
-    if softening.convention == "hinton":
-        # There the student is softened too, and what it says softened is what has been averaged.
-        logits = logits * softening.temperature
-    return np.asarray(logits)
-
-
-def _losses(student: Tree, observations: Mapping[str, Array], params: Array, objective: Objective) -> Array:
+def _losses(
+    student: Tree, observations: Mapping[str, Array], params: Array, objective: Objective, *, mask: Array | None
+) -> Array:
     """The objective in each state, `[S]`."""
     output = student({key: torch.from_numpy(array) for key, array in observations.items()})
-    labels = PolicyOutput(torch.from_numpy(params))
+    labels = PolicyOutput(torch.from_numpy(params), mask=None if mask is None else torch.from_numpy(mask))
     losses: Array = BoundObjective(objective, student.head, output, labels, None)(output, labels).detach().numpy()
     return losses

@@ -98,10 +98,12 @@ class BoundObjective(nn.Module):
 
         Args:
             output: What the student answers to a batch.
-            target: What the teacher does there, with the features of one layer under `LAYER`.
+            target: What the teacher does there, with the features of one layer under `LAYER`, and its mask if any.
         """
         if target.value is not None:
             target = replace(target, value=(target.value - self.mean) / self.std)
+        # The teacher's rows are masked already: what is forbidden is nobody's choice, and teaches nothing.
+        output = replace(output, params=self.head.masked(output.params, target.mask))
         total = torch.zeros(len(output.params), device=output.params.device)
         for name, plugin in self.terms.items():
             # A loss finds the one layer that it compares under `LAYER` on both sides, whatever their names are.

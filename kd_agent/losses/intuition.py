@@ -17,14 +17,14 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
 
     Args:
         student: Its `params [B, P]` and layer `[B, F]`.
-        teacher: Its `params [B, P]` and layer `[B, F]`, of another width perhaps.
+        teacher: Its `params [B, P]` and layer `[B, F]`, of another width perhaps, and its mask if any.
         head: The action head of both, a discrete one.
         softening: Its temperature alone.
 
     Raises:
         KDError: The head's actions cannot be listed.
     """
-    ranked = disorder(student.params, teacher.params, head, softening.temperature)
-    gap = decision_gap(teacher.params, head)
+    ranked = disorder(student.params, teacher.params, head, softening.temperature, teacher.mask)
+    gap = decision_gap(teacher.params, head, teacher.mask)
     related = unlikeness(student.features[LAYER], teacher.features[LAYER])
     return gap / gap.mean().clamp_min(1e-6) * (ranked + related)

@@ -11,11 +11,11 @@ def loss(student: PolicyOutput, teacher: PolicyOutput, head: ActionHead, softeni
 
     Args:
         student: Its `params [B, P]`.
-        teacher: Its `params [B, P]`.
+        teacher: Its `params [B, P]`, and its mask if any.
         head: The action head of both, a discrete one.
         softening: Its temperature alone.
 
     Raises:
         KDError: The head's actions cannot be listed.
     """
-    return disorder(student.params, teacher.params, head, softening.temperature)
+    return disorder(student.params, teacher.params, head, softening.temperature, teacher.mask)

@@ -1,9 +1,11 @@
 """Generated C, compiled once and kept: a folder of the user's own, one library per content.
 
-    $XDG_CACHE_HOME/kd_agent/<sha256>.so      (default ~/.cache)
+    $XDG_CACHE_HOME/kd_agent/<key>.so           (default ~/.cache)
+    $XDG_CACHE_HOME/kd_agent/<key>.so.sha256    what the library's bytes were when it was compiled
 
 Only text that kd_agent generated from a checked graph is compiled. The compiler is started without a
-shell, in a fresh folder; the library appears under its name whole or not at all.
+shell, in a fresh folder; the library appears under its name whole or not at all. One whose bytes are no
+longer those, which could end the interpreter or be anybody's code, is compiled anew.
 """
 
 import hashlib
@@ -40,16 +42,55 @@ def library(sources: Mapping[str, str], main: str) -> Path:
     """
     folder = cache_folder()
     path = folder / f"{_key(sources)}.so"
-    if path.exists():
-        _require_own(path)
+    seal = path.with_name(f"{path.name}.sha256")
+    if _is_whole(path, seal):
         return path
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as build:
+    try:
+        _build(sources, main, path, seal)
+    except OSError as error:
+        raise KDError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def _build(sources: Mapping[str, str], main: str, path: Path, seal: Path) -> None:
+    """Compile to `path`, and write its hash to `seal`."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as build:
         for name, text in sources.items():
             (Path(build) / name).write_text(text)
-        _compile(Path(build), main, "library.so")
+        built = Path(build) / "library.so"
+        _compile(Path(build), main, built.name)
+        digest = Path(build) / "library.sha256"
+        digest.write_text(hashlib.sha256(built.read_bytes()).hexdigest())
         # Within one folder, hence atomic: two processes that compile at once leave one whole library.
-        os.replace(Path(build) / "library.so", path)
-    return path
+        os.replace(built, path)
+        # After the library: a kill in between leaves one that nobody loads before it is compiled anew.
+        os.replace(digest, seal)
+
+
+def _is_whole(path: Path, seal: Path) -> bool:
+    """Whether there is a library, with the bytes that its seal tells.
+
+    Raises:
+        KDError: One of the two is somebody else's, or writable by others.
+    """
+    raw = _own_bytes(path)
+    digest = _own_bytes(seal)
+    if raw is None or digest is None:
+        return False
+    return hashlib.sha256(raw).hexdigest().encode() == digest
+
+
+def _own_bytes(path: Path) -> bytes | None:
+    """A file's bytes; None where there is no such file, or a link, which is not followed."""
+    if path.is_symlink() or not path.exists():
+        return None
+    _require_own(path)
+    try:
+        # Between the look and the opening the file may have become a link.
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def python_headers() -> Path | None:
@@ -62,7 +103,8 @@ def cache_folder() -> Path:
     """The user's cache folder, made if it is missing.
 
     Raises:
-        KDError: It cannot be made, belongs to somebody else, or others can write to it.
+        KDError: It cannot be made, belongs to somebody else, or others can write to it. (Others who could
+            merely look into it no longer can.)
     """
     if os.name != "posix":
         raise KDError("the native backend needs a POSIX system")
@@ -77,6 +119,7 @@ def cache_folder() -> Path:
     except OSError as error:
         raise KDError(f"{folder}: cannot be made ({error.strerror})") from None
     _require_own(folder)
+    folder.chmod(0o700)
     return folder
 
 

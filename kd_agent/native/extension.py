@@ -178,10 +178,12 @@ static PyObject *kd_action(PyObject *make, const float *x) {
 #endif
 }
 
-/* self is the tuple (slow, make). */
-static PyObject *kd_py_act(PyObject *self, PyObject *observation) {
+/* self is the tuple (slow, make). Whoever gives more than an observation, a mask say, is answered by `slow`. */
+static PyObject *kd_py_act(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
     float x[KD_OBS_SIZE];
     Py_buffer view;
+    if (count != 1 || names != NULL) return PyObject_Vectorcall(PyTuple_GET_ITEM(self, 0), args, (size_t)count, names);
+    PyObject *observation = args[0];
     if (PyObject_CheckBuffer(observation) && !PyBytes_Check(observation)) {
         if (PyObject_GetBuffer(observation, &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) == 0) {
             const int good = kd_read(&view, x);
@@ -194,7 +196,8 @@ static PyObject *kd_py_act(PyObject *self, PyObject *observation) {
     return PyObject_CallOneArg(PyTuple_GET_ITEM(self, 0), observation);
 }
 
-static PyMethodDef kd_act_method = {"act", kd_py_act, METH_O, "The greedy action of one observation."};
+static PyMethodDef kd_act_method = {"act", (PyCFunction)(void (*)(void))kd_py_act, METH_FASTCALL | METH_KEYWORDS,
+                                    "The greedy action of one observation."};
 
 static PyObject *kd_py_bind(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;

@@ -7,7 +7,9 @@ ends in the same answers and errors. Letters: `B` batch, `P` head parameters, `S
 import ctypes
 import importlib.machinery
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ class NativePolicy(Policy):
         state: tuple[Array, ...] | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """As `Policy.predict`.
 
@@ -57,21 +60,15 @@ class NativePolicy(Policy):
             state: Memory of a recurrent policy (None for the others).
             episode_start: `[B]`, where the memory begins anew.
             deterministic: The greedy action instead of a sample.
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
         """
-        if deterministic and not self._widths:
+        if deterministic and action_masks is None and not self._widths:
             return self._greedy(observation), None
-        return super().predict(observation, state, episode_start, deterministic)
+        return super().predict(observation, state, episode_start, deterministic, action_masks)
 
-    def step_batch(
-        self, observations: Mapping[str, Array], state: Sequence[Any] | None = None, episode_start: Any = None
+    def _step(
+        self, observations: Mapping[str, Array], state: Sequence[Any] | None, episode_start: Any
     ) -> tuple[Array, tuple[Array, ...] | None]:
-        """As `Policy.step_batch`.
-
-        Args:
-            observations: Arrays `[B, *O]` by key.
-            state: What the last step returned (None: a first step).
-            episode_start: `[B]`, where the memory begins anew.
-        """
         # In the graph's order of keys, which is the one that the C was written for.
         arrays = list(map(observations.__getitem__, self.graph.observations))
         batch = len(arrays[0])
@@ -96,7 +93,7 @@ class NativePolicy(Policy):
 
 def _rows(arrays: Sequence[Array], batch: int) -> Array:
     """Arrays `[B, ...]` side by side, float32 `[B, F]`."""
-    flat = [np.asarray(array, np.float32).reshape(batch, -1) for array in arrays]
+    flat = [np.asarray(array, np.float32).reshape(batch, math.prod(array.shape[1:])) for array in arrays]
     # Concatenating one array would copy it for nothing.
     if len(flat) == 1:
         return np.ascontiguousarray(flat[0])
@@ -127,7 +124,9 @@ def _load(graph: PolicyGraph) -> tuple[Callable[..., None], Callable[..., Any] |
     try:
         if plugin.stack_bytes(graph) > _MAX_STACK:
             raise KDError(f"the policy needs more than {_MAX_STACK >> 20} MiB of working memory")
-        header, source = plugin.generate(graph, "policy.h")
+        # Masks are NumPy's part: the C answers with bare rows, and its functions take no mask.
+        bare = replace(graph, head=replace(graph.head, expects_masks=False))
+        header, source = plugin.generate(bare, "policy.h")
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise KDError(f"the policy's operations cannot be compiled: {error!r}") from error
     texts = {"policy.h": header, "policy.c": source}

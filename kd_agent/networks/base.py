@@ -1,16 +1,18 @@
 """What teachers and students share.
 
-Letters: `B` batch, `P` head parameters, `F` features of a layer.
+Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `F` features of a layer.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from kd_agent.environments import as_mapping, observation_specs
@@ -52,12 +54,14 @@ class PolicyOutput:
         value: `[B]`, the critic's estimate, where there is one.
         features: Hidden layers `[B, F]` by name.
         state: Memory of a recurrent policy: tensors, or of several teachers the state of each.
+        mask: Flags `[B, M]` of what is allowed, where the rows are masked; losses compare nothing else.
     """
 
     params: Tensor
     value: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Any, ...] | None = None
+    mask: Tensor | None = None
 
     def layer(self, name: str, whose: str) -> Tensor:
         """A layer's features `[B, F]`.
@@ -128,6 +132,11 @@ class Teacher(ABC):
     recurrent: bool = False
 
     @property
+    def expects_masks(self) -> bool:
+        """Whether it was trained under action masks, and is to be asked with them."""
+        return self.head.spec.expects_masks
+
+    @property
     def widest_layer(self) -> int:
         """Units of its widest hidden layer (0 where that is not known)."""
         return 0
@@ -154,29 +163,67 @@ class Teacher(ABC):
             episode_start: `[B]`, where the memory begins anew.
         """
 
+    def label(
+        self,
+        observations: Observations,
+        state: State = None,
+        episode_start: Array | None = None,
+        action_masks: Any = None,
+    ) -> PolicyOutput:
+        """Label a batch, under action masks where there are any.
+
+        Args:
+            observations: Arrays `[B, *O]` by key.
+            state: As for a call.
+            episode_start: As for a call.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        output = self(observations, state, episode_start)
+        if action_masks is None:
+            return output
+        mask = torch.from_numpy(self.head.spec.allowed(action_masks, len(output.params)))
+        return replace(output, params=self.head.masked(output.params, mask), mask=mask)
+
     def predict(
         self,
         observation: Any,
         state: State = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, State]:
-        """Actions of a batch, with Stable-Baselines3's signature.
+        """Actions, with the signature of Stable-Baselines3 and, for masks, of sb3_contrib.
 
         Args:
-            observation: `[B, *O]`, or a Dict of such.
+            observation: One observation `[*O]` or a batch `[B, *O]`, or a Dict of such.
             state: What the last call returned (None: a first step, or a teacher without memory).
             episode_start: `[B]`, where the memory begins anew.
-            deterministic: Greedy actions; else drawn ones, differently at each call.
+            deterministic: Greedy actions; else drawn ones, differently at each call (`reseed`).
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
 
         Returns:
-            Actions `[B, *A]` and the next state.
+            The action `[*A]` or actions `[B, *A]`, and the next state.
         """
-        output = self(as_mapping(observation), state, episode_start)
+        batch = as_mapping(observation)
+        alone = all(batch[key].ndim == len(spec.shape) for key, spec in self.observations.items() if key in batch)
+        if alone:
+            batch = {key: array[None] for key, array in batch.items()}
+        output = self.label(batch, state, episode_start, action_masks)
         params = output.params.numpy()
-        if deterministic:
-            return self.head.spec.greedy(params), output.state
-        return self.head.spec.sample(params, np.random.default_rng()), output.state
+        spec = self.head.spec
+        actions = spec.greedy(params) if deterministic else spec.sample(params, self.rng)
+        if alone:
+            return actions[0], output.state
+        return actions, output.state
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Where the chance of drawn actions comes from."""
+        return np.random.default_rng()
+
+    def reseed(self, seed: int) -> None:
+        """Begin the drawn actions anew."""
+        self.rng = np.random.default_rng(seed)
 
 
 class Student(nn.Module, ABC):
@@ -191,6 +238,11 @@ class Student(nn.Module, ABC):
     head: ActionHead
     observations: Mapping[str, ObservationSpec]
     learner: ClassVar[str] = "gradient"
+
+    @property
+    def expects_masks(self) -> bool:
+        """Whether it is taught under action masks, and is to be played with them."""
+        return self.head.spec.expects_masks
 
     @abstractmethod
     def forward(self, observations: Mapping[str, Tensor]) -> PolicyOutput:
@@ -230,6 +282,7 @@ class Student(nn.Module, ABC):
         state: tuple[Array, ...] | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """As `kd_agent.Policy.predict`, by the present weights.
 
@@ -238,11 +291,9 @@ class Student(nn.Module, ABC):
             state: What the last call returned; None: a first step.
             episode_start: `[B]`, where the memory begins anew.
             deterministic: Greedy actions; else drawn ones.
-
-        Returns:
-            Actions and the next state.
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
         """
-        return self.policy().predict(observation, state, episode_start, deterministic)
+        return self.policy().predict(observation, state, episode_start, deterministic, action_masks)
 
     def save(self, path: Path, provenance: Mapping[str, Any] | None = None) -> Path:
         """Write the student's file.
@@ -280,7 +331,8 @@ def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], w
     head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
     if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
         raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
-    if head.start != own.start:
+    # Whatever the start, Stable-Baselines3 acts from 0, and so do the students of its agents.
+    if any(own.start) and head.start != own.start:
         raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
     if not np.allclose([head.low, head.high], [own.low, own.high]):
         raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

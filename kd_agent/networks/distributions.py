@@ -15,6 +15,7 @@ from torch import distributions as td
 
 from kd_agent.errors import KDError
 from kd_agent.policies import HeadSpec
+from kd_agent.policies.torch_policy import masked
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of log standard deviations in Stable-Baselines3's SAC; a zero std has no KL."""
@@ -148,6 +149,17 @@ class ActionHead:
         """Greedy actions `[B, *A]` in the environment's units."""
         return torch.from_numpy(self.spec.greedy(params.detach().cpu().numpy()))
 
+    def masked(self, params: Tensor, mask: Tensor | None) -> Tensor:
+        """The rows `[B, P]` of the distribution over what is allowed; without a mask the rows themselves.
+
+        Args:
+            params: `[B, P]`.
+            mask: Flags `[B, M]`, as `HeadSpec.allowed` has them.
+        """
+        if mask is None:
+            return params
+        return masked(self.spec, params, mask)
+
     def uniform(self, batch: int) -> Tensor:
         """The row `[batch, P]` of the least informed policy, the yardstick for a KL.
 
@@ -194,7 +206,13 @@ def head_for(space: gym.Space[Any], *, squashed: bool = False) -> ActionHead:
         high = tuple(map(float, np.ravel(space.high)))
         if squashed and not np.isfinite([low, high]).all():
             raise KDError("a squashed Gaussian needs a bounded Box")
-        return ActionHead(HeadSpec(kind, space.shape, space.dtype.name, low=low, high=high))
+        if squashed and (np.ravel(space.high - space.low) < 0).any():
+            raise KDError(
+                f"{space} is wider than its own {space.dtype} can tell, and Stable-Baselines3 acts wrongly in it"
+            )
+        # Floats to a Box of whole numbers too, as Stable-Baselines3 passes them: clipped, and not rounded.
+        dtype = np.result_type(np.float32, space.dtype)
+        return ActionHead(HeadSpec(kind, space.shape, dtype.name, low=low, high=high))
     raise KDError(f"no action head for {space}; served are Discrete, MultiDiscrete, MultiBinary and Box")
 
 

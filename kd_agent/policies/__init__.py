@@ -10,7 +10,7 @@ from kd_agent.policies.graph import (
     compile_ops,
     following,
 )
-from kd_agent.policies.head import Array, HeadSpec
+from kd_agent.policies.head import MASKED, Array, HeadSpec
 from kd_agent.policies.multitask_graph import MAX_TASKS, Task, TaskGraph
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.ops import MAX_LEAVES
@@ -18,6 +18,7 @@ from kd_agent.policies.policy import Observation, Policy
 
 __all__ = [
     "ACTIVATIONS",
+    "MASKED",
     "MAX_LEAVES",
     "MAX_TASKS",
     "OBSERVATION",

@@ -26,6 +26,8 @@ FORMAT = 1
 """The format of one policy."""
 TASKS_FORMAT = 2
 """The format of several tasks; the operations that they share are stored once."""
+MASKS_FORMAT = 3
+"""Either of them, played with action masks: a reader that knew nothing of masks would let it play without."""
 # Far beyond any student (tens of KiB), and little enough for whoever opens a stranger's file.
 MAX_FILE = 64 << 20
 MAX_HEADER = 1 << 20
@@ -43,6 +45,8 @@ def to_bytes(graph: PolicyGraph | TaskGraph) -> bytes:
     tensors: dict[str, Array] = {}
     document = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
     document["provenance"] = dict(graph.provenance)
+    if _expects_masks(graph):
+        document["format"] = MASKS_FORMAT
     # A provenance may hold a row of zeros, but not the digest of the document that it is part of: that marks the place.
     place = hashlib.sha256(_dumped(document).encode()).hexdigest()
     document["sha256"] = place
@@ -126,6 +130,11 @@ def read_tasks(path: str | os.PathLike[str]) -> TaskGraph:
     return tasks_from_bytes(read_capped(path, MAX_FILE), str(path))
 
 
+def _expects_masks(graph: PolicyGraph | TaskGraph) -> bool:
+    policies = graph.tasks.values() if isinstance(graph, TaskGraph) else [graph]
+    return any(policy.head.expects_masks for policy in policies)
+
+
 def _describe(graph: PolicyGraph, tensors: dict[str, Array]) -> dict[str, Any]:
     """One policy's description; its tensors are put into `tensors`."""
     described = {
@@ -178,11 +187,15 @@ def _describe_observations(observations: Mapping[str, ObservationSpec]) -> dict[
 
 def _graph(raw: bytes) -> PolicyGraph | TaskGraph:
     document, tensors = _unpack(raw)
-    read_one = _read_tasks if document["format"] == TASKS_FORMAT else _read
+    with_masks = document["format"] == MASKS_FORMAT
+    has_tasks = document["format"] == TASKS_FORMAT or (with_masks and "tasks" in document)
+    read_one = _read_tasks if has_tasks else _read
     graph: PolicyGraph | TaskGraph = read_one(document, tensors)
     # Operations took theirs out: what is left would be freight that no check has looked at.
     if tensors:
         raise KDError("damaged: tensors that no operation uses")
+    if _expects_masks(graph) != with_masks:
+        raise KDError("damaged: its format and its policies differ about action masks")
     return graph
 
 
@@ -201,8 +214,8 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
         raise KDError("a safetensors file, but not one of a kd_agent policy")
     document = _json(metadata[_KEY])
-    if document.get("format") not in (FORMAT, TASKS_FORMAT):
-        raise KDError(f"format {document.get('format')!r} is not known here (this is {TASKS_FORMAT}); update kd_agent")
+    if document.get("format") not in (FORMAT, TASKS_FORMAT, MASKS_FORMAT):
+        raise KDError(f"format {document.get('format')!r} is not known here (this is {MASKS_FORMAT}); update kd_agent")
     digest = str(document.get("sha256")).encode("ascii", "replace")
     blanked = raw.replace(digest, _BLANK.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(blanked).hexdigest().encode() != digest:
@@ -252,9 +265,8 @@ def _read_ops(plain: Any, tensors: dict[str, Array]) -> tuple[Op, ...]:
         own = {str(role): tensors.pop(name) for role, name in op["tensors"].items()}
         if not {tensor.dtype.name for tensor in own.values()} <= _DTYPES:
             raise KDError("damaged: a tensor of a strange type")
-        kind, output = str(op["kind"]), str(op["output"])
         inputs = tuple(map(str, op["inputs"]))
-        ops.append(Op(kind, inputs, output, dict(op["attributes"]), own))
+        ops.append(Op(str(op["kind"]), inputs, str(op["output"]), dict(op["attributes"]), own))
     return tuple(ops)
 
 

@@ -1,10 +1,10 @@
 """How a flat row of numbers becomes an action: the last step of every policy, in NumPy.
 
-Letters: `B` batch, `P` parameters of the action distribution, `*A` shape of an action.
+Letters: `B` batch, `P` parameters of the action distribution, `M` flags of an action mask, `*A` shape of an action.
 The training side of the same heads (densities, softening) is `kd_agent.networks.distributions`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from kd_agent.errors import KDError, unknown
 Array = NDArray[Any]
 
 KINDS = ("categorical", "multi_categorical", "bernoulli", "diag_gaussian", "squashed_gaussian")
+MASKED = -1e8
+"""The logit of an action that a mask forbids, as sb3_contrib has it: nothing beside any other, and yet finite."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class HeadSpec:
         nvec: Number of categories of each part (discrete kinds).
         start: Smallest action of each part (discrete kinds).
         low, high: Bounds of the Box, flat, in the environment's units (Gaussian kinds).
+        expects_masks: Whether the row is only meant to be read through an action mask (discrete kinds).
     """
 
     kind: str
@@ -40,6 +43,7 @@ class HeadSpec:
     start: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    expects_masks: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -51,6 +55,8 @@ class HeadSpec:
         parts = len(self.low if self.is_gaussian else self.nvec)
         if parts != size or len(self.low) != len(self.high) or size < 1:
             raise KDError(f"action head {self.kind!r} has {parts} parts for actions of shape {self.shape}")
+        if self.expects_masks and self.is_gaussian:
+            raise KDError(f"action head {self.kind!r} cannot have masks: its actions cannot be listed")
 
     @property
     def is_gaussian(self) -> bool:
@@ -72,6 +78,71 @@ class HeadSpec:
         if self.kind == "bernoulli":
             return len(self.nvec)
         return sum(self.nvec)
+
+    @property
+    def num_masks(self) -> int:
+        """`M`, flags of a mask: one a category; of a bit one for 0 and one for 1 (sb3_contrib's layout)."""
+        return sum(self.nvec)
+
+    def allowed(self, action_masks: Any, batch: int) -> Array:
+        """Action masks as flags `[B, M]`.
+
+        Args:
+            action_masks: Array-likes of `B * M` flags, in any shape; what is not 0 is allowed.
+            batch: `B`.
+
+        Raises:
+            KDError: They are no flags, not as many, or the actions cannot be listed.
+        """
+        if self.is_gaussian:
+            raise KDError(f"action masks are for actions that can be listed, and a {self.kind} head has none")
+        try:
+            flags = np.asarray(action_masks)
+        except ValueError:
+            flags = np.empty(0)
+        if flags.dtype.kind not in "fiub" or flags.size != batch * self.num_masks:
+            raise KDError(f"action_masks has shape {flags.shape}, expected ({batch}, {self.num_masks}) flags")
+        return flags.astype(bool).reshape(batch, self.num_masks)
+
+    def masked(self, params: Array, action_masks: Any) -> Array:
+        """The rows of the distribution over what is allowed.
+
+        Args:
+            params: `[B, P]`.
+            action_masks: As for `allowed`.
+
+        Raises:
+            KDError: As by `allowed`.
+        """
+        rows = self.where_allowed(params, self.allowed(action_masks, len(params)))
+        return np.asarray(rows, params.dtype)
+
+    def open_columns(self, allowed: Any) -> Any:
+        """Which columns `[B, P]` a mask leaves as they are: of a bit, those that may be 0 and 1.
+
+        Args:
+            allowed: Flags `[B, M]`, of NumPy or of torch.
+        """
+        if self.kind == "bernoulli":
+            return allowed[..., 0::2] & allowed[..., 1::2]
+        return allowed
+
+    def where_allowed(self, params: Any, allowed: Any, where: Callable[..., Any] = np.where) -> Any:
+        """The mask's whole arithmetic, for NumPy and torch; the exports print the same.
+
+        Where nothing is allowed, all is alike, as in sb3_contrib: the choice falls on the first action, the bit 0.
+
+        Args:
+            params: `[B, P]`.
+            allowed: Flags `[B, M]`.
+            where: The library's.
+        """
+        forced: Any = MASKED
+        if self.kind == "bernoulli":
+            no, yes = allowed[..., 0::2], allowed[..., 1::2]
+            # A bit's logit is that of 1 less that of 0, and so what forbids 0 lifts it.
+            forced = where(no, MASKED, where(yes, -MASKED, 0.0))
+        return where(self.open_columns(allowed), params, forced)
 
     def greedy(self, params: Array) -> Array:
         """The distribution's mode, in the environment's units.
@@ -123,7 +194,9 @@ class HeadSpec:
         if self.is_gaussian:
             raise KDError(f"a {self.kind} head has a density, not probabilities; use params()")
         if self.kind == "bernoulli":
-            return np.asarray(1 / (1 + np.exp(-params)))
+            # A bit that a mask forbids overflows to infinity, and has the probability 0 that it should have.
+            with np.errstate(over="ignore"):
+                return np.asarray(1 / (1 + np.exp(-params)))
         return np.concatenate(list(map(_softmax, self.split(params))), axis=-1)
 
     def split(self, params: Array) -> list[Array]:
@@ -140,6 +213,9 @@ class HeadSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain data; an unbounded side is null."""
         plain = asdict(self)
+        # Said only where it is so: other files are the same bytes as ever.
+        if not self.expects_masks:
+            del plain["expects_masks"]
         # JSON has no infinity.
         plain["low"] = list(map(_finite_or_none, self.low))
         plain["high"] = list(map(_finite_or_none, self.high))
@@ -157,6 +233,7 @@ class HeadSpec:
                 start=tuple(map(int, plain["start"])),
                 low=_bounds(plain["low"], -np.inf),
                 high=_bounds(plain["high"], np.inf),
+                expects_masks=bool(plain.get("expects_masks", False)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise KDError(f"the action head's description is damaged: {error}") from None

@@ -4,6 +4,7 @@ Letters: `B` batch, `C` channels, `F` features, `H` units of a memory, `N` split
 `[B, ...]` to one array `[B, ...]`, float32 except where it only moves numbers about.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +91,7 @@ def _conv2d(op: Op) -> Kernel:
         if windows.size > MAX_SIZE * len(x):
             raise KDError("a convolution is too large")
         batch, _, height, width = windows.shape[:4]
-        rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(batch * height * width, -1)
+        rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(batch * height * width, len(matrix))
         return np.asarray((rows @ matrix + bias).reshape(batch, height, width, out).transpose(0, 3, 1, 2))
 
     return _run
@@ -102,8 +103,8 @@ def _activation(op: Op) -> Kernel:
 
 
 def _flatten(op: Op) -> Kernel:
-    """`[B, ...]` as `[B, F]`, float32."""
-    return lambda x: x.reshape(len(x), -1).astype(np.float32, copy=False)
+    """`[B, ...]` as `[B, F]`, float32; `F` by name, for NumPy works out no -1 of a batch of none."""
+    return lambda x: x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32, copy=False)
 
 
 def _transpose(op: Op) -> Kernel:

@@ -45,10 +45,16 @@ class Policy:
         """The generator behind `predict(deterministic=False)`, made on first use: numpy.random is not small."""
         return np.random.default_rng(self._seed)
 
+    def reseed(self, seed: int) -> None:
+        """Begin the samples of `predict(deterministic=False)` anew."""
+        self._seed = seed
+        self.__dict__.pop("rng", None)  # Where `cached_property` keeps it.
+
     @property
     def env_id(self) -> str:
         """Gymnasium id of the environment that the policy was made for ("" if unknown)."""
-        return str(self.graph.provenance.get("env", ""))
+        # Less a module: Gymnasium imports what an id names, and nothing that stands in a file is to be imported.
+        return str(self.graph.provenance.get("env", "")).rpartition(":")[2]
 
     @property
     def num_parameters(self) -> int:
@@ -60,78 +66,114 @@ class Policy:
         """Whether it has a memory."""
         return bool(self.graph.states)
 
+    @property
+    def expects_masks(self) -> bool:
+        """Whether it was taught under action masks, and is to be played with them."""
+        return self.graph.head.expects_masks
+
     def predict(
         self,
         observation: Observation,
         state: tuple[Array, ...] | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Array, tuple[Array, ...] | None]:
-        """Actions, with Stable-Baselines3's signature.
+        """Actions, with the signature of Stable-Baselines3 and, for masks, of sb3_contrib.
 
         Args:
             observation: One observation `[*O]` or a batch `[B, *O]`.
             state: Memory of a recurrent policy (None for the others).
             episode_start: `[B]`, where the memory begins anew.
             deterministic: The greedy action instead of a sample.
+            action_masks: `[M]` or `[B, M]`, what is allowed (`HeadSpec.num_masks`); None: everything.
 
         Returns:
             The action `[*A]` or actions `[B, *A]`, in the environment's units, and the next state.
 
         Raises:
-            KDError: The observation or the state has another shape, or the observation is NaN or infinite.
+            KDError: The observation, the state or the mask has another shape, or the observation is NaN or infinite.
         """
         head = self.graph.head
         # The type itself: a subclass of ndarray may have a `dot` or a `reshape` of its own.
-        if deterministic and self._fast and type(observation) is np.ndarray:
+        if deterministic and self._fast and action_masks is None and type(observation) is np.ndarray:
             action = self._fast(observation)
             if action is not None:
                 return (np.dtype(head.dtype).type(action) if self._scalar else action), None
         batch, alone = self._batch(observation)
-        params, state = self.step_batch(batch, state, episode_start)
+        params, state = self.step_batch(batch, state, episode_start, action_masks)
         actions = head.greedy(params) if deterministic else head.sample(params, self.rng)
         if alone:
             return actions[0], state
         return actions, state
 
-    def act(self, observation: Observation) -> Any:
-        """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`."""
+    def act(self, observation: Observation, action_masks: Any = None) -> Any:
+        """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`.
+
+        Args:
+            observation: The observation.
+            action_masks: `[M]`, what is allowed; None: everything.
+        """
         if self.recurrent:
             raise KDError("this policy has a memory, which act() would forget; use predict() and pass its state on")
-        if self._fast and type(observation) is np.ndarray:
+        if self._fast and action_masks is None and type(observation) is np.ndarray:
             action = self._fast(observation)
             if action is not None:
                 return action
         batch, alone = self._batch(observation)
         if not alone:
             raise KDError("act() takes one observation; use predict() for a batch")
-        action = self.greedy_batch(batch)[0]
+        action = self.greedy_batch(batch, action_masks)[0]
         if self._scalar:
             return int(action)
         return action
 
-    def params(self, observation: Observation) -> Array:
-        """Head parameters `[B, P]` (`B` = 1 for one observation); of a first step, where there is a memory."""
-        return self.params_batch(self._batch(observation)[0])
+    def params(self, observation: Observation, action_masks: Any = None) -> Array:
+        """Head parameters `[B, P]` (`B` = 1 for one observation); of a first step, where there is a memory.
 
-    def probabilities(self, observation: Observation) -> Array:
-        """Action probabilities, laid out as `params`; KDError for continuous actions."""
-        return self.graph.head.probabilities(self.params(observation))
+        Args:
+            observation: One observation `[*O]` or a batch `[B, *O]`.
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
+        """
+        return self.params_batch(self._batch(observation)[0], action_masks)
+
+    def probabilities(self, observation: Observation, action_masks: Any = None) -> Array:
+        """Action probabilities, laid out as `params`; KDError for continuous actions.
+
+        Args:
+            observation: One observation `[*O]` or a batch `[B, *O]`.
+            action_masks: `[M]` or `[B, M]`, what is allowed; None: everything.
+        """
+        return self.graph.head.probabilities(self.params(observation, action_masks))
 
     def to_torch(self) -> Any:
         """The policy as a `torch.nn.Module` with `forward(obs) -> params` and `act(obs)`, to embed or fine-tune."""
         return import_module("kd_agent.policies.torch_policy").TorchPolicy(self.graph)
 
-    def params_batch(self, observations: Mapping[str, Array]) -> Array:
-        """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source."""
-        return self.step_batch(observations)[0]
+    def params_batch(self, observations: Mapping[str, Array], action_masks: Any = None) -> Array:
+        """`params [B, P]` of arrays `[B, *O]` by key, unchecked: for loops that trust their source.
 
-    def greedy_batch(self, observations: Mapping[str, Array]) -> Array:
-        """Greedy actions `[B, *A]` of arrays `[B, *O]` by key, unchecked."""
-        return self.graph.head.greedy(self.params_batch(observations))
+        Args:
+            observations: Arrays by key.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        return self.step_batch(observations, action_masks=action_masks)[0]
+
+    def greedy_batch(self, observations: Mapping[str, Array], action_masks: Any = None) -> Array:
+        """Greedy actions `[B, *A]` of arrays `[B, *O]` by key, unchecked.
+
+        Args:
+            observations: Arrays by key.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        return self.graph.head.greedy(self.params_batch(observations, action_masks))
 
     def step_batch(
-        self, observations: Mapping[str, Array], state: Sequence[Any] | None = None, episode_start: Any = None
+        self,
+        observations: Mapping[str, Array],
+        state: Sequence[Any] | None = None,
+        episode_start: Any = None,
+        action_masks: Any = None,
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """`params [B, P]` and the next state of arrays `[B, *O]` by key, the observations unchecked.
 
@@ -139,10 +181,20 @@ class Policy:
             observations: Arrays by key.
             state: What the last step returned (None: a first step).
             episode_start: `[B]`, where the memory begins anew.
+            action_masks: `[B, M]`, what is allowed; None: everything.
 
         Returns:
             The parameters, and the state to pass on (None without a memory).
         """
+        params, following = self._step(observations, state, episode_start)
+        if action_masks is not None:
+            params = self.graph.head.masked(params, action_masks)
+        return params, following
+
+    def _step(
+        self, observations: Mapping[str, Array], state: Sequence[Any] | None, episode_start: Any
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """As `step_batch`, before any mask: what a backend does in its own way."""
         if not self.recurrent:
             return self._run(observations)[PARAMS], None
         batch = len(next(iter(observations.values())))

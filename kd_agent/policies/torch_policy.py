@@ -1,6 +1,6 @@
 """A PolicyGraph as a torch module, to embed, to fine-tune and to export.
 
-Letters: `B` batch, `P` head parameters, `*A` shape of an action.
+Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `*A` shape of an action.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,22 +92,27 @@ class TorchPolicy(nn.Module):
         self.register_buffer("low", torch.tensor(graph.head.low, dtype=torch.float32), persistent=False)
         self.register_buffer("high", torch.tensor(graph.head.high, dtype=torch.float32), persistent=False)
 
-    def forward(self, obs: Tensor | Mapping[str, Tensor]) -> Tensor:
+    def forward(self, obs: Tensor | Mapping[str, Tensor], action_masks: Tensor | None = None) -> Tensor:
         """Head parameters `[B, P]` of a batch; of a first step, where there is a memory.
 
         Args:
             obs: Observations `[B, *O]`, or such by key.
+            action_masks: `[B, M]`, what is allowed; None: everything.
         """
-        return self.step(obs)[0]
+        return self.step(obs, action_masks=action_masks)[0]
 
     def step(
-        self, obs: Tensor | Mapping[str, Tensor], state: tuple[Tensor, ...] | None = None
+        self,
+        obs: Tensor | Mapping[str, Tensor],
+        state: tuple[Tensor, ...] | None = None,
+        action_masks: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Head parameters `[B, P]` and the next state (empty without a memory).
 
         Args:
             obs: Observations `[B, *O]`, or such by key.
             state: What the last step returned; None: a first step.
+            action_masks: `[B, M]`, what is allowed; None: everything.
         """
         observations = obs if isinstance(obs, Mapping) else {OBSERVATION: obs}
         names = sorted(self.graph.states)
@@ -119,16 +124,24 @@ class TorchPolicy(nn.Module):
         for op in self.ops:
             assert isinstance(op, TorchOp)
             registers[op.op.output] = op(*(registers[name] for name in op.op.inputs))
-        return registers[PARAMS], tuple(registers[following(name)] for name in names)
+        params = registers[PARAMS]
+        if action_masks is not None:
+            params = masked(self.graph.head, params, action_masks)
+        return params, tuple(registers[following(name)] for name in names)
 
     def program(self) -> PolicyGraph:
         """The graph with the present weights."""
         steps = [op for op in self.ops if isinstance(op, TorchOp)]
         return replace(self.graph, ops=tuple(step.present() for step in steps))
 
-    def act(self, obs: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """Greedy actions `[B, *A]` in the environment's units."""
-        return self.greedy(self(obs))
+    def act(self, obs: Tensor | Mapping[str, Tensor], action_masks: Tensor | None = None) -> Tensor:
+        """Greedy actions `[B, *A]` in the environment's units.
+
+        Args:
+            obs: Observations `[B, *O]`, or such by key.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        return self.greedy(self(obs, action_masks))
 
     def greedy(self, params: Tensor) -> Tensor:
         """Greedy actions `[B, *A]` of `params [B, P]`."""
@@ -160,10 +173,28 @@ class WithAction(nn.Module):
         super().__init__()
         self.policy = TorchPolicy(graph)
 
-    def forward(self, obs: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Of a batch `[B, *O]`, or such by key."""
-        params = self.policy(obs)
+    def forward(self, obs: Tensor | Mapping[str, Tensor], action_masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of a batch `[B, *O]`, or such by key.
+
+        Args:
+            obs: The observations.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
+        params = self.policy(obs, action_masks)
         return params, self.policy.greedy(params)
+
+
+def masked(head: HeadSpec, params: Tensor, action_masks: Tensor) -> Tensor:
+    """`HeadSpec.masked` for tensors, differentiable: what is forbidden has no gradient.
+
+    Args:
+        head: The head.
+        params: `[B, P]`.
+        action_masks: `[B, M]`, what is allowed.
+    """
+    allowed = action_masks.to(params.device, torch.bool)
+    rows: Tensor = head.where_allowed(params, allowed, torch.where)
+    return rows.to(params.dtype)
 
 
 def _activation(op: TorchOp, x: Tensor) -> Tensor:

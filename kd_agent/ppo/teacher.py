@@ -10,10 +10,13 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import recipe_of, resolve_id, select
+from kd_agent.environments import Recipe, recipe_of, resolve_id, select
+from kd_agent.environments.own_wrappers import TypedWrappers
+from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
+from kd_agent.ppo.spaces import check_trainable
 from kd_agent.ppo.training import Keeper, Normalised, make_ppo, save, training_env
 from kd_agent.runs import Reporter
 from kd_agent.settings import DistillConfig, RunConfig, plain
@@ -42,6 +45,7 @@ def trained_teacher(
     if path.is_file():
         reporter.say(f"teacher: {path}, trained earlier")
         return path
+    check_trainable(config.env, spaces_of(training_recipe(config)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,9 +76,17 @@ def training_of_teacher(config: DistillConfig, spaces: Any) -> DistillConfig:
                 f"teacher_keys {keys} need a teacher that reads them alone: "
                 "name it (--teacher), or the environment to train it in (--teacher-env)"
             )
-        return config
-    shown = select(spaces[0], config.teacher_keys, "--teacher-keys"), spaces[1]
-    learnt = spaces_of(config.teacher_env)
+        # The teacher sees through its own wrappers from the beginning, and they are around all others.
+        training = replace(config, wrapper=(*config.wrapper, *config.teacher_wrapper), teacher_wrapper=())
+        check_trainable(config.env, spaces_of(training_recipe(training)))
+        return training
+    view, _ = view_of_teacher(spaces[0])
+    shown = select(view, config.teacher_keys, "--teacher-keys"), spaces[1]
+    # The arguments and the shared wrappers are of the environment that the student plays in.
+    training = replace(
+        config, env=config.teacher_env, env_kwargs={}, wrapper=config.teacher_wrapper, teacher_wrapper=()
+    )
+    learnt = spaces_of(training_recipe(training))
     which = ""
     if keys:
         which = f", of which the teacher sees {keys}"
@@ -84,8 +96,8 @@ def training_of_teacher(config: DistillConfig, spaces: Any) -> DistillConfig:
                 f"a teacher of {config.teacher_env} does not fit {config.env}{which}: "
                 f"its {what} are {there}, not {here}"
             )
-    # The arguments are of the environment that the student plays in.
-    return replace(config, env=config.teacher_env, env_kwargs={})
+    check_trainable(config.teacher_env, learnt)
+    return training
 
 
 def train_named(
@@ -114,7 +126,8 @@ def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None
         watch: Shown the model after each evaluation, its environment and the IQM.
     """
     settings = config.training
-    env = training_env(config, config.env)
+    recipe = training_recipe(config)
+    env = training_env(config, recipe)
     model = make_ppo(config, env, path.parent)
 
     def _show(score: float) -> None:
@@ -124,7 +137,7 @@ def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None
     with reporter.stage("training the teacher", settings.total_steps, "steps") as advance:
         keeper = Keeper(
             settings,
-            recipe_of(config.env, config.env_kwargs),
+            recipe,
             advance,
             player=lambda: Normalised(model, env),
             keep=lambda: save(model, env, path),
@@ -137,6 +150,11 @@ def train(config: RunConfig, path: Path, reporter: Reporter, watch: Watch | None
     reporter.say(f"teacher: {path.with_name('teacher.zip')}, IQM {keeper.best:.1f} after {model.num_timesteps:,} steps")
 
 
+def training_recipe(config: RunConfig) -> Recipe:
+    """The environment that a teacher is trained in, inside the wrappers that were typed."""
+    return TypedWrappers(config.wrapper).around(recipe_of(config.env, config.env_kwargs))
+
+
 def _key(config: RunConfig) -> str:
     """What tells two trainings apart, in 12 hexadecimal digits."""
     relevant = {
@@ -145,4 +163,9 @@ def _key(config: RunConfig) -> str:
         "seed": config.seed,
         "training": plain(config.training),
     }
+    # Only where there are any, so that teachers of before are found again.
+    if config.max_episode_steps:
+        relevant["max_episode_steps"] = config.max_episode_steps
+    if config.wrapper:
+        relevant["wrapper"] = config.wrapper
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]

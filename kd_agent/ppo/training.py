@@ -12,12 +12,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from kd_agent.environments import Recipe
+from kd_agent.environments import Recipe, recipe_of
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm
 from kd_agent.networks import ACTIVATION_LAYERS
 from kd_agent.policies import Array, Normalizer
+from kd_agent.ppo.spaces import check_trainable
 from kd_agent.rollouts import Predicts, episode_seeds, evaluate
 from kd_agent.runs import Advance
 from kd_agent.settings import RunConfig, TrainingConfig
@@ -159,7 +160,8 @@ def training_env(config: RunConfig, env: str | Recipe) -> VecEnv:
         env: Gymnasium id, or a recipe.
     """
     settings = config.training
-    venv = make_env(env, settings.n_envs, config.env_kwargs)
+    recipe = recipe_of(env, config.env_kwargs).limited(config)
+    venv = make_env(recipe, settings.n_envs)
     venv.set_attr("seeds", episode_seeds(config.seed))
     monitored = VecMonitor(venv)
     if settings.normalize:
@@ -180,6 +182,7 @@ def make_ppo(config: RunConfig, env: VecEnv, folder: Path, *, actor: Sequence[in
     Raises:
         KDError: PPO refuses the settings or the environment.
     """
+    check_trainable(config.env, (env.observation_space, env.action_space))
     settings = config.training
     critic = list(settings.hidden)
     policy = "MlpPolicy"

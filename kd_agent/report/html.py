@@ -79,7 +79,7 @@ def _front(result: dict[str, Any]) -> Markup:
                 fill = colour
             _draw_size(axes, place, row, floor, colour=colour, fill=fill)
         axes.set_xticks(range(len(rows)), list(map(_size, rows)))
-        axes.set(xlabel="hidden layers, and parameters that act", ylabel="IQM of the exam")
+        axes.set(xlabel="hidden layers, and parameters that act", ylabel="IQM of the validation")
         if margin:
             axes.set_ylim(bottom=floor - margin / 2)
         axes.legend(frameon=False, loc="lower right")

@@ -1,6 +1,7 @@
 """Rollouts: states visited by teacher, student or the random policy, each labelled by the teacher.
 
-Letters: `T` steps, `N` environments, `P` head parameters, `F` features of a layer, `*O` shape of an observation.
+Letters: `T` steps, `N` environments, `P` head parameters, `M` flags of an action mask, `F` features of a layer, `*O`
+shape of an observation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
+from kd_agent.environments import as_policies_act
 from kd_agent.errors import KDError
 from kd_agent.networks import PolicyOutput, State, Teacher
 from kd_agent.policies import Array, Policy
-from kd_agent.rollouts.steps import episode_seeds, play
+from kd_agent.rollouts.steps import episode_seeds, play, random_allowed
 from kd_agent.runs import Advance
 
 TEACHER, STUDENT, RANDOM = 0, 1, 2
@@ -36,6 +38,7 @@ class Rollout:
         weight: `[T, N]`, weight of each state in the fit.
         value: The teacher's estimates `[T, N]`, where it has a critic.
         layer: One of the teacher's layers `[T, N, F]`, where that was asked for.
+        mask: What was allowed `[T, N, M]`, where teacher or student plays with masks; `params` are masked by it.
     """
 
     obs: Mapping[str, Array]
@@ -46,6 +49,7 @@ class Rollout:
     weight: Array
     value: Array | None = None
     layer: Array | None = None
+    mask: Array | None = None
 
     def __post_init__(self) -> None:
         shape = self.driver.shape
@@ -95,7 +99,8 @@ def collect(
 
     At each step of each environment the teacher acts greedily with probability `beta`, else the
     student does (DAgger, Ross et al. 2011); a share `exploration` of the actions is random. Both carry
-    their memory along every step, whoever acts, and begin anew with each episode.
+    their memory along every step, whoever acts, and begin anew with each episode. Where one of them plays with action
+    masks, everybody keeps to what is allowed, random actions too.
 
     Args:
         env: Made by `make_env`.
@@ -109,16 +114,18 @@ def collect(
         advance: Called with the number of steps taken, over all environments.
 
     Raises:
-        KDError: The environment failed, or the teacher answered NaN or has no such layer.
+        KDError: The environment failed or tells no masks that are needed, or the teacher answered NaN or has no such
+            layer.
     """
     rng = np.random.default_rng(seed)
     seeds = episode_seeds(int(rng.integers(2**63)))
-    random_actions = batch_space(env.action_space, env.num_envs)
+    acted = as_policies_act(env.action_space, teacher.head.spec)
+    random_actions = batch_space(acted, env.num_envs)
     random_actions.seed(int(rng.integers(2**31)))
     # What is drawn here is drawn in this order by every run that there has been: a new draw goes to the end.
     players = _Players(teacher, student, random_actions, rng, beta=beta, exploration=exploration, layer=layer)
     rows: list[dict[str, Any]] = []
-    for step in islice(play(env, seeds, players.act), steps):
+    for step in islice(play(env, seeds, players.act, players.masked), steps):
         rows.append(
             {
                 "obs": step.observations,
@@ -136,6 +143,7 @@ class _Players:
 
     Attributes:
         record: Labels and drivers of the last step, by the names of `Rollout`.
+        masked: The head that masks are of; None where nobody plays with them.
     """
 
     def __init__(
@@ -160,28 +168,39 @@ class _Players:
         self._teacher_memory: State = None
         self._student_memory: State = None
         self.record: dict[str, Array] = {}
+        expected = teacher.expects_masks or (student is not None and student.expects_masks)
+        self.masked = teacher.head.spec if expected else None
 
-    def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
+    def act(self, observations: Mapping[str, Array], starts: Array, action_masks: Array | None = None) -> Array:
         """Actions `[N, *A]` of whoever is drawn.
 
         Args:
             observations: `[N, *O]` by key.
             starts: Whether each is the first of its episode, `[N]`.
+            action_masks: What is allowed, `[N, M]`; None: everything.
         """
         # The teacher is asked at every step, also where it does not act: its answer is the label.
-        label = self._teacher(observations, self._teacher_memory, starts)
+        label = self._teacher.label(observations, self._teacher_memory, starts, action_masks)
         self._teacher_memory = label.state
         params = label.params.numpy()
         driver = self._drawn(len(starts))
         actions = self._teacher.head.spec.greedy(params)
         # A student with a memory sees every state, also those where somebody else acts.
         if self._student and (self._student.recurrent or (driver == STUDENT).any()):
-            chosen, self._student_memory = self._student.step_batch(observations, self._student_memory, starts)
+            chosen, self._student_memory = self._student.step_batch(
+                observations, self._student_memory, starts, action_masks
+            )
             _overwrite(actions, driver == STUDENT, self._student.graph.head.greedy(chosen))
         if (driver == RANDOM).any():
-            _overwrite(actions, driver == RANDOM, np.asarray(self._random_actions.sample()))
+            _overwrite(actions, driver == RANDOM, self._random(action_masks))
         self.record = {"params": params, "driver": driver, **_more(label, self._layer)}
         return actions
+
+    def _random(self, action_masks: Array | None) -> Array:
+        """Uniformly random actions `[N, *A]` among those that are allowed."""
+        if action_masks is None:
+            return np.asarray(self._random_actions.sample())
+        return random_allowed(self._teacher.head.spec, action_masks, self._rng)
 
     def _drawn(self, n: int) -> Array:
         """Who acts in each of `n` environments."""
@@ -203,6 +222,8 @@ def _more(label: PolicyOutput, layer: str | None) -> dict[str, Array]:
     kept: dict[str, Array] = {}
     if label.value is not None:
         kept["value"] = label.value.numpy()
+    if label.mask is not None:
+        kept["mask"] = label.mask.numpy()
     if layer is not None:
         kept["layer"] = label.layer(layer, "the teacher").numpy()
     return kept

@@ -1,28 +1,39 @@
 """Evaluation: whole episodes by their seeds, the same for everybody who is compared.
 
-Letters: `N` environments, `*A` shape of an action, `*O` shape of an observation.
+Letters: `N` environments, `M` flags of an action mask, `*A` shape of an action, `*O` shape of an observation.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import Recipe
-from kd_agent.environments.vector import make_env
+from kd_agent.environments import Recipe, as_policies_act
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
+from kd_agent.environments.vector import action_masks, has_masks, make_env
 from kd_agent.errors import KDError
-from kd_agent.policies import OBSERVATION, Array
-from kd_agent.rollouts.steps import play
+from kd_agent.networks import Teacher, head_for
+from kd_agent.policies import OBSERVATION, Array, HeadSpec, Policy
+from kd_agent.rollouts.steps import play, random_allowed
 from kd_agent.runs import Advance
+from kd_agent.runs.seeds import seed_of
 
 N_ENVS = 16
 """Environments that play side by side: one batch of 16 costs a policy little more than one of a single state."""
+_LISTED = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+"""Spaces whose actions can be listed, and so masked."""
 
 
 class Predicts(Protocol):
-    """Anything with Stable-Baselines3's `predict`: a student, a teacher, an SB3 model."""
+    """Anything with Stable-Baselines3's `predict`: a student, a teacher, an SB3 model.
+
+    One that plays with action masks takes them as sb3_contrib has it: `predict(..., action_masks=...)`, `[N, M]`.
+    """
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -60,31 +71,40 @@ def evaluate(
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    head: HeadSpec | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Evaluation:
     """Play one episode a seed.
 
     Args:
-        policy: Who plays; None: uniformly random actions.
+        policy: Who plays; None: uniformly random actions, among those that the environment allows.
         env: Gymnasium id, or a recipe.
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
-        deterministic: Greedy actions rather than samples.
+        deterministic: Greedy actions rather than samples, which are drawn anew from the first seed: the same seeds
+            give the same returns.
+        head: Head of the policies that random actions are held against; they start where its do.
         advance: Called with the number of finished episodes.
 
     Raises:
-        KDError: The environment is unknown or failed, or the policy does not fit it.
+        KDError: The environment is unknown or failed, or the policy does not fit it: it plays with action masks, say,
+            and the environment has none.
     """
     wanted = list(seeds)
     if not wanted or len(set(wanted)) != len(wanted):
         raise KDError("an evaluation needs at least one seed, and each seed once")
     venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
+    masked = None
     if policy is None:
-        policy = _RandomPolicy(batch_space(venv.action_space, venv.num_envs), wanted[0])
+        policy = _RandomPolicy(venv, wanted[0], head)
+    elif _expects_masks(policy):
+        masked = head_for(venv.action_space).spec
+    if not deterministic:
+        _reseed(policy, wanted[0])
     player = _Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
     try:
-        for step in play(venv, iter(wanted), player.act):
+        for step in play(venv, iter(wanted), player.act, masked):
             for seed, score, length in _ended_episodes(step.infos):
                 # Once all seeds are given out, an environment plays on without one until the others are done. Of
                 # each seed the whole episode counts: taking the first that end would favour the short ones.
@@ -99,10 +119,25 @@ def evaluate(
     return Evaluation(np.array(returns), np.array(lengths))
 
 
+def _expects_masks(policy: Predicts) -> bool:
+    """Whether a policy is played with action masks: our own say so, of sb3_contrib's the signature tells."""
+    known = getattr(policy, "expects_masks", None)
+    if known is not None:
+        return bool(known)
+    return "action_masks" in inspect.signature(policy.predict).parameters
+
+
+def _reseed(policy: Predicts, seed: int) -> None:
+    """Let a policy of this package draw its actions by the evaluation's seed; others draw as they do."""
+    if isinstance(policy, Policy | Teacher):
+        # By a stream of its own: the environment's first episode is played by that of the seed itself.
+        policy.reseed(seed_of(seed, "sample"))
+
+
 def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, float, int]]:
     """Seed, return and length of each episode that has ended, as `GuardedEnv` reports them."""
     for info in infos:
-        for key in ("episode", "last_episode"):
+        for key in (EPISODE, LAST_EPISODE):
             if key in info:
                 yield info[key]
 
@@ -115,28 +150,37 @@ class _Player:
         self._deterministic = deterministic
         self._memory: Any = None
 
-    def act(self, observations: Mapping[str, Array], starts: Array) -> Array:
+    def act(self, observations: Mapping[str, Array], starts: Array, action_masks: Array | None = None) -> Array:
         """Actions `[N, *A]`.
 
         Args:
             observations: `[N, *O]` by key.
             starts: Whether each is the first of its episode, `[N]`.
+            action_masks: What is allowed, `[N, M]`, for who plays with masks.
         """
         observation: Any = observations
         if list(observations) == [OBSERVATION]:
             # As SB3's `predict` takes what is no mapping.
             observation = observations[OBSERVATION]
-        actions, self._memory = self._policy.predict(observation, self._memory, starts, self._deterministic)
+        # Who plays without masks need not know the word.
+        masks: dict[str, Any] = {} if action_masks is None else {"action_masks": action_masks}
+        actions, self._memory = self._policy.predict(observation, self._memory, starts, self._deterministic, **masks)
         return actions
 
 
 class _RandomPolicy:
-    """Uniformly random actions."""
+    """Uniformly random actions, of those that the environment allows where it says so."""
 
-    def __init__(self, space: Any, seed: int) -> None:
-        self._space = space
+    def __init__(self, env: VecEnv, seed: int, head: HeadSpec | None) -> None:
+        self._env = env
+        acted = as_policies_act(env.action_space, head) if head else env.action_space
+        self._space = batch_space(acted, env.num_envs)
         # Its own seed, so that the same seeds are played the same way whatever was drawn before.
         self._space.seed(seed)
+        self._rng = np.random.default_rng(seed)
+        self._masked: HeadSpec | None = None
+        if has_masks(env) and isinstance(env.action_space, _LISTED):
+            self._masked = head or head_for(env.action_space).spec
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -149,4 +193,12 @@ class _RandomPolicy:
             episode_start: Not needed.
             deterministic: Not needed.
         """
+        if self._masked:
+            try:
+                allowed = action_masks(self._env, self._masked)
+            except KDError:
+                # A method of that name whose answers are not masks of these actions forbids none of them.
+                self._masked = None
+            else:
+                return random_allowed(self._masked, allowed, self._rng), None
         return np.asarray(self._space.sample()), None

@@ -1,6 +1,6 @@
 """Steps: the one loop that plays policies in a vector environment; everything else consumes what it yields.
 
-Letters: `N` environments, `*A` shape of an action.
+Letters: `N` environments, `M` flags of an action mask, `*A` shape of an action.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +11,12 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.environments import as_mapping
-from kd_agent.environments.vector import start
-from kd_agent.policies import Array
+from kd_agent.environments.vector import action_masks, start
+from kd_agent.policies import Array, HeadSpec
 
-Act = Callable[[Mapping[str, Array], Array], Array]
-"""From observations `[N, *O]` by key, and whether each is the first of its episode `[N]`, to actions `[N, *A]`."""
+Act = Callable[[Mapping[str, Array], Array, Array | None], Array]
+"""To actions `[N, *A]`: from observations `[N, *O]` by key, whether each is the first of its episode `[N]`, and what is
+allowed there `[N, M]` (None where nobody asked)."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,24 @@ class Step:
     infos: Sequence[Mapping[str, Any]]
 
 
-def play(env: VecEnv, seeds: Iterator[int], act: Act) -> Iterator[Step]:
+def play(env: VecEnv, seeds: Iterator[int], act: Act, masked: HeadSpec | None = None) -> Iterator[Step]:
     """Play without end, from fresh episodes.
 
     Args:
         env: Made by `make_env`.
         seeds: Seeds of the coming episodes, whichever environment begins one.
         act: Who plays.
+        masked: Head of a player who is to be told what is allowed; None: the environment is not asked.
+
+    Raises:
+        KDError: It is asked and does not say, or the environment failed.
     """
     observations = start(env, seeds)
     starts = np.ones(env.num_envs, bool)
     while True:
-        actions = act(observations, starts)
+        # Before the step: a mask is of the observation that it comes with.
+        allowed = action_masks(env, masked) if masked else None
+        actions = act(observations, starts, allowed)
         following, rewards, ended, infos = env.step(actions)
         # What was acted on, not what came of it: where an episode ended, `following` is the next one's first.
         yield Step(observations, starts, rewards, ended, infos)
@@ -61,3 +68,15 @@ def episode_seeds(entropy: int) -> Iterator[int]:
     rng = np.random.default_rng(entropy)
     while True:
         yield int(rng.integers(2**31))
+
+
+def random_allowed(head: HeadSpec, allowed: Array, rng: np.random.Generator) -> Array:
+    """Uniformly random actions `[N, *A]` among those that are allowed.
+
+    Args:
+        head: Of the actions.
+        allowed: What is allowed, `[N, M]`.
+        rng: Where chance comes from.
+    """
+    alike = np.zeros((len(allowed), head.num_params), np.float32)
+    return head.sample(head.masked(alike, allowed), rng)

@@ -4,8 +4,6 @@ import fcntl
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,8 @@ CONFIG_FILE = "config.yaml"
 TEACHER_FILE = "teacher.json"
 STUDENT_FILE = "student.safetensors"
 RESULT_FILE = "result.json"
+_RUNNING = ".running"
+"""A mark that only a process which could not end in order leaves behind."""
 
 
 class RunFolder:
@@ -72,16 +72,39 @@ class RunFolder:
         return self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file that this run wrote; KDError where it is missing or damaged."""
+        """Read a JSON file that this run wrote; KDError where it is missing or damaged, or holds no mapping."""
         path = self.path / name
         try:
-            return dict(json.loads(read_capped(path, MAX_TEXT)))
-        except ValueError:
+            value = json.loads(read_capped(path, MAX_TEXT))
+        except (ValueError, RecursionError):
             raise KDError(f"{path}: damaged") from None
+        if not isinstance(value, dict):
+            raise KDError(f"{path}: damaged: expected a mapping")
+        return value
 
     def read_yaml(self, name: str) -> dict[str, Any]:
         """Read a YAML file that this run wrote."""
         return read_mapping(self.path / name)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """A block that takes a file of this run apart: what does not fit there is one line that names the file.
+
+        Args:
+            name: The file's, within the folder.
+
+        Raises:
+            KDError: The block failed as it does where the file is not what the run wrote.
+        """
+        path = self.path / name
+        try:
+            yield
+        except KDError as error:
+            if str(path) in str(error):
+                raise
+            raise KDError(f"{path}: damaged ({error})") from None
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise KDError(f"{path}: damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from None
 
     def holds_file(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -109,15 +132,36 @@ class RunFolder:
         path = self._checkpoint(name)
         if not path.exists():
             return None
+        raw = read_capped(path, MAX_STATE)
         try:
             # An array of objects would be unpickled, and a pickle runs code.
-            with np.load(io.BytesIO(read_capped(path, MAX_STATE)), allow_pickle=False) as archive:
-                return dict(archive)
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise KDError(f"{path}: damaged checkpoint ({error})") from None
+            with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+                arrays = dict(archive)
+        except Exception as error:  # np.load, zipfile and zlib raise all kinds on damage
+            raise KDError(f"{path}: damaged checkpoint ({' '.join(str(error).split())[:120]})") from None
+        for array in arrays.values():
+            if not isinstance(array, np.ndarray):
+                raise KDError(f"{path}: damaged checkpoint (a member is no array)")
+        return arrays
+
+    @contextmanager
+    def running(self) -> Iterator[bool]:
+        """Leave a mark while the block runs; whether an earlier process died and left its own."""
+        mark = self.path / _RUNNING
+        left = mark.exists()
+        mark.write_text(f"{os.getpid()}\n")
+        try:
+            yield left
+        finally:
+            mark.unlink(missing_ok=True)
 
     def _checkpoint(self, name: str) -> Path:
-        return self.path / "checkpoint" / f"{name}.npz"
+        return self.path / checkpoint_file(name)
+
+
+def checkpoint_file(name: str) -> str:
+    """The file of a checkpoint within its run's folder."""
+    return f"checkpoint/{name}.npz"
 
 
 def next_folder(env: str, root: Path = Path("runs")) -> Path:
@@ -141,12 +185,13 @@ def folder_name(env: str) -> str:
 
 
 @contextmanager
-def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
+def open_run(path: Path, *, resume: bool, resumes: bool = True) -> Iterator[RunFolder]:
     """A run folder, locked while the block runs (the lock dies with the process).
 
     Args:
         path: The folder; it is created.
         resume: Whether it must hold a run already, or must not.
+        resumes: Whether such a run can be gone on with at all, for the message.
 
     Raises:
         KDError: It holds (or lacks) a run, another process runs in it, or it cannot be written.
@@ -161,7 +206,8 @@ def open_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     try:
         _take(lock, path)
         if not resume and (path / CONFIG_FILE).exists():
-            raise KDError(f"{path}: holds a run already; add --resume or choose another --out")
+            way_on = "add --resume or choose" if resumes else "choose"
+            raise KDError(f"{path}: holds a run already; {way_on} another --out")
         # Files that a killed process had not finished; nobody but the owner of the lock writes any.
         for stale in [*path.glob(".*.tmp"), *path.glob("checkpoint/.*.tmp")]:
             stale.unlink()

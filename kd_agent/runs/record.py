@@ -8,7 +8,7 @@ from kd_agent.runs.folder import CONFIG_FILE, TEACHER_FILE, RunFolder
 from kd_agent.runs.run import Run
 from kd_agent.settings import plain, to_yaml
 
-_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "trials"})
+_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "trials", "step_timeout"})
 """Settings that do not change a run's result."""
 
 
@@ -23,7 +23,8 @@ def remember(run: Run) -> None:
     if run.config.resume:
         compare_settings(folder, run.settings())
         # The name of a teacher's file says nothing: its bytes are what the labels follow from.
-        known = str(folder.read_json(TEACHER_FILE)["sha256"])
+        with folder.reading(TEACHER_FILE):
+            known = str(folder.read_json(TEACHER_FILE)["sha256"])
         if known != origin.sha256:
             # Of a function, only its code and what it holds can tell whether it is the same.
             hint = "; a function must be the same, with the same in it" if origin.algo == "function" else ""

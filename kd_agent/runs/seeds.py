@@ -18,6 +18,7 @@ PURPOSES = (
     "sampler",  # searching settings; number: the trial
     "old world",  # following a drift: the episodes before
     "drift",  # the episodes in the world that drifts
+    "sample",  # actions that are drawn in an evaluation; the seed is that of its first episode
 )
 """What may be random. New purposes go to the end: a place in the table is a stream."""
 

@@ -11,7 +11,8 @@ from kd_agent.settings.commands import (
 )
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
-from kd_agent.settings.types import Activation
+from kd_agent.settings.typed import check_arguments, registered
+from kd_agent.settings.types import Activation, read_arguments
 from kd_agent.settings.yaml_file import read_mapping
 
 __all__ = [
@@ -27,10 +28,13 @@ __all__ = [
     "SweepConfig",
     "TasksConfig",
     "TrainingConfig",
+    "check_arguments",
     "config_folder",
     "env_defaults",
     "plain",
+    "read_arguments",
     "read_mapping",
+    "registered",
     "resolve",
     "shared_settings",
     "to_yaml",

@@ -10,6 +10,7 @@ from kd_agent.settings.types import (
     STRICT,
     Activation,
     Count,
+    EpisodeLimit,
     Fraction,
     Hidden,
     Keywords,
@@ -18,6 +19,7 @@ from kd_agent.settings.types import (
     Seed,
     Sources,
     Steps,
+    StepTimeout,
     Weights,
 )
 
@@ -32,8 +34,19 @@ class EvaluateConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
+    teacher_wrapper: Annotated[
+        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
+    ] = ()
     teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
@@ -59,6 +72,9 @@ class ExportConfig:
         str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
     ] = None
     int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    opset: Annotated[
+        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
+    ] = None
     prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
     vecnormalize: Annotated[
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
@@ -75,6 +91,12 @@ class TasksConfig:
     teacher: Annotated[
         Sources, Field(description="one for each task, in their order; none: train or reuse one for each")
     ] = ()
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
+    trust_teacher: Annotated[
+        bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
+    ] = False
     hidden: Annotated[
         Hidden, Field(description="hidden layers: the first is each task's own, the others are shared")
     ] = (16, 16)
@@ -116,6 +138,9 @@ class SweepConfig:
     settings: Annotated[
         str | None, Field(description="a YAML file of settings for every run, as distill's --config")
     ] = None
+    trust_teacher: Annotated[
+        bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
+    ] = False
     quiet: Annotated[bool, Field(description="print nothing but errors")] = False
 
 
@@ -125,10 +150,19 @@ class ExplainConfig:
 
     student: Annotated[str, Field(description="a saved student, *.safetensors")]
     teacher: Annotated[Sources, Field(min_length=1, description="its teacher, or several, as distill's")]
+    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     env: Annotated[str | None, Field(description="Gymnasium id (default: the one it was made for)")] = None
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
+    teacher_wrapper: Annotated[
+        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
+    ] = ()
     teacher_keys: Annotated[
         Sources, Field(description="keys of a Dict observation that the teacher sees (default: those of the run)")
     ] = ()
@@ -136,6 +170,9 @@ class ExplainConfig:
         str | None, Field(description="how several teachers become one (default: as in the student's run)")
     ] = None
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
@@ -186,14 +223,26 @@ class FollowDriftConfig:
     student: Annotated[str, Field(description="a saved student, *.safetensors")]
     teacher: Annotated[str, Field(description="its teacher, who must cope with both worlds")]
     env: Annotated[str, Field(min_length=1, description="the world that drifts: Gymnasium id, module:ID too")]
+    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     env_kwargs: Annotated[Keywords, Field(description="its keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
+    wrapper: Annotated[
+        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+    ] = ()
     new_kwargs: Annotated[
         Keywords,
         Field(description="arguments that hold the world where the drift ends, for the verdict there (drift=1)"),
     ] = Field(default_factory=dict)
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
+    trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
+        False
+    )
     env_steps: Annotated[Count, Field(description="environment steps to follow")] = 20_000
     # Scores are of ranks, so that they end where the reference does: with 20 episodes at 2 standard deviations.
     reference_episodes: Annotated[

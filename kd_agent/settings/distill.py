@@ -9,6 +9,7 @@ from kd_agent.settings.types import (
     STRICT,
     Activation,
     Count,
+    EpisodeLimit,
     Finite,
     Fraction,
     Hidden,
@@ -18,6 +19,7 @@ from kd_agent.settings.types import (
     Seed,
     Sources,
     Steps,
+    StepTimeout,
     Weights,
 )
 
@@ -57,6 +59,12 @@ class RunConfig:
     env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
         default_factory=dict
     )
+    max_episode_steps: EpisodeLimit = None
+    step_timeout: StepTimeout = None
+    wrapper: Annotated[
+        Sources,
+        Field(description="wrappers around it, the innermost first: module:Class, or module:Class,NAME=VALUE"),
+    ] = ()
     seed: Annotated[Seed, Field(description="everything follows from it")] = 0
     device: Annotated[str, Field(description="torch device")] = "cpu"
     progress: Annotated[bool, Field(description="show progress")] = True
@@ -98,6 +106,9 @@ class DistillConfig(TaughtConfig):
     teacher_env: Annotated[
         str | None, Field(description="environment in which the teacher is trained, where that is another one")
     ] = None
+    teacher_wrapper: Annotated[
+        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper and around it")
+    ] = ()
     teacher_keys: Annotated[Sources, Field(description="keys of a Dict observation that the teacher sees")] = ()
     student_keys: Annotated[Sources, Field(description="keys of a Dict observation that the student sees")] = ()
 

@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from types import UnionType
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.settings.resolve import nested, resolve
+from kd_agent.settings.resolve import names_student, nested, resolve
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
     """
     # No abbreviations: `--hidden` must not come to mean another setting when one is added that begins alike.
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if _names_student(cls):
+    if names_student(cls):
         parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
@@ -41,23 +41,23 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
     # argparse's own answer to an unknown flag has no nearest valid one.
     parsed, unread = parser.parse_known_args(argv)
     if unread:
-        raise _unknown_word(parser, unread[0])
+        raise _unknown_word(parser, cls, unread[0])
     values = dict(vars(parsed))
     config_file = values.pop("config", None)
     return resolve(cls, _unflatten(values), config_file)
 
 
-def _unknown_word(parser: argparse.ArgumentParser, word: str) -> KDError:
+def _unknown_word(parser: argparse.ArgumentParser, cls: Any, word: str) -> KDError:
+    name = word.partition("=")[0]
+    if name == "--student" and names_student(cls):
+        return KDError(f"unknown flag '--student': the student's file is named without one: {parser.prog} FILE")
+    # No flag is near a word that is none: it is a value too many, or stands behind a flag that takes none.
+    if not word.startswith("-"):
+        return KDError(f"unknown argument {name!r}: no flag takes it; --help lists them")
     flags: list[str] = []
     for action in parser._actions:
         flags.extend(action.option_strings)
-    noun = "flag" if word.startswith("-") else "argument"
-    name = word.partition("=")[0]
-    return unknown(noun, name, flags)
-
-
-def _names_student(cls: Any) -> bool:
-    return any(f.name == "student" and f.default is MISSING for f in fields(cls))
+    return unknown("flag", name, flags)
 
 
 def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
@@ -67,7 +67,7 @@ def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
         name = f"{prefix}{f.name}"
         if f.name in inner:
             _add_flags(parser, get_args(f.type)[0], f"{name}.")
-        elif name != "student" or not _names_student(cls):
+        elif name != "student" or not names_student(cls):
             _add_flag(parser, f"--{name.replace('_', '-')}", name, f)
 
 
@@ -78,6 +78,9 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
     shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
     if annotation is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
+    elif f.name.endswith("wrapper"):
+        # Repeated or side by side: wrappers add up, while of any other flag the last one counts.
+        parser.add_argument(flag, nargs="+", action="extend", metavar="MODULE:CLASS", **shared)
     elif _holds_several(annotation):
         parser.add_argument(flag, nargs="+", metavar=f.name.upper(), **shared)
     else:

@@ -9,20 +9,25 @@ import functools
 import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from kd_agent.errors import KDError, unknown
 from kd_agent.settings.distill import DistillConfig
+from kd_agent.settings.typed import check_file
 from kd_agent.settings.yaml_file import read_mapping
 
 T = TypeVar("T")
 _UNION_BRANCH = re.compile(r"constrained-|literal\[|function-")
 """What pydantic puts between a field's name and a wrong value where several types are allowed."""
+
+_SHOWN = 200
+"""Characters of a wrong value that a message shows."""
 
 
 def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None = None) -> T:
@@ -33,11 +38,16 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
         settings: The flags or keyword arguments (nested mappings for nested settings).
         config_file: A YAML file between the environment's own and `settings`.
 
+    Returns:
+        Settings in which a module is named, or a teacher trusted, only where `settings` do so: files cannot.
+
     Raises:
         KDError: A key is unknown, a value is wrong, or a file cannot be read; one line.
     """
-    file = read_mapping(config_file) if config_file else {}
-    layers = [_lowest_layer(file, settings), file, settings]
+    file: dict[str, Any] = {}
+    if config_file:
+        file = check_file(read_mapping(config_file), config_file, settings, resumes=False)
+    layers = [_lowest_layer(cls, file, settings), file, settings]
     merged = _merged(layers)
     teacher_env = merged.get("teacher_env")
     if isinstance(teacher_env, str):
@@ -47,14 +57,25 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     return validate(cls, _select(cls, merged, set(settings)))
 
 
-def _lowest_layer(file: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _lowest_layer(cls: Any, file: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a resumed run was told before; of a new one, what is shipped for its environment."""
     recorded = Path(str(settings.get("out"))) / "config.yaml"
     if settings.get("resume") and recorded.is_file():
-        return read_mapping(recorded)
+        told = check_file(read_mapping(recorded), recorded, settings, resumes=True)
+        _check_complete(cls, told, recorded)
+        return told
     env = settings.get("env", file.get("env"))
     # What is no name at all is refused when the settings are validated.
     return env_defaults(env) if isinstance(env, str) else {}
+
+
+def _check_complete(cls: Any, told: Mapping[str, Any], path: Path) -> None:
+    """Require every setting of a run to be in its file: defaults in their place would begin another run."""
+    kept = DistillConfig if issubclass(cls, DistillConfig) else cls
+    for f in fields(kept):
+        # What is None by default is told as nothing, and newer settings are.
+        if f.name not in told and f.default is not None:
+            raise KDError(f"{path}: damaged: it lacks {f.name}")
 
 
 def validate(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -83,7 +104,7 @@ def env_defaults(env: str) -> dict[str, Any]:
         shipped += sorted(config_folder().glob(f"{glob.escape(family)}-v*.yaml"))
     for path in shipped:
         if path.is_file():
-            return read_mapping(path)
+            return check_file(read_mapping(path), path, (), resumes=False)
     return {}
 
 
@@ -100,8 +121,18 @@ def to_yaml(config: Any) -> str:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Settings as JSON-able data."""
-    return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    """Settings as JSON-able data.
+
+    Raises:
+        KDError: An environment's keyword argument is an object, which no file can hold.
+    """
+    try:
+        return dict(TypeAdapter(type(config)).dump_python(config, mode="json"))
+    except PydanticSerializationError as error:
+        raise KDError(
+            f"env_kwargs should be plain values, for the run's files hold them ({error}); "
+            "an environment registered under an id of its own can be made with any others"
+        ) from None
 
 
 def shared_settings(config: Any, **more: Any) -> DistillConfig:
@@ -158,9 +189,24 @@ def _one_line(cls: Any, error: ValidationError) -> KDError:
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown("setting", path[-1], _names(_owner(cls, path)))
     if first["type"] in ("missing", "missing_argument"):
-        return KDError(f"{name} is missing (--{name.replace('_', '-')})")
+        return KDError(f"{name} is missing ({_how_to_name(cls, name)})")
     message = first["msg"]
-    return KDError(f"{name}: {message[0].lower()}{message[1:]} (got {first['input']!r})")
+    got = repr(first["input"])
+    if len(got) > _SHOWN:
+        got = f"{got[:_SHOWN]}..."
+    return KDError(f"{name}: {message[0].lower()}{message[1:]} (got {got})")
+
+
+def names_student(cls: Any) -> bool:
+    """Whether a command is told its student as a file, without a flag: for others it is a kind, or nothing."""
+    return any(f.name == "student" and f.default is MISSING for f in fields(cls))
+
+
+def _how_to_name(cls: Any, name: str) -> str:
+    """What to type for a setting that has no default."""
+    if name == "student" and names_student(cls):
+        return "name its file, *.safetensors, behind the command"
+    return f"--{name.replace('_', '-')}"
 
 
 def _owner(cls: Any, path: Sequence[str]) -> Any:

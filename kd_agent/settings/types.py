@@ -1,10 +1,14 @@
 """Types of settings, with what each accepts from YAML and from the command line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
+from yaml import YAMLError
+
+from kd_agent.errors import KDError
+from kd_agent.settings.yaml_file import read_value
 
 STRICT = ConfigDict(extra="forbid")
 """Unknown keys are errors."""
@@ -33,10 +37,26 @@ def _pairs(value: Any) -> Any:
     return pairs
 
 
+def read_arguments(words: Sequence[str], what: str) -> dict[str, Any]:
+    """Keyword arguments that are typed, `NAME=VALUE` each.
+
+    Args:
+        words: The words.
+        what: What they are arguments of, for the message.
+
+    Raises:
+        KDError: A value is not plain YAML.
+    """
+    try:
+        return dict(_pairs(list(words)))
+    except ValueError as error:
+        raise KDError(f"{what}: an argument {error}") from None
+
+
 def _plain(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_value(text)
+    except YAMLError:
         # pydantic makes a validation error of a ValueError alone.
         raise ValueError("should be NAME or NAME=VALUE, the value plain YAML") from None
 
@@ -79,4 +99,11 @@ Activation = Literal[
     "softsign",
     "relu6",
     "hardtanh",
+]
+EpisodeLimit = Annotated[
+    Count | None,
+    Field(description="steps after which an episode is cut (default: the environment's limit; 10,000 without one)"),
+]
+StepTimeout = Annotated[
+    Positive | None, Field(description="seconds that a step of the environment may take (default: as long as it likes)")
 ]

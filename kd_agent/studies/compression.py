@@ -209,7 +209,7 @@ def _rows(run: Run, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> li
 
 def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: PairedComparison) -> Row:
     file = f"{name.replace(',', '').replace(' ', '-')}.safetensors"
-    provenance = {"env": run.recipe.env_id, "made by": name}
+    provenance = {"env": run.recipe.env_id, "recipe": run.recipe.to_json(), "made by": name}
     graph_file.write(replace(graph, provenance=provenance), run.folder.path / file)
     episodes = run.config.episodes
     policy = Policy(graph)

@@ -39,6 +39,8 @@ _USE = Use(
         "realtime": _ONLY_FITS + "realtime",
     }
 )
+_COLUMNS = frozenset({"number", "hidden", "loss", "temperature", "parameters", "iqm", "regret", "decision"})
+"""What is known of a trial."""
 _GUESSES = 5
 """Trials drawn at random before the sampler (TPE, Bergstra et al. 2011) goes by the others."""
 
@@ -196,7 +198,13 @@ def _serves(name: str, run: Run) -> bool:
 def _known(folder: RunFolder) -> list[dict[str, Any]]:
     if not folder.holds_file(RESULT):
         return []
-    return list(folder.read_json(RESULT)["trials"])
+    with folder.reading(RESULT):
+        trials = list(folder.read_json(RESULT)["trials"])
+        for row in trials:
+            missing = _COLUMNS.difference(row)
+            if missing:
+                raise KDError(f"a trial lacks {', '.join(sorted(missing))}")
+    return trials
 
 
 def _write(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:

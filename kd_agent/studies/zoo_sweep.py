@@ -1,6 +1,7 @@
 """Distil every teacher below a folder with the defaults, each in a process of its own."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import kd_envs
+
+import kd_agent
+from kd_agent.environments import recorded_id
 from kd_agent.errors import KDError
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, TEACHER_FILE, Reporter, RunFolder
 from kd_agent.settings import SweepConfig
@@ -106,20 +111,39 @@ def distil_one(name: str, teacher: Path, out: Path, config: SweepConfig) -> dict
 
 def _run(teacher: Path, out: Path, config: SweepConfig) -> str | None:
     """Run the command; the error's line, if it fails."""
-    flags = ["--teacher", str(teacher), "--env", environment(teacher), "--out", str(out), "--no-progress"]
-    flags += ["--episodes", str(config.episodes)]
+    try:
+        # A file's word becomes a typed one here: only a registered id may.
+        env = recorded_id(environment(teacher), "", str(teacher))
+    except KDError as error:
+        return f"{error} (kd-agent distill --teacher {teacher})"
+    # Each value joined to its flag: neither a file's name nor what stands in it can be a flag of its own.
+    flags = [f"--teacher={teacher}", f"--env={env}", f"--out={out}", "--no-progress"]
+    flags.append(f"--episodes={config.episodes}")
     if config.settings:
-        flags += ["--config", config.settings]
+        flags.append(f"--config={config.settings}")
+    if config.trust_teacher:
+        flags.append("--trust-teacher")
     if (out / CONFIG_FILE).is_file():
         flags.append("--resume")
+    # -P: the working folder, which may hold anybody's teachers, is not where Python looks for modules.
     done = subprocess.run(  # noqa: S603 - our own command, no shell
-        [sys.executable, "-m", "kd_agent", "distill", *flags], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "kd_agent", "distill", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
     )
     if done.returncode == 0:
         return None
     # The last line says what was wrong; a process that was killed says nothing.
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+def _import_path() -> list[str]:
+    """Where the package and its environments come from, and what the environment variable says already."""
+    homes = [str(Path(module.__file__ or "").parent.parent) for module in (kd_agent, kd_envs)]
+    return [*homes, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
 
 
 def environment(teacher: Path) -> str:
@@ -152,9 +176,17 @@ def _row(name: str, teacher: Path, out: Path, error: str | None, seconds: float 
     }
     if not folder.holds_file(RESULT_FILE):
         return row
-    result = folder.read_json(RESULT_FILE)
+    try:
+        with folder.reading(RESULT_FILE):
+            return row | _figures(folder.read_json(RESULT_FILE), seconds)
+    except KDError as damage:
+        return row | {"error": str(damage)}
+
+
+def _figures(result: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+    """What a finished run has to say in a row."""
     cost = result["cost"]
-    return row | {
+    return {
         "algo": result["teacher"]["algo"],
         "env": result["env"],
         "teacher_parameters": result["teacher"]["parameters"],

@@ -4,7 +4,7 @@ from kd_agent.teachers._ensemble import EnsembleTeacher
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._keyed_teacher import KeyedTeacher
 from kd_agent.teachers._load import load_teacher, recipe_for
-from kd_agent.teachers._named import load_named, load_one, named_recipe, observations_of_student
+from kd_agent.teachers._named import load_named, load_one, named_recipe, observations_of_student, viewing
 from kd_agent.teachers._statistics import write_statistics
 from kd_agent.teachers._zoo import read_settings
 
@@ -19,5 +19,6 @@ __all__ = [
     "observations_of_student",
     "read_settings",
     "recipe_for",
+    "viewing",
     "write_statistics",
 ]

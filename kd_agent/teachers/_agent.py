@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from kd_agent.environments import check_same, observation_specs
+from kd_agent.environments import as_sb3_acts, check_same, observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import Origin
 from kd_agent.policies import OBSERVATION, PolicyGraph
@@ -71,7 +71,7 @@ def teacher_of(archive: Archive, request: Request, statistics: Normalizers | Non
             look = Doubt(archive.source).look
     program = Program(archive, OBSERVATION)
     inputs = prepare(program, observation_space, own, statistics or {})
-    result = translate(program, inputs, spaces[1])
+    result = translate(program, inputs, as_sb3_acts(spaces[1]))
     _check_all_used(archive, program)
     observations = observation_specs(observation_space)
     graph = PolicyGraph(observations, tuple(program.ops), result.head.spec, states=program.states)

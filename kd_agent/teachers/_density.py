@@ -21,7 +21,7 @@ def to_params(spec: HeadSpec, answer: Array, batch: int, name: str) -> Array:
         name: The teacher's name for messages.
 
     Raises:
-        KDError: The answer is neither, is not of numbers, or has a NaN.
+        KDError: The answer is neither, is not of numbers, has a NaN, or is an action that there is not.
     """
     if answer.dtype.kind not in "fiub":
         raise KDError(f"{name}: answered with {answer.dtype} of shape {answer.shape}, which are no numbers")
@@ -38,8 +38,22 @@ def to_params(spec: HeadSpec, answer: Array, batch: int, name: str) -> Array:
             f"({batch}, {spec.num_params}) head parameters or ({batch}, *{spec.shape}) actions"
         )
     actions = answer.reshape(batch, -1)
+    _check_categories(spec, actions, name)
     state_density = _gaussian if spec.is_gaussian else _logits
     return np.ascontiguousarray(state_density(spec, actions), np.float32)
+
+
+def _check_categories(spec: HeadSpec, actions: Array, name: str) -> None:
+    """Refuse a category that there is not: its row would choose none, and so say "any"."""
+    if not len(actions):
+        return
+    for part, (first, count) in enumerate(zip(spec.start, spec.nvec, strict=False)):
+        least, most = actions[:, part].min(), actions[:, part].max()
+        if least < first or most > first + count - 1:
+            wrong = least if least < first else most
+            raise KDError(
+                f"{name}: answered with the action {wrong}, the environment's are {first} to {first + count - 1}"
+            )
 
 
 def _gaussian(spec: HeadSpec, actions: Array) -> Array:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kd_agent import plugins
 from kd_agent.errors import KDError
-from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher
 from kd_agent.policies import Array, ObservationSpec
 
 
@@ -50,7 +50,7 @@ class EnsembleTeacher(Teacher):
         if not self.members:
             raise KDError("every teacher has weight 0: none is left to learn from")
         self._weights = weights / weights.sum()
-        self.head = teachers[0].head
+        self.head = _head_of(teachers)
         self.observations = _observations_of(teachers)
         self.recurrent = any(teacher.recurrent for teacher in self.members)
         self.origin = replace(
@@ -81,15 +81,33 @@ class EnsembleTeacher(Teacher):
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key; `state` holds the state of each teacher that is asked."""
+        return self.label(observations, state, episode_start)
+
+    def label(
+        self,
+        observations: Observations,
+        state: State = None,
+        episode_start: Array | None = None,
+        action_masks: Any = None,
+    ) -> PolicyOutput:
+        """As `Teacher.label`: each teacher is masked by itself, for what it says of forbidden actions means nothing.
+
+        Args:
+            observations: Arrays `[B, *O]` by key.
+            state: The state of each teacher that is asked.
+            episode_start: `[B]`, where the memories begin anew.
+            action_masks: `[B, M]`, what is allowed; None: everything.
+        """
         states: Sequence[Any] = [None] * len(self.members) if state is None else state
         outputs = []
         for teacher, memory in zip(self.members, states, strict=True):
-            outputs.append(teacher(observations, memory, episode_start))
+            outputs.append(teacher.label(observations, memory, episode_start, action_masks))
         params = self._rule(outputs, self._weights, self.head)
         memories = tuple(output.state for output in outputs)
-        return PolicyOutput(
-            params.to(torch.float32), self._mean_value(outputs), state=memories if self.recurrent else None
-        )
+        mask = outputs[0].mask
+        # Once more: a rule may give a forbidden action another small probability.
+        rows = self.head.masked(params.to(torch.float32), mask)
+        return PolicyOutput(rows, self._mean_value(outputs), state=memories if self.recurrent else None, mask=mask)
 
     def _mean_value(self, outputs: Sequence[PolicyOutput]) -> Tensor | None:
         """The weighted mean of the critics' values `[B]`; None where a teacher tells none."""
@@ -128,6 +146,13 @@ def check_pair(one: Teacher, other: Teacher) -> None:
             f"{pair}: one acts by {a.kind} {a.nvec or a.shape}, the other by {b.kind} {b.nvec or b.shape}; "
             "teachers of one head and the same action space would fit"
         )
+
+
+def _head_of(teachers: Sequence[Teacher]) -> ActionHead:
+    """The head of all; one teacher that plays with action masks makes all keep to them."""
+    first = teachers[0].head
+    expected = any(teacher.expects_masks for teacher in teachers)
+    return ActionHead(replace(first.spec, expects_masks=expected))
 
 
 def _equal_records(teachers: Sequence[Teacher]) -> list[dict[str, Any]]:

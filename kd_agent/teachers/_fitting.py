@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.spaces.utils import flatdim
 
 from kd_agent.environments import TIME_FEATURE, ZERO_FORCES, Recipe, versions
+from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.teachers._features import as_observed
@@ -22,23 +24,26 @@ _OLD_MUJOCO = {
 def fit(recipe: Recipe, own: gym.Space[Any] | None, source: str) -> Recipe:
     """The recipe, or with a warning a like one whose observations have the teacher's shape.
 
-    Tried in turn: MuJoCo's Ant and Humanoid as they were before version 4, another version, a stack of
-    frames, the remaining time as one more number. Where nothing fits, the recipe as it is: loading the
-    teacher then says what does not.
+    Tried in turn: MuJoCo's Ant and Humanoid as they were before version 4, another version. A size alone does not
+    tell a wrapper: one more number is the remaining time to one, and a goal to another. Where nothing fits, the
+    recipe as it is: loading the teacher then says what does not.
 
     Args:
         recipe: The environment found so far.
         own: The teacher's observation space, where it is known.
         source: The teacher's name for messages.
+
+    Raises:
+        KDError: It looks as if it was trained in a wrapper, which the message says how to name.
     """
     if not isinstance(own, gym.spaces.Box):
         return recipe
-    space = spaces_of(recipe)[0]
+    space = _seen(recipe)
     if _fits(space, own):
         return recipe
-    for candidate, what in _candidates(recipe, space, own):
+    for candidate, what in _candidates(recipe, own):
         try:
-            fits = _fits(spaces_of(candidate)[0], own)
+            fits = _fits(_seen(candidate), own)
         except KDError:  # an extra is missing, or an argument is of another version
             continue
         if fits:
@@ -47,6 +52,12 @@ def fit(recipe: Recipe, own: gym.Space[Any] | None, source: str) -> Recipe:
                 stacklevel=2,
             )
             return candidate
+    guess = _likely_wrapper(space, own)
+    if guess and not recipe.wrappers and recipe.frame_stack == 1:
+        raise KDError(
+            f"{source}: its observations have shape {own.shape}, {recipe.env_id} has {space.shape}; "
+            f"name the wrapper that it was trained in: {guess}"
+        )
     return recipe
 
 
@@ -54,7 +65,12 @@ def _fits(space: gym.Space[Any], own: gym.spaces.Box) -> bool:
     return as_observed(space, own).shape == own.shape
 
 
-def _candidates(recipe: Recipe, space: gym.Space[Any], own: gym.spaces.Box) -> list[tuple[Recipe, str]]:
+def _seen(recipe: Recipe) -> gym.Space[Any]:
+    """What a teacher sees of an environment."""
+    return view_of_teacher(spaces_of(recipe)[0])[0]
+
+
+def _candidates(recipe: Recipe, own: gym.spaces.Box) -> list[tuple[Recipe, str]]:
     """Like recipes and what to call each, the likeliest first."""
     found = []
     old = _old_mujoco(recipe, own)
@@ -62,15 +78,31 @@ def _candidates(recipe: Recipe, space: gym.Space[Any], own: gym.spaces.Box) -> l
         found.append((old, "with contact forces of 0, as MuJoCo 2 showed them"))
     for env_id in versions(recipe.env_id):
         found.append((replace(recipe, env_id=env_id), env_id))
-    shape = space.shape or (1,)
+    return found
+
+
+def _likely_wrapper(space: gym.Space[Any], own: gym.spaces.Box) -> str:
+    """The flags of wrappers that would make such observations; "" where none is known."""
+    if not isinstance(space, gym.spaces.Dict) and len(space.shape or ()) != 1 and own.shape == (flatdim(space),):
+        return "--wrapper gymnasium.wrappers:FlattenObservation"
+    shape = space.shape
+    if not isinstance(space, gym.spaces.Box) or not shape:
+        return ""
     # Of images, the teacher's channels come first, ours last; of vectors, both indices mean the one axis.
     frames, rest = divmod(own.shape[0], shape[-1])
-    if recipe.frame_stack == 1 and len(own.shape) in (1, 3) and 1 < frames <= 64 and not rest:
-        found.append((replace(recipe, frame_stack=frames), f"with {frames} frames side by side"))
+    if len(own.shape) in (1, 3) and 1 < frames <= 64 and not rest:
+        return (
+            f"--wrapper stable_baselines3.common.vec_env:VecFrameStack,n_stack={frames} if that was it, "
+            "or module:Class of another"
+        )
+    if len(own.shape) == 2 and own.shape[1:] == shape:
+        return f"--wrapper gymnasium.wrappers:FrameStackObservation,stack_size={own.shape[0]} if that was it"
     if own.shape == (shape[0] + 1,):
-        timed = replace(recipe, wrappers=(*recipe.wrappers, (TIME_FEATURE, {})))
-        found.append((timed, "with the remaining time as the last number"))
-    return found
+        return (
+            f"--wrapper {TIME_FEATURE.replace('.TimeF', ':TimeF')} or gymnasium.wrappers:TimeAwareObservation "
+            "if it saw the time, or module:Class of another"
+        )
+    return ""
 
 
 def _old_mujoco(recipe: Recipe, own: gym.spaces.Box) -> Recipe | None:
@@ -80,4 +112,4 @@ def _old_mujoco(recipe: Recipe, own: gym.spaces.Box) -> Recipe | None:
         return None
     env_id, kwargs = _OLD_MUJOCO[key]
     wrappers = ((ZERO_FORCES, {"size": own.shape[0]}), *recipe.wrappers)
-    return Recipe(env_id, {**kwargs, **recipe.env_kwargs}, wrappers, recipe.frame_stack)
+    return replace(recipe, env_id=env_id, env_kwargs={**kwargs, **recipe.env_kwargs}, wrappers=wrappers)

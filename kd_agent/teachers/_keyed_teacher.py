@@ -1,6 +1,6 @@
 """A teacher that observes a part of a Dict observation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kd_agent.networks import Layers, Observations, PolicyOutput, State, Teacher
@@ -13,11 +13,13 @@ class KeyedTeacher(Teacher):
     Args:
         teacher: The teacher; it was loaded for the space of its keys alone.
         keys: Which; a single one is what the teacher calls its observation.
+        names: What the teacher calls each of them, where that is something else.
     """
 
-    def __init__(self, teacher: Teacher, keys: Sequence[str]) -> None:
+    def __init__(self, teacher: Teacher, keys: Sequence[str], names: Mapping[str, str] | None = None) -> None:
         self._teacher = teacher
         self._keys = tuple(keys)
+        self._names = names or {}
         self.head = teacher.head
         self.origin = teacher.origin
         self.recurrent = teacher.recurrent
@@ -54,5 +56,7 @@ class KeyedTeacher(Teacher):
 
     def _name(self, key: str) -> str:
         """What the teacher itself calls a key."""
+        if key in self._names:
+            return self._names[key]
         # A single key was selected as a plain space, not as a Dict of one.
         return OBSERVATION if len(self._keys) == 1 else key

@@ -8,6 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from kd_agent import plugins
 from kd_agent.environments import Recipe, recipe_of
+from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.teachers._request import Request, Spaces
@@ -52,13 +53,19 @@ def load_teacher(
     return teacher
 
 
-def recipe_for(source: Source, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+def recipe_for(
+    source: Source,
+    env: str,
+    env_kwargs: Mapping[str, Any],
+    typed: TypedWrappers = NO_WRAPPERS,
+) -> Recipe:
     """The environment that a teacher plays in, before it is loaded.
 
     Args:
         source: As for `load_teacher`.
         env: The id asked for.
         env_kwargs: Keyword arguments asked for; they win over those found with the teacher.
+        typed: Wrappers asked for; those found with the teacher run their code only where they are among them.
 
     Raises:
         KDError: There is no such environment, or the teacher's wrappers are not known here.
@@ -67,8 +74,8 @@ def recipe_for(source: Source, env: str, env_kwargs: Mapping[str, Any]) -> Recip
     plugin = _plugin(source)
     # Only what carries RL Zoo's settings knows more of its environment than the caller.
     if not hasattr(plugin, "recipe"):
-        return recipe_of(env, env_kwargs)
-    recipe: Recipe = plugin.recipe(source, env, env_kwargs)
+        return typed.around(recipe_of(env, env_kwargs))
+    recipe: Recipe = plugin.recipe(source, env, env_kwargs, typed)
     return recipe
 
 

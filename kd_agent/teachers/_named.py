@@ -1,5 +1,7 @@
 """The teacher that the settings name, or the several that are one, and the environment that it plays in."""
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,8 @@ import gymnasium as gym
 
 from kd_agent import plugins
 from kd_agent.environments import Recipe, observation_specs, recipe_of, select
+from kd_agent.environments.own_wrappers import TypedWrappers
+from kd_agent.environments.teacher_view import view_of_student, view_of_teacher
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.policies import OBSERVATION, ObservationSpec
@@ -22,16 +26,17 @@ def named_recipe(config: DistillConfig) -> Recipe:
     Raises:
         KDError: Several teachers do not play in the same environment and wrappers; the message names the pair.
     """
+    typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
     if not config.teacher:
-        return recipe_of(config.env, config.env_kwargs)
-    recipes = [recipe_for(source, config.env, config.env_kwargs) for source in config.teacher]
+        return typed.around(recipe_of(config.env, config.env_kwargs)).limited(config)
+    recipes = [recipe_for(source, config.env, config.env_kwargs, typed) for source in config.teacher]
     for source, recipe in zip(config.teacher, recipes, strict=True):
         if recipe != recipes[0]:
             raise KDError(
                 f"{config.teacher[0]} and {source} cannot teach together: one plays in {_in_one_line(recipes[0])}, "
                 f"the other in {_in_one_line(recipe)}; teachers of one environment and the same wrappers would fit"
             )
-    return recipes[0]
+    return recipes[0].limited(config)
 
 
 def observations_of_student(config: DistillConfig, observation_space: gym.Space[Any]) -> dict[str, ObservationSpec]:
@@ -44,7 +49,8 @@ def observations_of_student(config: DistillConfig, observation_space: gym.Space[
     Raises:
         KDError: There is no such key.
     """
-    specs = observation_specs(select(observation_space, config.student_keys, "--student-keys"))
+    shown = view_of_student(observation_space)
+    specs = observation_specs(select(shown, config.student_keys, "--student-keys"))
     if len(config.student_keys) != 1:
         return specs
     return {config.student_keys[0]: specs[OBSERVATION]}
@@ -94,18 +100,35 @@ def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
     Raises:
         KDError: It cannot be read or does not fit the environment.
     """
-    observation_space = select(spaces[0], config.teacher_keys, "--teacher-keys")
+    view, names = view_of_teacher(spaces[0])
     teacher = load_teacher(
         source,
-        env=(observation_space, spaces[1]),
+        env=(select(view, config.teacher_keys, "--teacher-keys"), spaces[1]),
         statistics=config.statistics,
         allow_missing_statistics=config.allow_missing_statistics,
         trust_teacher=config.trust_teacher,
         onnx_output=config.onnx_output,
     )
-    if not config.teacher_keys:
+    return viewing(teacher, names, config.teacher_keys)
+
+
+def viewing(teacher: Teacher, names: Mapping[str, str], keys: Sequence[str] = ()) -> Teacher:
+    """A teacher that finds what it observes among all that is shown.
+
+    Args:
+        teacher: The teacher, loaded for what it observes.
+        names: What its view calls each key that is shown, from `view_of_teacher`.
+        keys: Keys of its view that it observes; none: all.
+    """
+    if keys and not names:
+        return KeyedTeacher(teacher, keys)
+    if not names:
         return teacher
-    return KeyedTeacher(teacher, config.teacher_keys)
+    own = {name: key for key, name in names.items() if not keys or name in keys}
+    # A single key was selected as a plain space, not as a Dict of one.
+    if len(keys) == 1:
+        own = {OBSERVATION: own[keys[0]]}
+    return KeyedTeacher(teacher, list(own.values()), dict(zip(own.values(), own, strict=True)))
 
 
 def _in_one_line(recipe: Recipe) -> str:
@@ -114,7 +137,7 @@ def _in_one_line(recipe: Recipe) -> str:
     if recipe.env_kwargs:
         words.append(str(dict(recipe.env_kwargs)))
     for name, kwargs in recipe.wrappers:
-        words.append(f"{name.rpartition('.')[2]}{dict(kwargs) or ''}")
+        words.append(f"{re.split('[.:]', name)[-1]}{dict(kwargs) or ''}")
     if recipe.frame_stack > 1:
         words.append(f"{recipe.frame_stack} frames")
     return " ".join(words)

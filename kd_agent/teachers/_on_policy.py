@@ -1,12 +1,14 @@
 """PPO, A2C, TRPO, MaskablePPO and RecurrentPPO: an actor and a critic over shared observations."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
-from kd_agent.networks import head_for
-from kd_agent.policies import PARAMS, Op
+from kd_agent.networks import ActionHead, head_for
+from kd_agent.policies import PARAMS, Array, Op
 from kd_agent.teachers._activation import Function, activation
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._features import extract
@@ -26,6 +28,9 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
     """
     archive = program.archive
     head = head_for(action_space, squashed=is_true(archive.policy_kwarg("squash_output")))
+    is_masked = _algo(archive) == "MaskablePPO"
+    if is_masked:
+        head = ActionHead(replace(head.spec, expects_masks=True))
     function = activation(archive, "tanh")
     shared = str(archive.policy_kwarg("share_features_extractor", True)) != "False"
     extractor = "features_extractor" if shared else "pi_features_extractor"
@@ -40,6 +45,8 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
     program.sequence("mlp_extractor.policy_net", function)
     if head.spec.is_gaussian:
         _gaussian_head(program, function, features, len(head.spec.low))
+    elif is_masked and head.kind == "bernoulli":
+        program.linear("action_net", PARAMS, _bit_logits)
     else:
         program.linear("action_net", PARAMS)
     if not recurrent:
@@ -48,6 +55,11 @@ def translate(program: Program, inputs: Mapping[str, str], action_space: gym.Spa
         critic.sequence("mlp_extractor.value_net", function)
         critic.linear("value_net", "value")
     return Translation(_algo(archive), head, program, critic.ops)
+
+
+def _bit_logits(pairs: Array) -> Array:
+    """sb3_contrib's masked bits are choices between 0 and 1, two outputs each; a bit's logit is their difference."""
+    return np.ascontiguousarray(pairs[1::2] - pairs[0::2])
 
 
 def _gaussian_head(program: Program, function: Function, features: str, size: int) -> None:

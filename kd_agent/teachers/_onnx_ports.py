@@ -1,10 +1,11 @@
 """Which inputs of an ONNX model are observations, which are its memory, and which of its outputs answers.
 
-Letters: `B` batch, `P` head parameters, `*A` shape of an action, `*O` shape of an observation, `*S` shape of a state.
+Letters: `B` batch, `M` flags of an action mask, `P` head parameters, `*A` shape of an action, `*O` shape of an
+observation, `*S` shape of a state.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ TYPES = {
     "tensor(bool)": "bool",
 }
 """NumPy's dtype by what onnxruntime calls the type of a value."""
+_MASKS = "action_masks"
+"""What sb3_contrib, and our own exports, call the input of what is allowed."""
 _ANSWERS = (
     PARAMS, "logits", "action_logits", "actions", "action", "discrete_actions", "deterministic_discrete_actions",
     "deterministic_continuous_actions", "continuous_actions", "output",
@@ -75,12 +78,14 @@ class Ports:
         batch: Rows that one call takes; None: any number; 0: one, without an axis for it.
         answer: Name of the output that answers.
         memories: The states, in the order of their inputs.
+        masks: The input of the action masks; None: it has none.
     """
 
     observations: Mapping[str, Port]
     batch: int | None
     answer: str
     memories: tuple[Memory, ...]
+    masks: Port | None = None
 
 
 def match(
@@ -106,6 +111,9 @@ def match(
     batch = _batch(observations, specs)
     answer = _answer(outputs, head, wanted, batch)
     taken = {port.name for port in observations.values()}
+    masks = _masks(inputs, taken, head)
+    if masks is not None:
+        taken.add(masks.name)
     open_outputs = [port for port in outputs if port.name != answer]
     rest = [port for port in inputs if port.name not in taken]
     memories = []
@@ -118,7 +126,16 @@ def match(
                 "evidently the next value of such a state"
             )
         memories.append(_memory(port, following, batch))
-    return Ports(observations, batch, answer, tuple(memories))
+    return Ports(observations, batch, answer, tuple(memories), masks)
+
+
+def _masks(inputs: Sequence[Port], taken: Collection[str], head: HeadSpec) -> Port | None:
+    """The input of the action masks, flags `[B, M]` of any type; None where it has none."""
+    for port in inputs:
+        is_free = port.name == _MASKS and port.name not in taken
+        if is_free and port.dtype is not None and _compatible(port.shape[-1:], (head.num_masks,)):
+            return port
+    return None
 
 
 def _observations(inputs: Sequence[Port], specs: Mapping[str, ObservationSpec]) -> dict[str, Port]:

@@ -5,7 +5,9 @@ For what is not understood as data: policies of one's own, from a zip that is tr
 Letters: `B` batch, `L` layers of a memory, `H` its units.
 """
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -13,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_agent.environments import observation_specs
-from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
+from kd_agent.environments import as_sb3_acts, observation_specs
+from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
 from kd_agent.policies import OBSERVATION, Array, Normalizer
 from kd_agent.teachers._density import to_params
 from kd_agent.teachers._request import Spaces
@@ -38,7 +40,10 @@ class Sb3Teacher(Teacher):
         self.recurrent = hasattr(policy, "lstm_actor")
         self.origin = origin
         self.observations = observation_specs(env[0])
-        self.head = head_for(env[1])
+        head = head_for(as_sb3_acts(env[1]))
+        takes_masks = "action_masks" in inspect.signature(policy.predict).parameters
+        self._is_maskable = takes_masks and not head.spec.is_gaussian
+        self.head = ActionHead(replace(head.spec, expects_masks=True)) if self._is_maskable else head
 
     @torch.no_grad()
     def __call__(
@@ -68,8 +73,20 @@ class Sb3Teacher(Teacher):
                 return np.asarray(self._policy.q_net(tensors))
             if hasattr(self._policy, "get_distribution"):
                 return np.asarray(self._policy.get_distribution(tensors).distribution.logits)
+        if self._is_maskable:
+            return self._logits_of_parts(observations)
         actions, _ = self._policy.predict(observations, deterministic=True)
         return np.asarray(actions)
+
+    def _logits_of_parts(self, observations: Any) -> Array:
+        """Logits `[B, P]` of a policy with masks and actions of several parts: a mask may forbid its greedy action."""
+        tensors, _ = self._policy.obs_to_tensor(observations)
+        parts = self._policy.get_distribution(tensors).distributions
+        logits: Array = np.concatenate([np.asarray(part.logits) for part in parts], axis=-1)
+        if self.head.kind == "bernoulli":
+            # There a bit is a choice between 0 and 1 with a logit each.
+            return logits[:, 1::2] - logits[:, 0::2]
+        return logits
 
     def _recall(self, observations: Any, state: State, starts: Array) -> tuple[Array, tuple[Tensor, ...]]:
         """The same of a recurrent policy, and its next memory."""

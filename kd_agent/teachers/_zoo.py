@@ -2,19 +2,18 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from kd_agent.environments import Recipe, recipe_of
+from kd_agent.environments import Recipe, recipe_of, recorded_id
+from kd_agent.environments.wrappers import canonical, is_harmless
 from kd_agent.errors import KDError
-from kd_agent.settings import read_mapping
+from kd_agent.settings import check_arguments, read_mapping
 
 # Python's parser may crash on deep nesting, which needs a long text.
 _MAX_TEXT = 4_000
 _FRAME_STACK = "VecFrameStack"
-# Wrappers of the vector environment that change nothing a policy observes.
-_HARMLESS = ("VecMonitor",)
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,18 @@ def recipe(teacher: Path, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
         KDError: Neither names an environment, or an entry is not understood.
     """
     settings = read_settings(teacher)
-    env = env or settings.env
-    if not env:
+    where = str(settings_folder(teacher))
+    if not env and not settings.env:
         raise KDError(f"{teacher}: does not say what its environment is; name it (--env)")
-    plain = recipe_of(env, {**settings.env_kwargs, **env_kwargs})
+    # Only what is typed may name a module, and code in an argument.
+    env = env or recorded_id(settings.env, "", where)
+    kept = {name: value for name, value in settings.env_kwargs.items() if name not in env_kwargs}
+    plain = recipe_of(env, {**kept, **env_kwargs})
+    check_arguments(kept, plain.env_id, where)
     # A plain Atari game has wrappers and frames of its own accord; settings that name others replace them.
     wrappers = settings.wrappers or plain.wrappers
     frames = settings.frame_stack if settings.frame_stack > 1 else plain.frame_stack
-    return Recipe(plain.env_id, plain.env_kwargs, wrappers, frames)
+    return replace(plain, wrappers=wrappers, frame_stack=frames)
 
 
 def literal(text: str, where: str) -> Any:
@@ -151,12 +154,12 @@ def _wrappers(value: Any, where: str) -> tuple[tuple[str, Mapping[str, Any]], ..
     for item in items:
         if isinstance(item, dict) and len(item) == 1:
             ((name, kwargs),) = item.items()
-            wrappers.append((str(name), _mapping(kwargs, where)))
+            wrappers.append((canonical(str(name)), _mapping(kwargs, where)))
         elif isinstance(item, str):
-            wrappers.append((item, {}))
+            wrappers.append((canonical(item), {}))
         else:
             raise KDError(f"{where}: the wrapper {str(item)[:80]!r} is not understood")
-    return tuple(wrappers)
+    return tuple(one for one in wrappers if not is_harmless(one[0]))
 
 
 def _vec_wrappers(value: Any, where: str) -> int:
@@ -166,7 +169,7 @@ def _vec_wrappers(value: Any, where: str) -> int:
         kind = name.rpartition(".")[2]
         if kind == _FRAME_STACK:
             frames = kwargs.get("n_stack", 1)
-        elif kind not in _HARMLESS:
+        else:
             raise KDError(f"{where}: the vector environment's wrapper {name!r} is not known here")
     return frames
 

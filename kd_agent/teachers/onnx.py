@@ -2,12 +2,14 @@
 
 It takes the observations `[B, *O]` (one input, or one for each key), where it has a memory also that, and one of its
 outputs is head parameters `[B, P]` or actions `[B, *A]`. A model that takes a fixed number of rows is asked in parts.
+One with an input `action_masks` plays with action masks.
 """
 
 import hashlib
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +18,7 @@ import torch
 
 from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
-from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
+from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
 from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
@@ -60,14 +62,16 @@ class OnnxTeacher(Teacher):
     def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]], output: str | None = None) -> None:
         raw = read_capped(source, MAX_FILE)
         self.observations = observation_specs(env[0])
-        self.head = head_for(env[1])
+        head = head_for(env[1])
         if importlib.util.find_spec("onnxruntime") is None:
             raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime")
         with Probe(raw, source) as probe:
             try:
-                self._ports = match(*probe.ports(), self.observations, self.head.spec, output)
+                self._ports = match(*probe.ports(), self.observations, head.spec, output)
             except KDError as error:
                 raise KDError(f"{source}: {error.args[0].removeprefix(f'{source}: ')}") from None
+            # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
+            self.head = ActionHead(replace(head.spec, expects_masks=self._ports.masks is not None))
             probe.ask(self._blank())
         self._session = session_of(raw)
         self.recurrent = bool(self._ports.memories)
@@ -85,6 +89,8 @@ class OnnxTeacher(Teacher):
         batch = len(next(iter(arrays.values())))
         for memory, array in zip(self._ports.memories, self._last(state, episode_start, batch), strict=True):
             arrays[memory.port.name] = array.astype(memory.port.dtype)
+        if self._ports.masks is not None:
+            arrays[self._ports.masks.name] = np.ones((batch, self.head.spec.num_masks), self._ports.masks.dtype)
         answer, *following = self._in_parts(arrays, batch)
         params = to_params(self.head.spec, answer, batch, self.origin.source)
         states = tuple(map(torch.from_numpy, following)) or None
@@ -149,6 +155,8 @@ class OnnxTeacher(Teacher):
         for memory in self._ports.memories:
             shape = [*memory.shape[: memory.axis], *rows, *memory.shape[memory.axis :]]
             inputs[memory.port.name] = (shape, str(memory.port.dtype))
+        if self._ports.masks is not None:
+            inputs[self._ports.masks.name] = ([*rows, self.head.spec.num_masks], str(self._ports.masks.dtype))
         return inputs
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent.environments import Recipe
+from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.networks import Teacher
 from kd_agent.teachers import _fitting, _trusted, _zoo
 from kd_agent.teachers._agent import evidence_of, own_spaces, spaces_of_agent, teacher_of
@@ -65,19 +66,20 @@ def load(source: str, request: Request) -> Teacher:
     return _trusted.load(archive, spaces, statistics or {})
 
 
-def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+def recipe(source: str, env: str, env_kwargs: Mapping[str, Any], typed: TypedWrappers = NO_WRAPPERS) -> Recipe:
     """The environment that a teacher plays in: as its RL Zoo settings say, or else as its own size tells.
 
     Args:
         source: Path of the zip, or of the folder that it was unpacked into.
         env: The id asked for; "" for the one that the settings name.
         env_kwargs: Keyword arguments that win over the settings'.
+        typed: Wrappers that were typed: those of the settings are allowed by them, the others put around.
 
     Raises:
         KDError: The zip or its settings cannot be read, or name no environment that is known here.
     """
     agent = locate(source) or Path(source)
-    named = _zoo.recipe(agent, env, env_kwargs)
+    named = typed.around(_zoo.recipe(agent, env, env_kwargs))
     observation_space, _ = own_spaces(read(agent))
     return _fitting.fit(named, observation_space, source)
 

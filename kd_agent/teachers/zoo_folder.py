@@ -6,6 +6,7 @@ from typing import Any
 
 from kd_agent import plugins
 from kd_agent.environments import Recipe
+from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.teachers._request import Request
@@ -37,19 +38,20 @@ def load(source: str, request: Request) -> Teacher:
     return teacher
 
 
-def recipe(source: str, env: str, env_kwargs: Mapping[str, Any]) -> Recipe:
+def recipe(source: str, env: str, env_kwargs: Mapping[str, Any], typed: TypedWrappers = NO_WRAPPERS) -> Recipe:
     """The environment that the folder's agent plays in, as `sb3_zip.recipe`.
 
     Args:
         source: Path of the folder.
         env: The id asked for; "" for the one that the folder's settings name.
         env_kwargs: Keyword arguments that win over the settings'.
+        typed: Wrappers that were typed: those of the settings are allowed by them, the others put around.
 
     Raises:
         KDError: The folder has no agent or several, or its settings cannot be read.
     """
     agent = find_agent(Path(source))
-    agent_recipe: Recipe = plugins.load("teachers", "sb3_zip").recipe(str(agent), env, env_kwargs)
+    agent_recipe: Recipe = plugins.load("teachers", "sb3_zip").recipe(str(agent), env, env_kwargs, typed)
     return agent_recipe
 
 

@@ -1,13 +1,19 @@
 """The command line: one line and exit code 2 for every wrong input, and nothing half-written."""
 
 import json
+import os
+import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from samples import HEADS, PROBES, ROOT, Agent, make_student
+from processes import forked
+from samples import HEADS, PROBES, ROOT, Agent, flags, make_student, settings
 
+from kd_agent import distill
 from kd_agent.commands import cli
 from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
 
@@ -146,9 +152,13 @@ def test_a_student_of_another_environment_is_refused(student: str, capsys: pytes
     assert "shape (4,)" in refused("evaluate", [student, "--env", "Acrobot-v1"], capsys, announced=True)
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    (["absent.safetensors"], "absent.safetensors"), (["."], "no such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["absent.safetensors"], "absent.safetensors"),
+        (["."], "no such file"),
+    ],
+)
 def test_a_student_that_cannot_be_read_is_refused(
     argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,10 +216,15 @@ assert not heavy, heavy
     assert ("--training.total-steps" in done.stdout) == (command not in ("evaluate", "explain"))
 
 
-@pytest.mark.parametrize(("script", "usage"), [
-    ("distill_policy.py", "distill"), ("train_teacher.py", "train-teacher"), ("evaluate_policy.py", "evaluate"),
-    ("explain_policy.py", "explain"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [
+        ("distill_policy.py", "distill"),
+        ("train_teacher.py", "train-teacher"),
+        ("evaluate_policy.py", "evaluate"),
+        ("explain_policy.py", "explain"),
+    ],
+)
 def test_each_script_is_its_command(script: str, usage: str) -> None:
     run = [sys.executable, str(ROOT / "scripts" / script)]
     done = subprocess.run([*run, "--help"], capture_output=True, text=True, check=False)
@@ -230,3 +245,32 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     monkeypatch.setitem(cli._COMMANDS, "evaluate", (EvaluateConfig, full, ""))
     assert cli.run("evaluate", [student]) == 1
     assert capsys.readouterr().err == "kd-agent: student.safetensors: No space left on device\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_leaves_a_folder_to_go_on_with(
+    number: int, code: int, agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(agents["Discrete"], tmp_path / "run", rounds=12, env_steps=4800, round_steps=150, attempts=1)
+    said = tmp_path / "said.txt"
+
+    def script() -> None:
+        """As `python scripts/distill_policy.py`, with the handlers of a process that is just begun."""
+        monkeypatch.undo()
+        # A shell's background jobs ignore SIGINT, and so would their children.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["distill_policy.py", *flags(given)]
+        runpy.run_path(str(ROOT / "scripts" / "distill_policy.py"), run_name="__main__")
+
+    child = forked(script, said)
+    while not (tmp_path / "run" / "checkpoint" / "round-1.npz").exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), said.read_text()
+        time.sleep(0.01)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    assert said.read_text().strip() == (
+        f"stopped; finished rounds are kept; go on with: --resume --out {tmp_path / 'run'}"
+    )
+    assert not (tmp_path / "run" / "result.json").exists()
+    result = distill({"env": given["env"], "out": given["out"], "resume": True, "quiet": True})
+    assert result["cost"]["env_steps"] >= 4800

@@ -14,12 +14,25 @@ from kd_agent.policies.graph import ObservationSpec
 from kd_agent.policies.normalizer import Normalizer
 from kd_agent.settings import DistillConfig, resolve
 
-OURS = ("kd_envs/LunarLanderPixels-v3", "kd_envs/CartPolePixels-v1", "kd_envs/LunarLanderBlind-v3",
-        "kd_envs/CartPoleBlind-v1")  # fmt: skip
-TINY = {"env_steps": 32, "n_envs": 2, "rounds": 2, "round_steps": 2, "final_steps": 2, "attempts": 1, "episodes": 2,
-        "max_episodes": 2, "hidden": [4], "quiet": True,
-        "training": {"total_steps": 64, "n_envs": 1, "n_steps": 64, "eval_episodes": 1, "batch_size": 64,
-                     "hidden": [8]}}  # fmt: skip
+OURS = (
+    "kd_envs/LunarLanderPixels-v3",
+    "kd_envs/CartPolePixels-v1",
+    "kd_envs/LunarLanderBlind-v3",
+    "kd_envs/CartPoleBlind-v1",
+)
+TINY = {
+    "env_steps": 32,
+    "n_envs": 2,
+    "rounds": 2,
+    "round_steps": 2,
+    "final_steps": 2,
+    "attempts": 1,
+    "episodes": 2,
+    "max_episodes": 2,
+    "hidden": [4],
+    "quiet": True,
+    "training": {"total_steps": 64, "n_envs": 1, "n_steps": 64, "eval_episodes": 1, "batch_size": 64, "hidden": [8]},
+}
 
 
 @pytest.fixture
@@ -120,9 +133,19 @@ def test_a_teacher_that_could_not_read_its_keys_is_refused_before_it_is_trained(
 def test_the_command_line_needs_nothing_but_the_environment(here: Path) -> None:
     from kd_agent.commands.cli import run
 
-    flags = {"rounds": 1, "round-steps": 1, "final-steps": 1, "attempts": 1, "episodes": 1, "max-episodes": 1,
-             "env-steps": 16, "training.total-steps": 64, "training.n-envs": 1, "training.n-steps": 64,
-             "training.eval-episodes": 1}  # fmt: skip
+    flags = {
+        "rounds": 1,
+        "round-steps": 1,
+        "final-steps": 1,
+        "attempts": 1,
+        "episodes": 1,
+        "max-episodes": 1,
+        "env-steps": 16,
+        "training.total-steps": 64,
+        "training.n-envs": 1,
+        "training.n-steps": 64,
+        "training.eval-episodes": 1,
+    }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     assert run("distill", ["--env", OURS[1], "--out", "run", "--quiet", *words]) == 0
     assert list(load_policy(here / "run" / "student.safetensors").graph.observations) == ["pixels"]

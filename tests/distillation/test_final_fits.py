@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from fixed_teachers import good
-from samples import Agent, settings
+from prepared_runs import begun
+from recorder import Recorder
+from samples import Agent, settings, steps_of
 
 from kd_agent import distill
 from kd_agent.distillation import dagger
-from kd_agent.distillation.dagger import collect_round
-from kd_agent.distillation.final_fits import Attempt, Grade
+from kd_agent.distillation.dagger import collect_round, collect_rounds
+from kd_agent.distillation.final_fits import Attempt, Grade, Validation, final_fits
 from kd_agent.rollouts.collect import Rollout
 
 SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "final_steps": 1, "margin": 1e-4}
@@ -41,7 +43,7 @@ def test_an_attempt_that_holds_is_the_last(agent: Agent, tmp_path: Path) -> None
     assert attempts_made(distill(given), given) == 1
 
 
-def test_a_single_attempt_sits_no_exam(agent: Agent, tmp_path: Path) -> None:
+def test_a_single_attempt_is_not_validated(agent: Agent, tmp_path: Path) -> None:
     assert distill(settings(agent, tmp_path / "run", attempts=1))["cost"]["exam_steps"] == 0
 
 
@@ -54,13 +56,71 @@ def test_the_best_of_all_attempts_is_kept() -> None:
     assert (best.number, best.score, best.tried) == (1, 3.0, 3)
 
 
+def attempt(number: int, *grades: Grade) -> Attempt:
+    return Attempt([], number, grades, number + 1)
+
+
+def test_of_one_task_the_higher_score_wins_whoever_holds() -> None:
+    first, later = attempt(0, Grade(5.0, True)), attempt(1, Grade(4.0, False))
+    assert later.or_better(first).number == 0
+    assert attempt(1, Grade(6.0, False)).or_better(first).number == 1
+
+
+def test_of_two_alike_the_earlier_attempt_at_one_task_wins_and_the_later_at_several() -> None:
+    """A later one was fitted to more states; scores of one task tell it, those of several have different units."""
+    one = Grade(5.0, False)
+    assert attempt(1, one).or_better(attempt(0, one)).number == 0
+    assert attempt(1, one, one).or_better(attempt(0, one, one)).number == 1
+
+
+def test_of_several_tasks_the_one_that_holds_in_more_wins_whatever_the_scores() -> None:
+    holding = attempt(0, Grade(1.0, True), Grade(1.0, False))
+    none = attempt(1, Grade(99.0, False), Grade(99.0, False))
+    assert none.or_better(holding).number == 0
+    both = attempt(2, Grade(0.0, True), Grade(0.0, True))
+    assert both.or_better(holding).number == 2
+    assert (holding.holding, holding.holds) == (1, False)
+    assert (both.holding, both.holds) == (2, True)
+
+
+def test_the_winner_knows_how_many_attempts_there_were_and_how_long_it_has_been_the_best() -> None:
+    best = attempt(0, Grade(5.0, False))
+    for number in (1, 2, 3):
+        best = attempt(number, Grade(1.0, False)).or_better(best)
+    assert (best.number, best.tried, best.stale) == (0, 4, 3)
+    assert attempt(4, Grade(6.0, False)).or_better(best).stale == 0
+    assert attempt(0, Grade(1.0, False)).or_better(None).tried == 1
+
+
+def fitted(tmp_path: Path, scores: list[float], patience: int | None = None, **more: Any) -> tuple[Attempt, Recorder]:
+    """The best of attempts that earn this, where the teacher earns 100."""
+    recorder = Recorder(scores)
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.install(patch)
+        settings = {"rounds": 1, "env_steps": 32, "attempts": 6, "exam_episodes": 8, **more}
+        with begun(tmp_path / "run", **settings) as run:
+            rounds = collect_rounds([run])
+            return final_fits(rounds, [Validation(run)], patience=patience), recorder
+
+
+def test_patience_ends_when_so_many_attempts_in_a_row_are_no_better(tmp_path: Path) -> None:
+    best, recorder = fitted(tmp_path, [10.0, 20.0, 5.0, 6.0, 30.0], patience=2)
+    assert (best.number, best.score, best.tried) == (1, 20.0, 4)
+    assert len(recorder.fits) == 4
+
+
+def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_path: Path) -> None:
+    """8 episodes are played 2, 4 and 8 at a time: the first attempt plays all, a much worse one only the first two."""
+    _, recorder = fitted(tmp_path, [90.0, 10.0, 89.0], attempts=3)
+    played = [sum(len(play.seeds) for play in recorder.validations() if play.who == fit.after) for fit in recorder.fits]
+    assert played[1] == 2 < played[2]
+
+
 def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = (
-        {**settings(agent, tmp_path / name, **SEVERAL), "teacher": ()} for name in ("whole", "broken")
-    )
-    finished = distill(whole, good())
+    whole, broken = ({**settings(agent, tmp_path / name, **SEVERAL), "teacher": ()} for name in ("whole", "broken"))
+    uninterrupted = distill(whole, good())
 
     def stop_in_the_last_round(*args: Any) -> Rollout:
         if args[-1] == 3:
@@ -71,8 +131,7 @@ def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         distill(broken, good())
     monkeypatch.undo()
-    resumed = distill({**broken, "resume": True}, good())
-    counts = [name for name in finished["cost"] if name.endswith("_steps")]
-    assert [resumed["cost"][name] for name in counts] == [finished["cost"][name] for name in counts]
+    result = distill({**broken, "resume": True}, good())
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("whole", "broken")]
     assert students[0] == students[1]
+    assert steps_of(result) == steps_of(uninterrupted)

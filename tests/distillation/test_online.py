@@ -20,8 +20,17 @@ from kd_agent.rollouts.reservoir import flat
 from kd_agent.runs.reporter import Reporter
 from kd_agent.settings import RunConfig, resolve
 
-TRAINING = {"total_steps": 192, "n_envs": 2, "n_steps": 32, "batch_size": 32, "n_epochs": 2, "hidden": [8],
-            "eval_episodes": 2, "eval_every": 64, "learning_rate": 0.01}  # fmt: skip
+TRAINING = {
+    "total_steps": 192,
+    "n_envs": 2,
+    "n_steps": 32,
+    "batch_size": 32,
+    "n_epochs": 2,
+    "hidden": [8],
+    "eval_episodes": 2,
+    "eval_every": 64,
+    "learning_rate": 0.01,
+}
 SETTINGS: dict[str, Any] = {**TINY, "env": PROBES["Discrete"], "training": TRAINING, "realtime": True}
 
 Lesson = tuple[Teacher, Rollout]
@@ -106,14 +115,18 @@ def test_a_teacher_trained_earlier_is_distilled_as_usual(followed: Any, monkeypa
     assert late["student"]["kl"] == usual["student"]["kl"]
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    ({"student": "gru"}, "gru is not fitted by"), ({"student": "tree"}, "tree is not fitted by"),
-    ({"search_size": True}, "--search-size do not go together"),
-    ({"temperature": "auto"}, "--temperature auto do not go together"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"student": "gru"}, "gru is not fitted by"),
+        ({"student": "tree"}, "tree is not fitted by"),
+        ({"search_size": True}, "--search-size do not go together"),
+        ({"temperature": "auto"}, "--temperature auto do not go together"),
+    ],
+)
 def test_what_cannot_follow_is_refused_before_anything_is_trained(
     more: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KDError, match=said):
         distill({**SETTINGS, **more, "out": "run"})

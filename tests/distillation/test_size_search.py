@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import PROBES, Agent, settings
+from samples import PROBES, Agent, settings, steps_of
 
 from kd_agent import KDError, distill, load_policy
 from kd_agent.distillation import size_search
@@ -101,11 +101,11 @@ def test_where_the_verdict_refuses_the_next_larger_size_is_judged(
     assert load_policy(tmp_path / "run" / "student.safetensors").num_parameters == result["student"]["parameters"]
 
 
-def test_what_the_exam_leaves_open_the_verdict_decides(
+def test_what_the_validation_leaves_open_the_verdict_decides(
     agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decisions = iter(["inferior", "undecided"])
-    monkeypatch.setattr(size_search.Validation, "decision", lambda exam, attempt: next(decisions))
+    monkeypatch.setattr(size_search.Validation, "decision", lambda validation, attempt: next(decisions))
     result = distill(settings(agents["Discrete"], tmp_path / "run", **SEARCH))
     fitted = [row for row in result["search"]["front"] if row["rung"] == size_search.LAST]
     assert [row["decision"] for row in fitted] == ["inferior", "undecided"]
@@ -115,9 +115,12 @@ def test_what_the_exam_leaves_open_the_verdict_decides(
 
 @pytest.mark.parametrize("moment", [3, 8])
 def test_a_search_that_was_stopped_goes_on_to_the_same_bytes_and_measures_nothing_twice(
-    moment: int, found: tuple[Path, dict[str, Any]], agents: dict[str, Agent], tmp_path: Path,
+    moment: int,
+    found: tuple[Path, dict[str, Any]],
+    agents: dict[str, Agent],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     given, measure, calls = settings(agents["Discrete"], tmp_path / "run", **SEARCH), size_search._measured, []
 
     def stop(*args: Any) -> Score:
@@ -132,7 +135,35 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_bytes_and_measures_nothin
     result = distill({**given, "resume": True})
     assert len(calls) == len(set(calls)) + 1
     assert result["search"] == found[1]["search"]
+    assert steps_of(result) == steps_of(found[1])
     assert (tmp_path / "run" / "student.safetensors").read_bytes() == (found[0] / "student.safetensors").read_bytes()
+
+
+def test_a_search_that_was_stopped_after_a_verdict_goes_on_at_the_same_cost(
+    agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict that is made again is not counted twice."""
+    judge, stopped = size_search.judge_student, [False]
+
+    def strict(run: Run, student: Student) -> dict[str, Any]:
+        if run.plan.hidden == (4,) and stopped == [False] and "broken" in run.folder.path.name:
+            stopped[0] = True
+            raise KeyboardInterrupt
+        result = judge(run, student)
+        if run.plan.hidden != (4,):
+            result["verdict"] |= {"non_inferior": False, "decision": "inferior"}
+        return result
+
+    monkeypatch.setattr(size_search, "judge_student", strict)
+    given = settings(agents["Discrete"], tmp_path / "broken", **SEARCH)
+    whole = distill({**given, "out": str(tmp_path / "whole")})
+    with pytest.raises(KeyboardInterrupt):
+        distill(given)
+    result = distill({**given, "resume": True})
+    assert stopped == [True]
+    assert result["search"] == whole["search"]
+    assert steps_of(result) == steps_of(whole)
+    assert whole["cost"]["verdict_steps"] > 0
 
 
 def test_the_size_of_a_tree_is_not_searched_for() -> None:

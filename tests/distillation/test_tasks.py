@@ -1,7 +1,6 @@
 """Several tasks in one student: tied layers, one fit, a verdict for each, and what is refused."""
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import HEADS, PROBES, TINY, Agent, labelled, make_student, train_agent
+from samples import HEADS, PROBES, TINY, Agent, labelled, make_student, steps_of, train_agent
 
 from kd_agent import KDError, distill_tasks, load_policy, load_teacher
 from kd_agent.commands import cli
@@ -24,18 +23,22 @@ from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.students._tied import split, tie, to_graph
 from kd_agent.teachers import GraphTeacher
 
-SMALL = {name: TINY[name] for name in ("env_steps", "rounds", "round_steps", "final_steps", "episodes", "max_episodes",
-                                       "attempts", "exam_episodes", "quiet")}  # fmt: skip
+SMALL = {
+    name: TINY[name]
+    for name in (
+        "env_steps",
+        "rounds",
+        "round_steps",
+        "final_steps",
+        "episodes",
+        "max_episodes",
+        "attempts",
+        "exam_episodes",
+        "quiet",
+    )
+}
 CART = "CartPole-v1"
 TASKS = [PROBES["Discrete"], PROBES["Box"], CART]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_states() -> Iterator[None]:
-    """KL and agreement on fewer states than a real verdict's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kd_agent.evaluation.agreement.STATES", 320)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_not_under_other_set
         distill_tasks({**given, "out": out, "resume": True, "seed": 1})
     with pytest.raises(KDError, match="holds a run already"):
         distill_tasks({**given, "out": out})
-    distill_tasks({"out": out, "resume": True, "quiet": True})
+    result = distill_tasks({"out": out, "resume": True, "quiet": True})
+    assert steps_of(result) == steps_of(done[1])
     assert collected[:4] == [0, 1, 2, 2]
     assert (tmp_path / "run" / "student.safetensors").read_bytes() == (done[0] / "student.safetensors").read_bytes()
     own = TASKS[1].replace("/", "-")
@@ -235,14 +239,29 @@ def test_a_recurrent_teacher_is_refused_by_name(given: dict[str, Any], teachers:
 
 
 def test_the_command_line_distils_to_the_same_bits_evaluates_and_exports_a_task(
-    given: dict[str, Any], done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    given: dict[str, Any],
+    done: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
     monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)
     out = str(tmp_path / "run")
-    words = [w for k in ("env_steps", "rounds", "round_steps", "final_steps", "episodes", "max_episodes", "attempts",
-                         "exam_episodes") for w in (f"--{k.replace('_', '-')}", str(given[k]))]  # fmt: skip
+    words = [
+        w
+        for k in (
+            "env_steps",
+            "rounds",
+            "round_steps",
+            "final_steps",
+            "episodes",
+            "max_episodes",
+            "attempts",
+            "exam_episodes",
+        )
+        for w in (f"--{k.replace('_', '-')}", str(given[k]))
+    ]
     argv = [
         "--tasks",
         *TASKS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import Agent, settings
+from samples import Agent, settings, steps_of
 
 from kd_agent import KDError, distill
 from kd_agent.distillation import temperature
@@ -105,6 +105,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_choice(
     monkeypatch.setattr(temperature, "measured", lambda *args: pytest.fail("it was measured before"))
     result = distill({**given, "resume": True})
     assert result["temperature"] == whole["temperature"]
+    assert steps_of(result) == steps_of(whole)
     students = [(tmp_path / name / "student.safetensors").read_bytes() for name in ("run", "whole")]
     assert students[0] == students[1]
     with pytest.raises(KDError, match=r"was begun with temperature = 0\.5, not 2\.0"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kd_agent import KDError
-from kd_agent.environments.guarded import GuardedEnv
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE, GuardedEnv
 
 BOX = gym.spaces.Box(-9, 9, (2,), np.float32)
 
@@ -81,11 +81,11 @@ def test_the_last_step_tells_the_episode_and_the_first_of_the_next_one_repeats_i
     guarded.take_seeds(iter([7, 8]))
     guarded.reset()
     infos = [guarded.step(0)[4] for _ in range(3)]
-    assert infos == [{}, {}, {"episode": (7, 6.0, 3)}]
+    assert infos == [{}, {}, {EPISODE: (7, 6.0, 3)}]
     guarded.reset()
-    assert guarded.step(0)[4] == {"last_episode": (7, 6.0, 3)}
+    assert guarded.step(0)[4] == {LAST_EPISODE: (7, 6.0, 3)}
     assert guarded.step(0)[4] == {}
-    assert guarded.step(0)[4] == {"episode": (8, 6.0, 3)}
+    assert guarded.step(0)[4] == {EPISODE: (8, 6.0, 3)}
 
 
 def test_an_episode_that_is_broken_off_counts_for_nothing() -> None:
@@ -95,7 +95,7 @@ def test_an_episode_that_is_broken_off_counts_for_nothing() -> None:
     guarded.reset(seed=2)
     infos = [guarded.step(0)[4] for _ in range(3)]
     assert infos[0] == {}
-    assert infos[2]["episode"] == (2, 3.0, 3)
+    assert infos[2][EPISODE] == (2, 3.0, 3)
 
 
 def test_large_finite_numbers_whose_square_overflows_are_no_misbehaviour() -> None:
@@ -136,3 +136,111 @@ def test_errors_of_the_environment_are_told_in_one_line() -> None:
     assert failing_step(Scripted(fails="step")).endswith("raised ZeroDivisionError: broken")
     with pytest.raises(KDError, match=r"environment 0 \(seed 3, step 0\) raised RuntimeError: no start today"):
         GuardedEnv(Scripted(fails="reset"), 0).reset(seed=3)
+
+
+class Odd(Scripted):
+    """Answers its steps by a function of what it would have answered."""
+
+    def __init__(self, odd: Any) -> None:
+        super().__init__()
+        self.odd = odd
+
+    def step(self, action: Any) -> Any:
+        return self.odd(*super().step(action))
+
+
+def step_of(odd: Any) -> tuple[Any, ...]:
+    guarded = GuardedEnv(Odd(odd), 0)
+    guarded.reset(seed=1)
+    return guarded.step(0)
+
+
+@pytest.mark.parametrize("reward", [np.array([2.0]), np.float32(2), np.int64(2), [2], np.array([[2]])])
+def test_a_reward_in_an_array_of_one_is_a_number(reward: Any) -> None:
+    found = step_of(lambda o, r, t, c, i: (o, reward, t, c, i))[1]
+    assert (type(found), found) == (float, 2.0)
+
+
+@pytest.mark.parametrize("over", [np.array([True]), np.True_, [True], 1])
+def test_an_end_in_an_array_of_one_is_an_end(over: Any) -> None:
+    _, _, terminated, truncated, info = step_of(lambda o, r, t, c, i: (o, r, over, c, i))
+    assert (terminated, truncated, info[EPISODE][2]) == (True, False, 1)
+    assert step_of(lambda o, r, t, c, i: (o, r, t, over, i))[3] is True
+
+
+@pytest.mark.parametrize("over", [None, "no", np.array([True, False])])
+def test_an_end_that_is_no_truth_value_is_named(over: Any) -> None:
+    with pytest.raises(KDError, match=r"environment 0 \(seed 1, step 1\) returned the value of terminated"):
+        step_of(lambda o, r, t, c, i: (o, r, over, c, i))
+
+
+def test_what_an_environment_says_of_episodes_by_itself_reaches_nobody_who_would_misread_it() -> None:
+    assert step_of(lambda o, r, t, c, i: (o, r, t, c, {"episode": 17, "lives": 2}))[4] == {"lives": 2}
+    assert step_of(lambda o, r, t, c, i: (o, r, t, c, None))[4] == {}
+    with pytest.raises(KDError, match="an info of type str, which is no mapping"):
+        step_of(lambda o, r, t, c, i: (o, r, t, c, "all well"))
+
+
+def test_rewards_that_overflow_only_in_sum_are_stopped_where_they_do() -> None:
+    guarded = GuardedEnv(Scripted(reward=1e308), 0)
+    guarded.reset(seed=1)
+    guarded.step(0)
+    with pytest.raises(KDError, match=r"step 2.*more in one episode than a number can hold"):
+        guarded.step(0)
+
+
+def test_answers_of_the_old_gym_are_named() -> None:
+    with pytest.raises(KDError, match=r"returned 4 values from step\(\); Gymnasium's returns observation, reward"):
+        step_of(lambda o, r, t, c, i: (o, r, t, i))
+    env = Scripted()
+    env.reset = lambda **_: np.zeros(2, np.float32)  # type: ignore[method-assign, assignment]
+    with pytest.raises(KDError, match=r"returned a ndarray from reset\(\)"):
+        GuardedEnv(env, 0).reset()
+
+
+def test_an_action_space_that_changes_is_noticed_at_the_next_episode() -> None:
+    env = Scripted()
+    guarded = GuardedEnv(env, 0)
+    guarded.reset()
+    env.action_space = gym.spaces.Discrete(77)
+    with pytest.raises(KDError, match=r"changed its action space to Discrete\(77\)"):
+        guarded.reset()
+
+
+def test_an_exception_of_a_local_class_is_told_by_its_name() -> None:
+    class Mine(Exception):
+        pass
+
+    def fails(*answer: Any) -> Any:
+        raise Mine("of the house")
+
+    with pytest.raises(KDError, match="raised Mine: of the house"):
+        step_of(fails)
+
+
+def test_an_environment_that_cannot_be_closed_is_a_warning() -> None:
+    env = Scripted()
+
+    def close() -> None:
+        raise RuntimeError("stuck")
+
+    env.close = close  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match="cannot be closed"):
+        GuardedEnv(env, 0).close()
+
+
+def test_an_episode_without_an_end_is_cut_and_that_is_said() -> None:
+    guarded = GuardedEnv(Odd(lambda o, r, t, c, i: (o, r, False, False, i)), 0, limit=5)
+    guarded.reset(seed=1)
+    for _ in range(4):
+        assert guarded.step(0)[2:4] == (False, False)
+    with pytest.warns(UserWarning, match=r"cut after 5 steps.*--max-episode-steps"):
+        _, _, terminated, truncated, info = guarded.step(0)
+    assert (terminated, truncated) == (False, True)
+    assert info[EPISODE] == (1, 5.0, 5)
+
+
+def test_the_last_step_within_the_limit_is_no_cut() -> None:
+    guarded = GuardedEnv(Scripted(), 0, limit=3)
+    guarded.reset(seed=1)
+    assert [guarded.step(0)[2:4] for _ in range(3)][-1] == (True, False)

@@ -10,7 +10,7 @@ import pytest
 from samples import make_graph
 
 from kd_agent import KDError
-from kd_agent.environments.recipe import Recipe, recipe_of, recorded_recipe, resolve_id, versions
+from kd_agent.environments.recipe import Recipe, recipe_of, recipe_of_student, resolve_id, versions
 
 SHORT = ("gym.wrappers.TimeLimit", {"max_episode_steps": 9})
 RECIPE = Recipe("CartPole-v1", {"sutton_barto_reward": True}, (SHORT,), frame_stack=2)
@@ -43,9 +43,14 @@ def test_a_recipe_without_one_of_its_parts_is_damaged(name: str) -> None:
         Recipe.from_json(plain)
 
 
-def test_a_students_file_keeps_its_recipe_and_an_old_one_has_none() -> None:
-    assert recorded_recipe(make_graph(provenance={"recipe": RECIPE.to_json()})) == RECIPE
-    assert recorded_recipe(make_graph()) is None
+def test_a_student_is_played_in_the_recipe_that_its_file_keeps_or_names() -> None:
+    kept = make_graph(provenance={"recipe": RECIPE.to_json()})
+    assert recipe_of_student(kept, "s") == RECIPE
+    assert recipe_of_student(kept, "s", None, {"sutton_barto_reward": False}).env_kwargs["sutton_barto_reward"] is False
+    assert recipe_of_student(kept, "s", "Acrobot-v1") == Recipe("Acrobot-v1")
+    assert recipe_of_student(make_graph(provenance={"env": "Acrobot-v1"}), "s") == Recipe("Acrobot-v1")
+    with pytest.raises(KDError, match=r"^s: does not say what its environment is; name it \(--env\)$"):
+        recipe_of_student(make_graph(provenance={"made by": "hand"}), "s")
 
 
 def test_arguments_asked_for_win_over_those_of_a_recipe_which_stays_as_it_is() -> None:

@@ -6,11 +6,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from kd_envs.wrappers import FrameSkip, HistoryWrapper
+from masked_agents import IDS
 from sb3_contrib.common.wrappers import TimeFeatureWrapper
 
 from kd_agent import KDError
 from kd_agent.environments.recipe import TIME_FEATURE, ZERO_FORCES, Recipe
+from kd_agent.environments.vector import action_masks, make_env, start
 from kd_agent.environments.wrappers import _WRAPPERS, wrapped, wrapper
+from kd_agent.networks import head_for
 
 
 def through(name: str, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -48,7 +51,7 @@ def test_the_names_that_other_rooms_write_are_known() -> None:
     "name", ["gymnasium.wrappers.RecordVideo", "os.system", "evil.wrappers.FrameSkip", "FrameSkip"]
 )
 def test_any_other_name_is_refused_with_those_that_are_known(name: str) -> None:
-    with pytest.raises(KDError, match=f"'{name}' is not known here; known are: .*FrameSkip, .*TimeLimit"):
+    with pytest.raises(KDError, match=f"'{name}' is not known here.*; known are: .*FrameSkip, .*TimeLimit"):
         wrapper(name)
 
 
@@ -87,3 +90,14 @@ def test_an_environment_that_does_not_fit_is_one_line(name: str, kwargs: dict[st
     with pytest.raises(KDError, match=f"CartPole-v1 does not fit into {name}: .*{message}") as caught:
         wrapped(gym.make("CartPole-v1"), recipe)
     assert "\n" not in str(caught.value)
+
+
+def test_an_action_masker_of_settings_finds_the_environments_own_method() -> None:
+    name = "sb3_contrib.common.wrappers.ActionMasker"
+    env = make_env(Recipe(IDS["Discrete"], {}, ((name, {"action_mask_fn": "action_masks"}),)), 2)
+    start(env, iter([1, 2]))
+    masks = action_masks(env, head_for(env.action_space).spec)
+    assert masks.tolist() == [list(mask) for mask in env.get_attr("mask")]
+    for method in ("nothing_like_it", "__class__"):
+        with pytest.raises(KDError, match=f"the environment has no method '{method}'"):
+            make_env(Recipe(IDS["Discrete"], {}, ((name, {"action_mask_fn": method}),)), 1)

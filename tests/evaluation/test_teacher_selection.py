@@ -68,9 +68,9 @@ def test_who_has_no_weight_is_named_and_good_teachers_that_spoil_each_other_are_
     assert "teacher corrupted: IQM 0.0 in 48 episodes, weight 0, inferior to the best: it is left out" in said
     assert "teacher good: IQM 50.0 in 48 episodes, weight 1\n" in said
     assert "WARNING" not in said
-    gate = selection(config, Reporter(progress=False))
+    again = selection(config, Reporter(progress=False))
     spoilt = EnsembleTeacher([good(), corrupted(), good("third")], "confidence")
-    gate._compare_together(spoilt, [[50.0] * 48] * 3, 12.0)
+    again._compare_together(spoilt, [[50.0] * 48] * 3, 12.0)
     assert "WARNING: together the teachers are worse than the best alone (IQM 50.0)" in capsys.readouterr().err
 
 

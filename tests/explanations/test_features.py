@@ -1,13 +1,11 @@
 """Features: each number and each patch has one name and one place."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from known_policies import FOUR
 
 from kd_agent import KDError
-from kd_agent.explanations.features import ACTIONS, NAMES, Feature, action_names, features_of, grid, is_image
-from kd_agent.networks.distributions import head_for
+from kd_agent.explanations.features import Feature, features_of, grid, is_image
 from kd_agent.policies.graph import ObservationSpec
 
 
@@ -52,34 +50,6 @@ def test_of_several_keys_a_known_name_says_whose_it_is() -> None:
         "state: pole angular velocity",
         "goal[0]",
     ]
-
-
-@pytest.mark.parametrize("env", NAMES)
-def test_the_names_are_as_many_as_the_environment_has_numbers(env: str) -> None:
-    ids = [env_id for env_id in gym.registry if env_id.startswith(f"{env}-v")]
-    assert ids
-    space = gym.make(ids[-1]).observation_space
-    assert space.shape == (len(NAMES[env]),)
-    assert len(set(NAMES[env])) == len(NAMES[env])
-
-
-@pytest.mark.parametrize(
-    ("env_id", "names"),
-    [
-        ("CartPole-v1", ["left", "right"]),
-        ("kd_envs/CartPoleBlind-v1", ["left", "right"]),
-        ("CartPole", ["0", "1"]),
-        ("LunarLander-v3", ["0", "1"]),
-        ("", ["0", "1"]),
-    ],
-)
-def test_actions_have_the_names_of_the_environment_where_they_are_as_many(env_id: str, names: list[str]) -> None:
-    assert action_names(env_id, head_for(gym.spaces.Discrete(2)).spec) == names
-    assert len(ACTIONS["CartPole"]) == 2
-
-
-def test_actions_without_names_are_numbered_as_the_environment_does() -> None:
-    assert action_names("x-v0", head_for(gym.spaces.Discrete(3, start=-1)).spec) == ["-1", "0", "1"]
 
 
 def test_a_feature_is_replaced_in_a_copy() -> None:

@@ -15,13 +15,13 @@ from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
 from kd_agent import KDError, export, plugins
-from kd_agent.export import SUFFIXES
+from kd_agent.export import suffixes
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.ops import KERNELS
 from kd_agent.policies.policy import Policy
 
 FORMATS = plugins.names("export")
-SUFFIX_OF = {name: suffix for suffix, name in SUFFIXES.items()}
+SUFFIX_OF = {name: plugins.load("export", name).SUFFIX for name in FORMATS}
 EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
@@ -34,7 +34,8 @@ def plain_graph() -> PolicyGraph:
 
 
 def test_every_format_has_a_suffix_and_is_run_by_a_test() -> None:
-    assert sorted(SUFFIXES.values()) == FORMATS
+    assert list(suffixes().values()) == FORMATS  # each another one, in the order of the names
+    assert all(re.fullmatch(r"\.\w+", suffix) for suffix in suffixes())
     runnable = {runtime.partition(" ")[0] for runtime in RUNTIMES}
     assert runnable | {"sb3"} == set(FORMATS)
 
@@ -98,6 +99,34 @@ def test_an_exported_policy_acts_as_numpy_does(name: str, runtime: str, tmp_path
     graph = GRAPHS[name]()
     observations = observations_for(graph, count_for(graph))
     assert_same(graph, RUNTIMES[runtime](graph, observations, tmp_path), by_numpy(graph, observations))
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "softplus"])
+@pytest.mark.parametrize("runtime", ["c", "javascript", "onnx"])
+def test_observations_far_out_get_the_same_action_as_long_as_sums_are_floats(
+    runtime: str, activation: str, tmp_path: Path
+) -> None:
+    """Without a normaliser nothing clips them; sums overflow near 3e38 alone, where their order decides when."""
+    act = {"function": activation}
+    ops = (
+        linear("obs", "wide", 16, 4),
+        Op("activation", ("wide",), "some", act),
+        linear("some", "next", 16, 16, seed=1),
+        Op("activation", ("next",), "all", act),
+        linear("all", "params", 4, 16, seed=2),
+    )
+    graph = PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+    unit = np.random.default_rng(0).uniform(-1, 1, (300, 4))
+    for scale in (1e3, 1e10, 1e20, 1e30):
+        observations = {"obs": (scale * unit).astype(np.float32)}
+        found = RUNTIMES[runtime](graph, observations, tmp_path)
+        expected = by_numpy(graph, observations)
+        largest = np.maximum(np.abs(expected.params).max(axis=1, keepdims=True), 1)
+        np.testing.assert_allclose(found.params / largest, expected.params / largest, atol=2e-6)
+        np.testing.assert_array_equal(found.actions, expected.actions)
+    farthest = {"obs": (3.4e38 * np.sign(unit)).astype(np.float32)}
+    assert set(np.unique(RUNTIMES[runtime](graph, farthest, tmp_path).actions)) <= {0, 1, 2, 3}
 
 
 def test_the_graphs_use_every_operation() -> None:

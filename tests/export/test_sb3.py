@@ -1,6 +1,8 @@
 """Stable-Baselines3: the zip acts as the student, goes on learning, and is refused where PPO has no such policy."""
 
+import json
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from kd_agent import KDError, export
+from kd_agent import KDError, export, load_teacher
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.normalizer import Normalizer
@@ -143,6 +145,68 @@ def test_a_mean_far_out_is_not_folded_in(tmp_path: Path) -> None:
         export(graph, tmp_path / "p.zip")
     names = [path.name for path in export(graph, tmp_path / "p.zip", vecnormalize=True)]
     assert names == ["p.zip", "vecnormalize.pkl"]
+
+
+def test_the_statistics_of_another_export_are_not_written_over(tmp_path: Path) -> None:
+    one, other = make_graph(provenance={"env": "nowhere-v0"}), make_graph(provenance={"env": "nowhere-v0"}, seed=5)
+    changed = replace(other.ops[0], tensors={**other.ops[0].tensors, "mean": other.ops[0].tensors["mean"] + 1})
+    other = replace(other, ops=(changed, *other.ops[1:]))
+    [_, statistics] = export(one, tmp_path / "one.zip", vecnormalize=True)
+    before = statistics.read_bytes()
+    with pytest.raises(KDError, match=r"vecnormalize\.pkl: other statistics are there"):
+        export(other, tmp_path / "other.zip", vecnormalize=True)
+    assert statistics.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"one.zip", "vecnormalize.pkl"}
+    export(one, tmp_path / "again.zip", vecnormalize=True)  # the same statistics may lie there
+    export(other, tmp_path / "elsewhere" / "other.zip", vecnormalize=True)
+    assert (tmp_path / "elsewhere" / "vecnormalize.pkl").read_bytes() != before
+
+
+@pytest.mark.parametrize("vecnormalize", [False, True])
+def test_a_zip_says_whether_it_needs_statistics_and_is_read_back_as_the_student(
+    vecnormalize: bool, tmp_path: Path
+) -> None:
+    graph = two_action_graph(make_graph())
+    [path, *_] = export(graph, tmp_path / "policy.zip", vecnormalize=vecnormalize)
+    with zipfile.ZipFile(path) as archive:
+        told = json.loads(archive.read("data"))["_last_original_obs"]
+    assert (told is not None) == vecnormalize
+    teacher = load_teacher(str(path))
+    observations = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    expected = Policy(graph).predict(observations, deterministic=True)[0]
+    np.testing.assert_array_equal(teacher.predict(observations, deterministic=True)[0], expected)
+
+
+LUNAR = {"obs": ObservationSpec((8,), "float32")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "observations", "env", "words"),
+    [
+        ("categorical", FOUR, "LunarLander-v3", r"observation 'obs' of shape \(4,\), the environment has \(8,\)"),
+        ("categorical", FOUR, "CartPole-v1", r"acts by categorical \(4,\), the environment has Discrete\(2\)"),
+        ("diag_gaussian", LUNAR, "LunarLander-v3", r"acts by diag_gaussian \(2,\), the environment has Discrete\(4\)"),
+        ("categorical", LUNAR, "LunarLanderContinuous-v3", r"acts by categorical \(4,\), the environment has Box"),
+        ("diag_gaussian", LUNAR, "LunarLanderContinuous-v3", "its action bounds are not those of the environment"),
+        ("bernoulli", FOUR, "CartPole-v1", "acts by bernoulli"),
+    ],
+)
+def test_an_environment_with_other_spaces_is_refused_with_what_differs(
+    kind: str, observations: dict[str, ObservationSpec], env: str, words: str, tmp_path: Path
+) -> None:
+    graph = make_student(HEADS[kind], "mlp", observations).graph({"env": "nowhere-v0"})
+    for vecnormalize in (False, True):
+        with pytest.raises(KDError, match=words) as caught:
+            export(graph, tmp_path / "p.zip", env=env, vecnormalize=vecnormalize)
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_that_names_an_environment_with_other_spaces_is_refused_too(tmp_path: Path) -> None:
+    graph = make_student(HEADS["categorical"], "mlp", FOUR).graph({"env": "LunarLander-v3"})
+    with pytest.raises(KDError, match=r"expects observation 'obs' of shape \(4,\), the environment has \(8,\)"):
+        export(graph, tmp_path / "p.zip")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_standard_deviations_are_carried_over(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exported import by_numpy
+from masked_agents import masked_graph, random_masks
 from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
 
@@ -146,6 +147,20 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@every_graph
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_batch_of_none_is_answered_with_no_actions(name: str, deterministic: bool) -> None:
+    graph = GRAPHS[name]()
+    observations = {key: array[:0] for key, array in observations_for(graph, 1).items()}
+    nothing: Any = observations if len(observations) > 1 else observations["obs"]
+    for policy in (NativePolicy(graph), Policy(graph)):
+        actions, state = policy.predict(nothing, deterministic=deterministic)
+        assert actions.shape == (0, *graph.head.shape)
+        assert actions.dtype == graph.head.dtype
+        assert (state is None) == (not graph.states)
+        assert policy.params(nothing).shape == (0, graph.head.num_params)
+
+
 def test_the_number_of_parameters_is_the_graphs() -> None:
     graph: PolicyGraph = make_graph()
     assert NativePolicy(graph).num_parameters == graph.num_parameters
@@ -171,3 +186,21 @@ def test_an_operation_that_c_does_not_write_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(plugins.load("export", "c"), "OPS", frozenset({"normalise", "activation"}))
     with pytest.raises(KDError, match="the native backend cannot express the operation 'linear'"):
         NativePolicy(make_graph())
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
+def test_masks_are_kept_to_by_the_compiled_policy_too(kind: str) -> None:
+    graph = masked_graph(kind)
+    fast, plain = NativePolicy(graph), Policy(graph)
+    rng = np.random.default_rng(0)
+    for observation in rng.normal(size=(30, 4)).astype(np.float32):
+        mask = random_masks({"categorical": [4], "multi_categorical": [3, 4], "bernoulli": [2, 2, 2]}[kind], 1, rng)[0]
+        for masks in ((mask,), ()):
+            np.testing.assert_array_equal(fast.act(observation, *masks), plain.act(observation, *masks))
+        assert np.array_equal(fast.act(observation, action_masks=mask), plain.act(observation, mask))
+        found, _ = fast.predict(observation, deterministic=True, action_masks=mask)
+        np.testing.assert_array_equal(found, plain.act(observation, mask))
+    with pytest.raises(TypeError):
+        fast.act()
+    with pytest.raises(TypeError):
+        fast.act(np.zeros(4, np.float32), colour=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from masked_agents import masked_graph
 from safetensors.numpy import load, save
 from samples import HEADS, make_graph
 
@@ -152,7 +153,7 @@ def test_weights_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     refused(forged(lambda d: None, {"1.weight": np.ones(shape, np.float32)}))
 
 
-@pytest.mark.parametrize("version", [3, 0, "1", None])
+@pytest.mark.parametrize("version", [4, 0, "1", None])
 def test_another_format_is_refused_with_a_hint(version: Any) -> None:
     assert "update kd_agent" in refused(forged(lambda d: d.update(format=version)))
 
@@ -247,3 +248,17 @@ def test_a_task_of_a_file_of_one_policy_is_its_environments_or_none() -> None:
     assert graph_file.from_bytes(raw, task="CartPole-v1").provenance == {"env": "CartPole-v1"}
     with pytest.raises(KDError, match="mine: holds one policy, of CartPole-v1, and no task 'Pendulum-v1'"):
         graph_file.from_bytes(raw, "mine", "Pendulum-v1")
+
+
+def test_a_policy_that_plays_with_masks_has_a_format_of_its_own() -> None:
+    graph = masked_graph()
+    raw = graph_file.to_bytes(graph)
+    header, _ = header_of(raw)
+    assert json.loads(header["__metadata__"]["kd_agent"])["format"] == graph_file.MASKS_FORMAT
+    assert graph_file.from_bytes(raw).head == graph.head
+    assert graph_file.to_bytes(graph_file.from_bytes(raw)) == raw
+
+
+@pytest.mark.parametrize("change", [{"format": 3}, {"head": {**make_graph().head.to_json(), "expects_masks": True}}])
+def test_a_format_that_contradicts_its_policy_about_masks_is_refused(change: dict[str, Any]) -> None:
+    assert "differ about action masks" in refused(forged(lambda d: d.update(change)))

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from masked_agents import is_allowed, random_masks
 from samples import HEADS, SPACES
 
 from kd_agent import KDError
-from kd_agent.policies.head import KINDS, HeadSpec
+from kd_agent.policies.head import KINDS, MASKED, HeadSpec
 
 SPECS = {kind: head.spec for kind, head in HEADS.items()}
 SPACE_OF = {"categorical": "Discrete", "multi_categorical": "MultiDiscrete", "bernoulli": "MultiBinary"}
@@ -135,3 +136,73 @@ def test_a_damaged_description_is_refused(change: dict[str, Any]) -> None:
         HeadSpec.from_json({**SPECS["categorical"].to_json(), **change})
     with pytest.raises(KDError, match="damaged"):
         HeadSpec.from_json({})
+
+
+MASK_PARTS = {"categorical": [4], "multi_categorical": [3, 4], "bernoulli": [2, 2, 2]}
+
+
+@pytest.mark.parametrize("kind", MASK_PARTS)
+def test_a_mask_leaves_what_it_allows_as_it_is_and_forbids_the_rest(kind: str) -> None:
+    spec = SPECS[kind]
+    assert spec.num_masks == sum(MASK_PARTS[kind])
+    row = rows(spec)
+    masks = random_masks(MASK_PARTS[kind], len(row), np.random.default_rng(1))
+    masked = spec.masked(row, masks)
+    assert (masked.dtype, masked.shape) == (row.dtype, row.shape)
+    is_open = spec.open_columns(masks)
+    np.testing.assert_array_equal(masked[is_open], row[is_open])
+    assert (np.abs(masked[~is_open]) == -MASKED).all()
+    drawn = spec.sample(masked, np.random.default_rng(2))
+    for actions in (spec.greedy(masked), drawn):
+        zero_based = actions.reshape(len(row), -1) - np.asarray(spec.start or 0)
+        assert all(is_allowed(a, m, MASK_PARTS[kind]) for a, m in zip(zero_based, masks, strict=True))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", MASK_PARTS)
+def test_what_is_forbidden_has_no_probability_and_the_rest_share_it(kind: str) -> None:
+    spec = SPECS[kind]
+    row = rows(spec)
+    masks = random_masks(MASK_PARTS[kind], len(row), np.random.default_rng(1))
+    probabilities = spec.probabilities(spec.masked(row, masks))
+    if kind == "bernoulli":
+        may_be_0, may_be_1 = masks[:, 0::2], masks[:, 1::2]
+        assert (probabilities[~may_be_1] == 0).all()
+        assert (probabilities[~may_be_0] == 1).all()
+        return
+    assert (probabilities[~masks] == 0).all()
+    for part, flags, bare in zip(*map(spec.split, (probabilities, masks, spec.probabilities(row))), strict=True):
+        expected = np.where(flags, bare, 0)
+        np.testing.assert_allclose(part, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MASK_PARTS)
+def test_a_mask_that_allows_all_changes_nothing_and_one_that_allows_none_makes_all_alike(kind: str) -> None:
+    spec = SPECS[kind]
+    row = rows(spec)
+    np.testing.assert_array_equal(spec.masked(row, np.ones((len(row), spec.num_masks))), row)
+    nothing = spec.masked(row, np.zeros((len(row), spec.num_masks), bool))
+    probabilities = spec.probabilities(nothing)
+    for part in [probabilities] if kind == "bernoulli" else spec.split(probabilities):
+        assert np.ptp(part) == 0
+    first = np.asarray(spec.start or 0)
+    assert (spec.greedy(nothing).reshape(len(row), -1) == first).all()
+
+
+def test_flags_may_be_of_any_type_and_shape_that_holds_as_many() -> None:
+    spec = SPECS["categorical"]
+    for mask in ([1, 0, 0, 1], np.float32([[2], [0], [0], [1]]), (True, False, False, True)):
+        assert spec.allowed(mask, 1).tolist() == [[True, False, False, True]]
+    for mask in ([1, 0, 0], [[1, 0, 0, 1]] * 2, "abcd", [[1], [0, 1]], None):
+        with pytest.raises(KDError, match=r"expected \(1, 4\) flags"):
+            spec.allowed(mask, 1)
+    with pytest.raises(KDError, match="a diag_gaussian head has none"):
+        SPECS["diag_gaussian"].masked(rows(SPECS["diag_gaussian"]), [1])
+
+
+def test_a_description_says_that_masks_are_expected_only_where_they_are() -> None:
+    masked = replace(SPECS["categorical"], expects_masks=True)
+    assert "expects_masks" not in SPECS["categorical"].to_json()
+    assert HeadSpec.from_json(masked.to_json()) == masked
+    with pytest.raises(KDError, match="cannot have masks"):
+        replace(SPECS["diag_gaussian"], expects_masks=True)

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from masked_agents import masked_graph, random_masks
 from samples import HEADS, SPACES, make_graph, make_student
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -182,3 +183,24 @@ def test_the_policy_plays_a_plain_gymnasium_loop() -> None:
         observation, _, terminated, truncated, _ = env.step(policy.act(observation))
         steps, done = steps + 1, terminated or truncated
     assert steps >= 8
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
+def test_a_mask_reaches_every_way_of_asking(kind: str) -> None:
+    policy = Policy(masked_graph(kind))
+    spec = policy.graph.head
+    assert policy.expects_masks
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(60, 4)).astype(np.float32)
+    masks = random_masks({"categorical": [4], "multi_categorical": [3, 4], "bernoulli": [2, 2, 2]}[kind], 60, rng)
+    expected = spec.masked(policy.params(observations), masks)
+    np.testing.assert_array_equal(policy.params(observations, masks), expected)
+    np.testing.assert_array_equal(policy.probabilities(observations, masks), spec.probabilities(expected))
+    actions, _ = policy.predict(observations, deterministic=True, action_masks=masks)
+    np.testing.assert_array_equal(actions, spec.greedy(expected))
+    assert (actions != policy.predict(observations, deterministic=True)[0]).any()
+    for observation, mask, action in zip(observations, masks, actions, strict=True):
+        np.testing.assert_array_equal(policy.act(observation, mask), action)
+        np.testing.assert_array_equal(policy.predict(observation, None, None, True, mask)[0], action)
+    with pytest.raises(KDError, match="action_masks has shape"):
+        policy.act(observations[0], masks[:2])

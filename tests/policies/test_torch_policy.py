@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from exported import by_numpy
+from masked_agents import masked_graph
 from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph
 from trees import random_tree
@@ -14,7 +15,7 @@ from kd_agent.policies.activations import ACTIVATIONS
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.ops import KERNELS, LEARNT
 from kd_agent.policies.policy import Policy
-from kd_agent.policies.torch_policy import _FUNCTIONS, OPERATIONS, TorchOp, TorchPolicy, WithAction
+from kd_agent.policies.torch_policy import _FUNCTIONS, OPERATIONS, TorchOp, TorchPolicy, WithAction, masked
 
 
 def test_the_rows_of_leaves_can_be_fine_tuned() -> None:
@@ -119,3 +120,17 @@ def test_a_state_is_passed_on_and_a_first_step_begins_at_zero(name: str) -> None
     torch.testing.assert_close(first, again)
     torch.testing.assert_close(first, module(x))
     assert not torch.allclose(module.step(x, state)[0], first)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
+def test_a_mask_does_in_torch_what_it_does_in_numpy_and_forbids_a_gradient(kind: str) -> None:
+    spec = masked_graph(kind).head
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, spec.num_params)).astype(np.float32)
+    masks = rng.random((40, spec.num_masks)) < 0.5
+    leaf = torch.from_numpy(rows).requires_grad_()
+    found = masked(spec, leaf, torch.from_numpy(masks))
+    np.testing.assert_array_equal(found.detach(), spec.masked(rows, masks))
+    found.sum().backward()
+    assert leaf.grad is not None
+    np.testing.assert_array_equal(leaf.grad != 0, spec.open_columns(masks))

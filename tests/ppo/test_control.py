@@ -90,10 +90,13 @@ def test_a_budget_is_cut_into_at_least_32_updates_and_rounded_up(steps: int) -> 
     assert (training.gamma, training.learning_rate, training.normalize) == (0.999, 6e-4, False)
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    ({"student": "gru"}, "--control trains mlp students, not gru"),
-    ({"env": "CliffWalking-v1", "teacher": ()}, "--control trains students that see a whole Box"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"student": "gru"}, "--control trains mlp students, not gru"),
+        ({"env": "CliffWalking-v1", "teacher": ()}, "--control trains students that see a whole Box"),
+    ],
+)
 def test_a_control_that_ppo_cannot_be_is_refused_before_anything_is_trained(
     more: dict[str, Any], message: str, agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

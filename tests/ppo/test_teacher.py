@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ppo_teachers import TINY, train
 from samples import PROBES
 from stable_baselines3 import PPO
 
@@ -15,15 +16,6 @@ from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.runs.reporter import Reporter
 from kd_agent.settings import RunConfig, resolve
 from kd_agent.teachers._statistics import read_statistics
-
-QUIET = Reporter(quiet=True)
-TINY = {"total_steps": 128, "n_envs": 2, "n_steps": 32, "batch_size": 32, "n_epochs": 1, "hidden": [8],
-        "eval_episodes": 2, "eval_every": 64}  # fmt: skip
-
-
-def train(folder: Path, env: str = PROBES["Discrete"], seed: int = 0, **training: Any) -> Path:
-    config = resolve(RunConfig, {"env": env, "seed": seed, "training": {**TINY, **training}})
-    return trained_teacher(config, QUIET, folder)
 
 
 def test_the_second_call_does_not_train_and_other_settings_do(tmp_path: Path, monkeypatch: Any) -> None:
@@ -86,11 +78,6 @@ def test_a_normalised_teacher_without_its_statistics_is_refused(tmp_path: Path) 
     assert load_teacher(str(path), allow_missing_statistics=True).origin.algo == "PPO"
 
 
-def test_training_stops_once_the_target_is_held(tmp_path: Path) -> None:
-    path = train(tmp_path, total_steps=100_000, target_return=-1.0)
-    assert PPO.load(path).num_timesteps <= 64 * 3
-
-
 def test_an_interrupted_training_is_not_taken_for_a_finished_one(tmp_path: Path, monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("kd_agent.ppo.training.evaluate", once(evaluate))
@@ -122,18 +109,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         train(tmp_path / "file")
 
 
-def test_settings_that_ppo_refuses_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(KDError, match="PPO cannot be trained"):
-        train(tmp_path, n_envs=1, n_steps=1, total_steps=2)
-
-
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "another shape", "negative", "nan", "missing key"])
 def test_damaged_statistics_are_refused(damage: str, tmp_path: Path) -> None:
     path, good = tmp_path / "vecnormalize.npz", {"mean": np.zeros(4), "var": np.ones(4), "clip": 10.0, "epsilon": 1e-8}
     changes: dict[str, dict[str, Any]] = {
-        "another shape": {"var": np.ones(3)}, "negative": {"var": -np.ones(4)}, "nan": {"mean": np.full(4, np.nan)},
+        "another shape": {"var": np.ones(3)},
+        "negative": {"var": -np.ones(4)},
+        "nan": {"mean": np.full(4, np.nan)},
         "pickle": {"mean": np.array([{}], object)},
-    }  # fmt: skip
+    }
     values = {**good, **changes.get(damage, {})}
     if damage == "missing key":
         values.pop("clip")

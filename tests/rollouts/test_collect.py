@@ -107,9 +107,9 @@ def test_the_environment_is_told_what_its_driver_wants(teacher: Teacher, student
     assert (theirs != ours).mean() > 0.2
     np.testing.assert_array_equal(told[rollout.driver == TEACHER], theirs[rollout.driver == TEACHER])
     np.testing.assert_array_equal(told[rollout.driver == STUDENT], ours[rollout.driver == STUDENT])
-    chance = told[rollout.driver == RANDOM]
-    assert len(set(chance.tolist())) > 1
-    assert (chance != theirs[rollout.driver == RANDOM]).any()
+    random = told[rollout.driver == RANDOM]
+    assert len(set(random.tolist())) > 1
+    assert (random != theirs[rollout.driver == RANDOM]).any()
 
 
 def test_the_same_seed_gives_the_same_arrays_and_another_seed_others(teacher: Teacher, student: Policy) -> None:
@@ -151,8 +151,11 @@ class Countdown(gym.Env):
         return np.full(4, self.count, np.float32), float(self.count), self.count == self.ends, False, {}
 
 
-@pytest.mark.parametrize("settings", [{"kwargs": {"ends": 4}}, {"kwargs": {"ends": 0}, "max_episode_steps": 4}],
-                         ids=["terminated", "truncated"])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [{"kwargs": {"ends": 4}}, {"kwargs": {"ends": 0}, "max_episode_steps": 4}],
+    ids=["terminated", "truncated"],
+)
 def test_a_terminal_observation_is_not_taken_for_a_first_one(
     settings: dict[str, Any], teacher: Teacher, register_env: Any
 ) -> None:
@@ -194,11 +197,20 @@ class Misbehaving(Countdown):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("what", "words"), [
-    ("raise", "raised ZeroDivisionError: broken environment"), ("reset", "raised RuntimeError: no start today"),
-    ("nan", "NaN or infinite"), ("inf", "NaN or infinite"), ("reward", "reward nan"), ("short", r"shape \(3,\)"),
-    ("long", r"shape \(1, 4\)"), ("scalar", r"shape \(\)"), ("none", r"shape \(\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("raise", "raised ZeroDivisionError: broken environment"),
+        ("reset", "raised RuntimeError: no start today"),
+        ("nan", "NaN or infinite"),
+        ("inf", "NaN or infinite"),
+        ("reward", "reward nan"),
+        ("short", r"shape \(3,\)"),
+        ("long", r"shape \(1, 4\)"),
+        ("scalar", r"shape \(\)"),
+        ("none", r"shape \(\)"),
+    ],
+)
 def test_an_environment_that_misbehaves_is_named_with_index_seed_and_step(
     what: str, words: str, teacher: Teacher, register_env: Any
 ) -> None:

@@ -101,11 +101,17 @@ def test_a_student_is_named_without_a_flag() -> None:
     [
         ("--temprature=2", "unknown flag '--temprature'; did you mean '--temperature'"),
         ("--training.gama", "unknown flag '--training.gama'; did you mean '--training.gamma'"),
-        ("CartPole-v1", "unknown argument 'CartPole-v1'"),
+        ("CartPole-v1", "unknown argument 'CartPole-v1': no flag takes it"),
     ],
 )
 def test_an_unknown_word_is_answered_with_the_nearest(word: str, answer: str) -> None:
     assert answer in refused(DistillConfig, "--env", "CartPole-v1", word)
+
+
+def test_a_student_that_is_named_by_a_flag_is_told_how_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(EvaluateConfig, "--student", STUDENT).endswith("is named without one: kd-agent command FILE")
+    assert "unknown argument 'more.safetensors'" in refused(EvaluateConfig, STUDENT, "more.safetensors")
+    assert "name its file, *.safetensors, behind the command" in refused(EvaluateConfig)
 
 
 def test_a_flag_is_not_abbreviated() -> None:

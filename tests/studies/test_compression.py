@@ -35,7 +35,7 @@ def test_the_command_writes_one_table(agents: dict[str, Agent], tmp_path: Path, 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"resume": True}, "does not resume"),
+        ({"resume": True}, "compressing does not resume"),
         ({"hidden": [0]}, "gives no size to prune to"),
         ({"teacher": "nothing.zip"}, "nothing.zip"),
         ({"env": "CratPole-v1"}, "did you mean"),

@@ -102,10 +102,14 @@ def test_the_command_prints_the_front(
     assert "<- best" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("more", "words"), [
-    ({"temperature": "auto"}, "--temperature auto"), ({"search_size": True}, "--search-size"),
-    ({"student": "tree"}, "--leaves"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"temperature": "auto"}, "--temperature auto"),
+        ({"search_size": True}, "--search-size"),
+        ({"student": "tree"}, "--leaves"),
+    ],
+)
 def test_what_a_search_cannot_be_is_refused_before_anything_is_written(
     more: dict[str, Any], words: str, agents: dict[str, Agent], tmp_path: Path
 ) -> None:

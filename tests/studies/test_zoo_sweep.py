@@ -1,14 +1,57 @@
 """The sweep over a folder of teachers: every one is a row, whatever happens to it."""
 
+import io
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pytest
 from samples import Agent
 
+from kd_agent.commands import cli
 from kd_agent.commands.cli import run
-from kd_agent.studies.zoo_sweep import environment, find_teachers, summary
+from kd_agent.settings import SweepConfig, resolve
+from kd_agent.studies import zoo_sweep
+from kd_agent.studies.zoo_sweep import distil_one, environment, find_teachers, summary
+
+
+class InProcess:
+    """Stands in for `subprocess`: a command that would be a process of its own is run in this one.
+
+    Attributes:
+        commands: The words of each, after Python and the package's name.
+    """
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self._one_at_a_time = Lock()
+
+    def run(self, words: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        python, *module = words[:3]
+        assert (python, module) == (sys.executable, ["-m", "kd_agent"])
+        assert how == {"capture_output": True, "text": True, "check": False}
+        said = io.StringIO()
+        with self._one_at_a_time, redirect_stderr(said):
+            self.commands.append(words[3:])
+            code = cli.main(words[3:])
+        return subprocess.CompletedProcess(words, code, "", said.getvalue())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes() -> Iterator[InProcess]:
+    """Without the seconds that each new process takes to import torch."""
+    stand_in = InProcess()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo_sweep, "subprocess", stand_in)
+        patch.setattr(cli.signal, "signal", lambda *arguments: None)
+        patch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)
+        yield stand_in
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +101,38 @@ def test_the_table_and_the_plot_are_written(swept: tuple[Path, Path, Agent]) -> 
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_sweep_does_not_do_finished_runs_again(swept: tuple[Path, Path, Agent]) -> None:
+def test_a_second_sweep_does_not_do_finished_runs_again(swept: tuple[Path, Path, Agent], processes: InProcess) -> None:
     root, out, _ = swept
     student = out / "good" / "student.safetensors"
     before, seconds = student.stat().st_mtime_ns, rows(out)["good"]["seconds"]
+    processes.commands.clear()
     flags = ["--teachers", str(root), "--out", str(out), "--jobs", "1", "--episodes", "2", "--quiet"]
     assert run("zoo-sweep", flags) == 0
     assert student.stat().st_mtime_ns == before
+    assert [Path(words[2]).parent.name for words in processes.commands] == ["broken", "foreign"]
     assert rows(out)["good"]["seconds"] == pytest.approx(seconds, rel=0.9)
     assert set(rows(out)) == {"good", "broken", "foreign"}
+
+
+def test_a_distillation_is_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one, which fails before it imports anything that takes long."""
+    monkeypatch.setattr(zoo_sweep, "subprocess", subprocess)
+    config = {"teachers": str(tmp_path), "out": str(tmp_path), "settings": "absent.yaml"}
+    row = distil_one("name", tmp_path / "CartPole-v1.zip", tmp_path / "out", resolve(SweepConfig, config))
+    assert (row["name"], row["env"], row["loaded"]) == ("name", "CartPole-v1", False)
+    assert row["error"].startswith("kd-agent: error: ")
+    assert "absent.yaml" in row["error"]
+
+
+def test_what_was_begun_is_gone_on_with(tmp_path: Path, processes: InProcess) -> None:
+    (tmp_path / "out").mkdir()
+    config = resolve(SweepConfig, {"teachers": str(tmp_path), "out": str(tmp_path)})
+    processes.commands.clear()
+    for begun in (False, True):
+        if begun:
+            (tmp_path / "out" / "config.yaml").write_text("env: CartPole-v1")
+        distil_one("name", tmp_path / "CartPole-v1.zip", tmp_path / "out", config)
+    assert ["--resume" in words for words in processes.commands] == [False, True]
 
 
 def test_an_environment_is_told_by_settings_or_by_name(swept: tuple[Path, Path, Agent]) -> None:

@@ -66,3 +66,9 @@ def test_anything_else_is_named(answer: Any, message: str) -> None:
 def test_an_action_that_is_excluded_may_have_a_logit_of_minus_infinity() -> None:
     row = [[0.0, -np.inf, 1.0, 2.0]] * 2
     np.testing.assert_array_equal(params_of(SPACES["Discrete"], row), np.float32(row))
+
+
+@pytest.mark.parametrize(("answer", "message"), [([2, 4], "action 4, .* 2 to 3"), ([0, 3], "action 0, .* 2 to 3")])
+def test_an_action_that_there_is_not_is_named(answer: list[int], message: str) -> None:
+    with pytest.raises(KDError, match=message):
+        params_of(gym.spaces.Discrete(2, start=2), answer)

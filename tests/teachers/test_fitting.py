@@ -1,4 +1,4 @@
-"""Environments made like those that a teacher knew, told by the sizes alone."""
+"""Environments made like those that a teacher knew: versions by the sizes alone, wrappers where they are named."""
 
 import warnings
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from zoo_folders import ENV, agent
+from zoo_folders import ENV, agent, zoo
 
+from kd_agent import KDError
+from kd_agent.environments import recipe_of
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.recipe import TIME_FEATURE
 from kd_agent.environments.vector import make_env, spaces_of, start
 from kd_agent.rollouts.evaluate import evaluate
@@ -22,26 +25,68 @@ def _quiet() -> Any:
         yield
 
 
-def test_a_time_feature_is_told_by_the_size_alone(tmp_path: Path) -> None:
+def played_in(path: Path, *wrappers: str) -> Any:
+    """What a teacher plays in once its wrappers are typed, and that it can be played there."""
+    recipe = recipe_for(str(path), ENV, {}, TypedWrappers(wrappers))
+    teacher = load_teacher(str(path), env=spaces_of(recipe))
+    assert len(evaluate(teacher, recipe, seeds=range(3)).returns) == 3
+    return recipe
+
+
+def test_one_more_number_is_not_taken_for_the_time_but_the_flag_is_named(tmp_path: Path) -> None:
     from sb3_contrib.common.wrappers import TimeFeatureWrapper
 
     path = agent(tmp_path / "a.zip", TimeFeatureWrapper(gym.make(ENV)))
-    with pytest.warns(UserWarning, match="remaining time"):
-        recipe = recipe_for(str(path), ENV, {})
-    assert recipe.wrappers == ((TIME_FEATURE, {}),)
-    teacher = load_teacher(str(path), env=spaces_of(recipe))
-    assert len(evaluate(teacher, recipe, seeds=range(3)).returns) == 3
+    flag = "sb3_contrib.common.wrappers:TimeFeatureWrapper"
+    with pytest.raises(KDError, match=rf"\(5,\), CartPole-v1 has \(4,\); name the wrapper .*--wrapper {flag} or"):
+        recipe_for(str(path), ENV, {})
+    assert played_in(path, flag).wrappers == ((TIME_FEATURE, {}),)
+    assert played_in(path, "gymnasium.wrappers:TimeAwareObservation").wrappers[0][0].endswith("TimeAwareObservation")
 
 
-def test_stacked_frames_are_told_by_the_size_alone(tmp_path: Path) -> None:
-    path = agent(
-        tmp_path / "a.zip", gym.wrappers.FlattenObservation(gym.wrappers.FrameStackObservation(gym.make(ENV), 3))
-    )
-    recipe = recipe_for(str(path), ENV, {})
-    assert recipe.frame_stack == 3
-    env = make_env(recipe, 2)
-    observations = start(env, iter([1, 2]))
+def test_the_settings_of_its_folder_still_name_the_time_feature(tmp_path: Path) -> None:
+    from sb3_contrib.common.wrappers import TimeFeatureWrapper
+
+    agent(tmp_path / f"{ENV}.zip", TimeFeatureWrapper(gym.make(ENV)))
+    zoo(tmp_path, {"env_wrapper": TIME_FEATURE})
+    assert recipe_for(str(tmp_path), ENV, {}).wrappers == ((TIME_FEATURE, {}),)
+
+
+def test_frames_side_by_side_are_named_and_not_guessed(tmp_path: Path) -> None:
+    stacked = gym.wrappers.FrameStackObservation(gym.make(ENV), 3)
+    path = agent(tmp_path / "a.zip", gym.wrappers.FlattenObservation(stacked))
+    flag = "stable_baselines3.common.vec_env:VecFrameStack,n_stack=3"
+    with pytest.raises(KDError, match=f"--wrapper {flag} "):
+        recipe_for(str(path), ENV, {})
+    assert played_in(path, flag).frame_stack == 3
+    observations = start(make_env(played_in(path, flag), 2), iter([1, 2]))
     assert observations["obs"].shape == (2, 12)
+    words = "gymnasium.wrappers:FrameStackObservation,stack_size=3", "gymnasium.wrappers:FlattenObservation"
+    assert len(played_in(path, *words).wrappers) == 2
+
+
+def test_frames_one_above_the_other_are_named_too(tmp_path: Path) -> None:
+    path = agent(tmp_path / "a.zip", gym.wrappers.FrameStackObservation(gym.make(ENV), 3))
+    flag = "gymnasium.wrappers:FrameStackObservation,stack_size=3"
+    with pytest.raises(KDError, match=f"--wrapper {flag}"):
+        recipe_for(str(path), ENV, {})
+    played_in(path, flag)
+
+
+def test_what_is_flattened_names_its_wrapper(tmp_path: Path) -> None:
+    flag = "gymnasium.wrappers:FlattenObservation"
+    for env_id in ("Blackjack-v1", "FrozenLake-v1"):
+        path = agent(tmp_path / "a.zip", gym.wrappers.FlattenObservation(gym.make(env_id)))
+        with pytest.raises(KDError, match=f"--wrapper {flag}"):
+            recipe_for(str(path), env_id, {})
+        recipe = recipe_for(str(path), env_id, {}, TypedWrappers((flag,)))
+        teacher = load_teacher(str(path), env=spaces_of(recipe))
+        assert len(evaluate(teacher, recipe, seeds=range(3)).returns) == 3
+
+
+def test_other_sizes_are_left_to_the_loading_of_the_teacher(tmp_path: Path) -> None:
+    path = agent(tmp_path / "a.zip", Resized(gym.make(ENV), 7))
+    assert recipe_for(str(path), ENV, {}) == recipe_of(ENV)
 
 
 def test_a_version_whose_observations_fit_is_preferred_to_a_newer_one(tmp_path: Path) -> None:

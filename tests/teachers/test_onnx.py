@@ -8,12 +8,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from masked_agents import masked_graph, random_masks
 from onnx_models import DOUBLE, FLOAT, INT64, STRING, WEIGHT, save, save_linear
 from samples import HEADS, SPACES, make_student
 from small_agents import VECTOR, VECTORS
 
 from kd_agent import export, load_teacher
 from kd_agent.errors import KDError
+from kd_agent.policies.policy import Policy
 from kd_agent.teachers import _onnx_process
 
 
@@ -127,12 +129,26 @@ def test_a_recurrent_student_comes_back_through_its_export(tmp_path: Path) -> No
 
 
 def test_an_input_that_is_neither_observation_nor_state_is_named(tmp_path: Path) -> None:
+    # The last has masks of other actions than the environment's.
+    for name, size in (("context", 4), ("action_masks", 1)):
+        nodes = [("Mul", ["obs", name], "params", {})]
+        inputs = {"obs": (FLOAT, ["n", 4]), name: (FLOAT, ["n", size])}
+        file = save(tmp_path / "t.onnx", nodes, inputs, {"params": (FLOAT, ["n", 4])})
+        wanted = rf"its input '{name}' \['n', {size}\] is no observation, and none of"
+        with pytest.raises(KDError, match=wanted) as caught:
+            loaded(file)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", ["n", 1, 4])
+def test_masks_may_be_floats_and_of_a_fixed_batch(tmp_path: Path, rows: Any) -> None:
     nodes = [("Mul", ["obs", "action_masks"], "params", {})]
-    inputs = {"obs": (FLOAT, ["n", 4]), "action_masks": (FLOAT, ["n", 4])}
-    file = save(tmp_path / "t.onnx", nodes, inputs, {"params": (FLOAT, ["n", 4])})
-    with pytest.raises(KDError, match=r"its input 'action_masks' \['n', 4\] is no observation, and none of") as caught:
-        loaded(file)
-    assert "\n" not in str(caught.value)
+    inputs = {"obs": (FLOAT, [rows, 4]), "action_masks": (FLOAT, [rows, 4])}
+    teacher = loaded(save(tmp_path / "t.onnx", nodes, inputs, {"params": (FLOAT, [rows, 4])}))
+    assert teacher.expects_masks
+    masks = random_masks([4], len(VECTORS["obs"]), np.random.default_rng(0))
+    label = teacher.label(BATCH, action_masks=masks)
+    np.testing.assert_allclose(label.params, teacher.head.spec.masked(BATCH["obs"], masks), rtol=1e-6)
 
 
 def test_a_model_that_wants_gigabytes_or_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +214,14 @@ def test_without_the_onnx_package_parameters_are_not_counted(tmp_path: Path, mon
     teacher = load_teacher(file, env=(VECTOR, SPACES["Discrete"]))
     assert teacher.origin.num_parameters is None
     assert teacher(VECTORS).params.shape == (6, 4)
+
+
+def test_an_exported_policy_that_plays_with_masks_teaches_with_them(tmp_path: Path) -> None:
+    graph = masked_graph()
+    export(graph, tmp_path / "t.onnx")
+    teacher = load_teacher(str(tmp_path / "t.onnx"), env=(VECTOR, SPACES["Discrete"]))
+    assert teacher.expects_masks
+    masks = random_masks([4], len(VECTORS["obs"]), np.random.default_rng(0))
+    for action_masks in (masks, None):
+        label = teacher.label(VECTORS, action_masks=action_masks)
+        np.testing.assert_allclose(label.params, Policy(graph).params(VECTORS["obs"], action_masks), atol=1e-5)

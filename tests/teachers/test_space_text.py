@@ -1,11 +1,13 @@
 """Spaces from the text that Stable-Baselines3 writes beside each pickled one."""
 
+import json
 import time
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3.common.save_util import data_to_json
 
 from kd_agent.teachers._space_text import space
 
@@ -61,10 +63,37 @@ def test_the_parts_of_a_dict_keep_their_order() -> None:
     assert (old["dice"], old["eye"].shape) == (gym.spaces.MultiDiscrete([2, 4]), (8, 8, 3))
 
 
-def test_long_bounds_of_a_part_count_as_infinite() -> None:
-    found = a_dict("{'arm': Box([-1. ... -1.], [1. ... 1.], (9,), float32)}")
+def test_long_bounds_of_a_part_count_as_infinite_where_they_are_not_all_one() -> None:
+    found = a_dict("{'arm': Box([-1. ... -2.], [1. ... 1.], (9,), float32), 'leg': Box([-1 ... -2], 3, (9,), int16)}")
     assert isinstance(found, gym.spaces.Dict)
     assert found["arm"] == gym.spaces.Box(-np.inf, np.inf, (9,))
+    assert found["leg"] == gym.spaces.Box(-(2**15), 2**15 - 1, (9,), np.int16)
+    alike = a_dict("{'arm': Box([-1. ... -1.], [1. ... 1.], (9,), float32)}")
+    assert isinstance(alike, gym.spaces.Dict)
+    assert alike["arm"] == gym.spaces.Box(-1, 1, (9,))
+
+
+SPACES = [
+    gym.spaces.Discrete(3, start=-2),
+    gym.spaces.MultiDiscrete([3, 2], start=[1, 5]),
+    gym.spaces.MultiBinary((2, 3)),
+    gym.spaces.Box(0, 1, (2,), np.bool_),
+    gym.spaces.Box(-1, 1, (2, 2), np.float16),
+    gym.spaces.Box(0, 100, (36, 36, 3), np.uint8),
+    gym.spaces.Box(-(2**63), 2**63 - 1, (2,), np.int64),
+    *(gym.spaces.Box(0, 9, (2,), kind) for kind in (np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint64)),
+]
+
+
+@pytest.mark.parametrize("wanted", SPACES, ids=str)
+def test_every_space_is_read_as_stable_baselines3_writes_it(wanted: gym.Space[Any]) -> None:
+    def told(value: gym.Space[Any]) -> Any:
+        return json.loads(data_to_json({"space": value}))["space"]
+
+    assert space(told(wanted)) == wanted
+    # No quotes in the key of the first part, an apostrophe in that of the second.
+    both = gym.spaces.Dict({"a": wanted, "it's": wanted})
+    assert space(told(both)) == both
 
 
 SILENT: dict[str, Any] = {
@@ -88,6 +117,13 @@ SILENT: dict[str, Any] = {
     "an empty dict": record("Dict", spaces="{}"),
     "a dict in a dict": record("Dict", spaces="{'a': Dict('b': Discrete(3))}"),
     "a part that is not understood": record("Dict", spaces="{'a': Discrete(3), 'b': Text(1, 5, charset=ab)}"),
+    "two starts for three choices": record("MultiDiscrete", nvec="[3 4 5]", start="[1 2]"),
+    "a bound beyond its type": {**BOX, "dtype": "int8", "low": "[0 0]", "high": "[300 300]"},
+    "bytes of any bounds": {**BOX, "dtype": "uint8", "_shape": [900], "low": "[0 ... 0]", "high": "[1 2 ... 9]"},
+    "axes whose product is beyond any number": {**BOX, "_shape": [1 << 40, 1 << 40]},
+    "a part of axes of thousands of digits": record(
+        "Dict", spaces=f"{{'a': Box(-1.0, 1.0, ({'9' * 5000},), float32)}}"
+    ),
     "a part of no choices": record("Dict", spaces="{'a': Discrete(3), 'b': Discrete(0)}"),
 }
 

@@ -6,9 +6,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from masked_agents import PARTS, random_masks
+from masked_agents import SPACES as MASKED_SPACES
 from samples import SPACES
 from sb3_contrib import MaskablePPO, RecurrentPPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
@@ -91,13 +94,23 @@ def test_a_recurrent_agent_is_asked_with_its_memory(tmp_path: Path, space: str) 
         np.testing.assert_allclose(state[0][:, 0], own[0][0], atol=1e-6)
 
 
-def test_an_agent_with_masks_is_loaded_by_its_own_algorithm(tmp_path: Path) -> None:
-    model = MaskablePPO(OwnMasks, Fake(VECTOR, SPACES["Discrete"]), n_steps=8, batch_size=8, seed=0, device="cpu")
+@pytest.mark.parametrize("space", PARTS)
+def test_an_agent_with_masks_is_loaded_by_its_own_algorithm_and_plays_with_them(tmp_path: Path, space: str) -> None:
+    spaces = (VECTOR, MASKED_SPACES[space])
+    model = MaskablePPO(OwnMasks, Fake(*spaces), n_steps=8, batch_size=8, seed=0, device="cpu")
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.mul_(8)
     model.save(tmp_path / "own.zip")
-    teacher = load_teacher(str(tmp_path / "own.zip"), env=(VECTOR, SPACES["Discrete"]), trust_teacher=True)
+    teacher = load_teacher(str(tmp_path / "own.zip"), env=spaces, trust_teacher=True)
     assert teacher.origin.algo == "MaskablePPO"
-    wanted, _ = model.predict(VECTORS["obs"], deterministic=True)
-    np.testing.assert_array_equal(teacher.predict(VECTORS["obs"], deterministic=True)[0], wanted)
+    assert teacher.expects_masks
+    rng = np.random.default_rng(0)
+    observations = rng.uniform(-1, 1, (100, 4)).astype(np.float32)
+    for masks in (None, random_masks(PARTS[space], 100, rng)):
+        wanted, _ = model.predict(observations, deterministic=True, action_masks=masks)
+        found, _ = teacher.predict(observations, deterministic=True, action_masks=masks)
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_two_trusted_zips_of_one_name_are_two_teachers(own: Any) -> None:
@@ -144,3 +157,13 @@ def test_without_the_flag_nothing_in_a_zip_runs(own: Any, tmp_path: Path) -> Non
     with pytest.raises(KDError):
         load_teacher(str(tmp_path / "bad.zip"), env=(VECTOR, SPACES["Discrete"]))
     assert not (tmp_path / "canary").exists()
+
+
+def test_an_agent_acts_from_0_whatever_the_start_of_its_actions(tmp_path: Path) -> None:
+    pair = VECTOR, gym.spaces.Discrete(3, start=2)
+    model = PPO(OwnPolicy, Fake(*pair), seed=0)
+    model.save(tmp_path / "a.zip")
+    teacher = load_teacher(str(tmp_path / "a.zip"), env=pair, trust_teacher=True)
+    seen = np.stack([VECTOR.sample() for _ in range(20)])
+    actions = teacher.predict(seen, deterministic=True)[0]
+    assert (actions == model.predict(seen, deterministic=True)[0]).all()

@@ -13,6 +13,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from zoo_folders import ENV, agent, zoo
 
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
 from kd_agent.environments.recipe import ATARI, Recipe, recipe_of, resolve_id
 from kd_agent.environments.vector import make_env, spaces_of, start
 from kd_agent.errors import KDError
@@ -147,10 +148,15 @@ def test_missing_statistics_are_an_error_for_every_algorithm(tmp_path: Path) -> 
 
 
 def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
+    zoo(tmp_path, {"normalize": True})
     agent(tmp_path / f"{ENV}.zip")
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Acrobot-v1")]))
-    env.save(str(tmp_path / "vecnormalize.pkl"))
+    env.save(str(tmp_path / ENV / "vecnormalize.pkl"))
     with pytest.raises(KDError, match=r"statistics of shape \(6,\)"):
+        load_teacher(str(tmp_path / f"{ENV}.zip"))
+    # Those of nobody's folder may be another agent's: they are not taken, nor are they enough.
+    (tmp_path / ENV / "vecnormalize.pkl").rename(tmp_path / "vecnormalize.pkl")
+    with pytest.raises(KDError, match="its statistics are missing"):
         load_teacher(str(tmp_path / f"{ENV}.zip"))
 
 
@@ -187,7 +193,7 @@ def test_a_lost_life_begins_memory_anew_and_ends_no_game() -> None:
     for _ in range(300):
         _, _, done, infos = env.step(np.array([env.action_space.sample() for _ in range(2)]))
         ends += int(done.sum())
-        games |= {info[key][0] for info in infos for key in ("episode", "last_episode") if key in info}
+        games |= {info[key][0] for info in infos for key in (EPISODE, LAST_EPISODE) if key in info}
     assert ends > 2 * len(games) > 0
     assert len(evaluate(None, recipe, seeds=range(2)).returns) == 2
 

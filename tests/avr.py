@@ -1,0 +1,86 @@
+"""Running generated C on a microcontroller whose int has 16 bits: avr-gcc builds it, simavr plays it."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from exported import Answers, needs
+
+from kd_agent import export
+from kd_agent.policies.graph import PolicyGraph
+
+BOARD = "atmega328p"
+"""The chip of an Arduino Uno: 32 KiB of flash, 2 KiB of RAM."""
+# The observations stay in flash, the answers go out as hexadecimal digits over the serial line, which simavr prints.
+HARNESS = """
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/pgmspace.h>
+#include <avr/sleep.h>
+#include "policy.h"
+#include "observations.h"
+static void put(char letter) {
+    while (!(UCSR0A & (1 << UDRE0))) {}
+    UDR0 = letter;
+}
+static void put_numbers(const float *numbers, unsigned count) {
+    const uint8_t *bytes = (const uint8_t *)numbers;
+    for (unsigned i = 0; i < 4 * count; i++) {
+        put("0123456789abcdef"[bytes[i] >> 4]);
+        put("0123456789abcdef"[bytes[i] & 15]);
+    }
+}
+int main(void) {
+    float obs[KD_OBS_SIZE], params[KD_NUM_PARAMS];
+    UCSR0B = 1 << TXEN0;
+    for (unsigned row = 0; row < ROWS; row++) {
+        for (unsigned i = 0; i < KD_OBS_SIZE; i++) obs[i] = pgm_read_float(&observations[row][i]);
+#ifdef KD_NUM_ACTIONS
+        float action[1];
+        action[0] = (float)kd_act(obs);
+#else
+        float action[KD_ACTION_SIZE];
+        kd_act(obs, action);
+#endif
+        kd_params(obs, params);
+        put_numbers(params, KD_NUM_PARAMS);
+        put_numbers(action, sizeof action / sizeof *action);
+        put('\\n');
+    }
+    cli(); /* asleep without interrupts it never wakes, and simavr ends */
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}
+"""
+
+
+def by_avr(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    """What a policy without a memory answers on the board."""
+    needs("avr-gcc")
+    needs("simavr")
+    export(graph, folder / "policy.c", **options)
+    (folder / "main.c").write_text(HARNESS)
+    (folder / "observations.h").write_text(_table(observations["obs"]))
+    flags = ["-std=c99", f"-mmcu={BOARD}", "-Os", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["avr-gcc", *flags, "policy.c", "main.c", "-o", "policy.elf"], cwd=folder, check=True)
+    command = ["simavr", "-m", BOARD, "-f", "16000000", "policy.elf"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    said = done.stdout + done.stderr
+    size = 1 if graph.head.kind == "categorical" else len(graph.head.low or graph.head.nvec)
+    width = graph.head.num_params + size
+    # Around each line simavr writes colours, which end in the letter m, and a full stop.
+    lines = re.findall(rf"m([0-9a-f]{{{8 * width}}})\.", said)
+    assert len(lines) == len(observations["obs"]), said[-500:]
+    numbers = np.frombuffer(bytes.fromhex("".join(lines)), "<f4").reshape(-1, width)
+    return Answers(numbers[:, : graph.head.num_params], numbers[:, graph.head.num_params :])
+
+
+def _table(rows: Any) -> str:
+    """A header with observations `[N, F]`."""
+    numbers = [", ".join(f"{number:.9e}f" for number in row) for row in rows.tolist()]
+    inner = "},\n    {".join(numbers)
+    table = f"static const float observations[ROWS][KD_OBS_SIZE] PROGMEM = {{\n    {{{inner}}}\n}};\n"
+    return f"#define ROWS {len(rows)}\n{table}"

@@ -1,0 +1,92 @@
+"""The watchdog: a step that hangs is found within its time."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from kd_agent import KDError
+from kd_agent.environments.guarded import GuardedEnv
+from kd_agent.environments.watchdog import Watchdog
+
+HANGS = """
+import time
+import gymnasium as gym
+import numpy as np
+
+class Hangs(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (4,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def __init__(self, how="sleep"):
+        self.how, self.steps = how, 0
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 7 and self.how == "sleep":
+            time.sleep(60)
+        if self.steps == 7 and self.how == "code":
+            sum(range(10**11))
+        return np.zeros(4, np.float32), 1.0, False, self.steps % 5 == 0, {}
+
+gym.register("Hangs-v0", Hangs, max_episode_steps=50)
+"""
+
+
+class Sleeper(gym.Env[Any, Any]):
+    observation_space = gym.spaces.Discrete(2)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, **_: Any) -> Any:
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        time.sleep(5 if action else 0)
+        return 0, 1.0, False, False, {}
+
+
+def test_a_step_that_sleeps_is_interrupted_and_named() -> None:
+    guarded = GuardedEnv(Sleeper(), 3, watchdog=Watchdog(0.2))
+    guarded.reset(seed=9)
+    guarded.step(0)
+    started = time.monotonic()
+    with pytest.raises(KDError, match=r"environment 3 \(seed 9, step 2\) takes longer than 0\.2 s .*--step-timeout"):
+        guarded.step(1)
+    assert time.monotonic() - started < 2
+    assert guarded.step(0)[1] == 1.0, "it serves on"
+
+
+def test_time_between_the_steps_does_not_count() -> None:
+    guarded = GuardedEnv(Sleeper(), 0, watchdog=Watchdog(0.2))
+    guarded.reset(seed=9)
+    time.sleep(0.5)
+    assert guarded.step(0)[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("how", "code_of_exit", "message"), [("sleep", 2, "takes longer than 0.5 s"), ("code", 1, "Timeout")]
+)
+def test_the_command_ends_and_says_why(how: str, code_of_exit: int, message: str, tmp_path: Path) -> None:
+    """What keeps the global lock cannot be interrupted: there the process ends by itself."""
+    (tmp_path / "hangs.py").write_text(HANGS)
+    code = (
+        "import sys; sys.path.insert(0, '.'); from kd_agent.commands.cli import run;"
+        "from kd_agent.environments import watchdog; watchdog.LAST_RESORT = 1.0;"
+        "sys.exit(run('train-teacher', ['--env', 'hangs:Hangs-v0', '--env-kwargs', 'how="
+        + how
+        + "', '--training.n-envs', '1', '--step-timeout', '0.5', '--no-progress']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == code_of_exit, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hangs.py" in done.stderr or how == "sleep", "where it was"

@@ -1,0 +1,171 @@
+"""Paired comparisons: everybody plays the same numbered episodes, the teacher plays none twice, and all is booked."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from prepared_runs import begun
+from samples import PROBES
+
+from kd_agent.environments import recipe_of
+from kd_agent.evaluation import comparison
+from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
+from kd_agent.rollouts.evaluate import Evaluation
+from kd_agent.runs import Costs, Reporter
+
+
+@pytest.mark.parametrize(
+    ("episodes", "most", "looks"),
+    [(100, 400, [100, 200, 400]), (100, 100, [100]), (100, 50, [100]), (90, 150, [90, 150]), (8, 64, [8, 16, 32, 64])],
+)
+def test_the_looks_follow_the_doublings(episodes: int, most: int, looks: list[int]) -> None:
+    assert doublings(episodes, most) == looks
+
+
+class Paid:
+    """Earns a wage in every episode, and a bonus by its seed."""
+
+    def __init__(self, wage: float, bonus: float = 0.0) -> None:
+        self.wage, self.bonus = wage, bonus
+
+    def predict(self, *observations: Any, **more: Any) -> Any:
+        raise AssertionError("nobody acts here")
+
+
+TEACHER = Paid(100.0)
+LENGTH = 10
+
+
+class Ground:
+    """Stands in for playing: writes down who played which seeds."""
+
+    def __init__(self) -> None:
+        self.played: list[tuple[Any, list[int]]] = []
+
+    def evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], advance: Any) -> Evaluation:
+        seeds = list(seeds)
+        self.played.append((player, seeds))
+        if player is None:
+            earned = [0.0 for _ in seeds]
+        else:
+            earned = [player.wage + player.bonus * (-1) ** seed for seed in seeds]
+        return Evaluation(np.array(earned), np.full(len(seeds), LENGTH))
+
+    def seeds_of(self, player: Any) -> list[int]:
+        return [seed for who, seeds in self.played if who is player for seed in seeds]
+
+
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Ground:
+    found = Ground()
+    monkeypatch.setattr(comparison, "evaluate", found.evaluate)
+    return found
+
+
+def episodes(costs: Costs | None = None, purpose: str = "verdict_steps") -> Episodes:
+    recipe = recipe_of(PROBES["Discrete"])
+    return Episodes(recipe, first_seed=500, reporter=Reporter(quiet=True), costs=costs, purpose=purpose)
+
+
+def compared(random_episodes: int = 4, **more: Any) -> PairedComparison:
+    return PairedComparison(episodes(**more), TEACHER, margin=0.05, random_episodes=random_episodes)
+
+
+def test_an_episode_has_the_same_seed_whoever_plays_it(ground: Ground) -> None:
+    numbered = episodes()
+    assert numbered.play(Paid(1.0, 0.5), "one", 3) == [1.5, 0.5, 1.5]
+    assert numbered.play(Paid(2.0), "other", 2, after=3) == [2.0, 2.0]
+    assert [seeds for _, seeds in ground.played] == [[500, 501, 502], [503, 504]]
+    assert numbered.steps == 5 * LENGTH
+
+
+def test_no_episodes_are_not_played(ground: Ground) -> None:
+    assert episodes().play(TEACHER, "the teacher", 0) == []
+    assert ground.played == []
+
+
+def test_steps_are_booked_under_their_purpose(ground: Ground) -> None:
+    costs = Costs()
+    compared(costs=costs, purpose="exam_steps").verdict([100.0] * 6)
+    assert costs.of("exam_steps") == (6 + 4) * LENGTH
+    assert costs.of("verdict_steps") == 0
+
+
+def test_the_teacher_plays_each_episode_once(ground: Ground) -> None:
+    paired = compared()
+    assert paired.teacher_returns(4) == [100.0] * 4
+    assert paired.teacher_returns(2) == [100.0] * 2
+    assert paired.teacher_returns(7) == [100.0] * 7
+    assert ground.seeds_of(TEACHER) == list(range(500, 507))
+
+
+def test_the_random_policy_plays_once_and_only_where_it_is_needed(ground: Ground) -> None:
+    paired = compared()
+    paired.teacher_returns(4)
+    assert ground.seeds_of(None) == []
+    for _ in range(2):
+        paired.verdict([100.0] * 4)
+    assert ground.seeds_of(None) == [500, 501, 502, 503]
+
+
+def test_what_was_played_before_is_not_played_again(ground: Ground) -> None:
+    before = compared()
+    expected = before.verdict([99.0] * 6)
+    count = len(ground.played)
+    costs = Costs()
+    again = compared(costs=costs)
+    again.restore(*before.played())
+    assert again.verdict([99.0] * 6) == expected
+    assert len(ground.played) == count
+    assert costs.of("verdict_steps") == 0
+    again.teacher_returns(8)
+    assert ground.played[-1] == (TEACHER, [506, 507])
+
+
+def test_a_restored_comparison_does_not_share_its_lists(ground: Ground) -> None:
+    before = compared()
+    before.verdict([99.0] * 4)
+    again = compared()
+    again.restore(*before.played())
+    again.teacher_returns(9)
+    assert len(before.played()[0]) == 4
+
+
+def test_a_verdict_is_on_the_episodes_that_the_player_played(ground: Ground) -> None:
+    paired = compared()
+    paired.teacher_returns(9)
+    verdict = paired.verdict([100.0] * 6)
+    assert (verdict.decision, verdict.episodes, verdict.margin) == ("non-inferior", 6, 5.0)
+    assert paired.verdict([50.0] * 6).decision == "inferior"
+
+
+def test_a_clear_verdict_falls_at_the_first_look(ground: Ground) -> None:
+    returns, verdict = compared().play_until_decided(Paid(100.0), "the student", [4, 8, 16])
+    assert (len(returns), verdict.decision, verdict.episodes) == (4, "non-inferior", 4)
+    assert verdict.level == pytest.approx(1 - 0.05 / 3), "all looks share the error, however early it falls"
+
+
+def test_an_open_verdict_is_played_on_to_the_last_look(ground: Ground) -> None:
+    student = Paid(95.0, 40.0)
+    returns, verdict = compared().play_until_decided(student, "the student", [4, 8, 16])
+    assert (len(returns), verdict.decision, verdict.episodes) == (16, "undecided", 16)
+    assert ground.seeds_of(student) == list(range(500, 516))
+    assert ground.seeds_of(TEACHER) == list(range(500, 516))
+
+
+def test_the_episodes_of_a_run_are_those_of_its_environment_and_booked_there(ground: Ground, tmp_path: Any) -> None:
+    with begun(tmp_path / "run") as run:
+        of_run = Episodes.of(run, first_seed=7, purpose="gate_steps")
+        assert of_run.play(TEACHER, "the teacher", 2) == [100.0, 100.0]
+        assert run.costs.of("gate_steps") == 2 * LENGTH
+        assert ground.played == [(TEACHER, [7, 8])]
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 3), (7, 100), (50, 51)])
+def test_looks_begin_and_end_where_they_are_to_and_double_in_between(first: int, last: int) -> None:
+    looks = doublings(first, last)
+    assert (looks[0], looks[-1]) == (first, last)
+    assert all(one < other <= 2 * one for one, other in pairwise(looks))
+    assert all(other == 2 * one for one, other in pairwise(looks[:-1]))

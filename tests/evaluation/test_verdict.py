@@ -1,0 +1,129 @@
+"""The verdict: what `result.json` says of teacher, student and random policy, and `evaluate` of a file."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from kd_envs.probe import ProbeEnv
+from prepared_runs import begun
+from recorder import TEACHER, Recorder
+from samples import HEADS, PROBES, make_student
+
+from kd_agent import KDError
+from kd_agent.evaluation import EVALUATION_SEED, evaluate_file, judge, scores, verdict_episodes
+from kd_agent.evaluation.statistics import iqm, iqm_interval
+from kd_agent.settings import EvaluateConfig, resolve
+
+
+def test_arguments_asked_for_win_over_those_that_a_students_file_records(
+    tmp_path: Path, register_env: Callable[..., str]
+) -> None:
+    class Paying(ProbeEnv):
+        """Pays a fixed wage instead."""
+
+        def __init__(self, wage: float = 1.0, bonus: float = 0.0, render_mode: str | None = None) -> None:
+            super().__init__("Discrete", render_mode)
+            self.wage = wage + bonus
+
+        def step(self, action: Any) -> Any:
+            observation, _, *rest = super().step(action)
+            return observation, self.wage, *rest
+
+    env_id = register_env("Paying-v0", Paying, max_episode_steps=5)
+    recipe = {"env_id": env_id, "env_kwargs": {"wage": 2.0, "bonus": 0.5}, "wrappers": [], "frame_stack": 1}
+    student = make_student(HEADS["categorical"])
+    path = str(student.save(tmp_path / "s.safetensors", {"env": env_id, "recipe": recipe}))
+    played = {"student": path, "teacher": path, "episodes": 2, "quiet": True}
+    assert evaluate_file(resolve(EvaluateConfig, played))["student"]["returns"] == [12.5, 12.5]
+    result = evaluate_file(resolve(EvaluateConfig, {**played, "env_kwargs": {"wage": 3.0}}))
+    assert result["student"]["returns"] == result[path]["returns"] == [17.5, 17.5]
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Recorder, dict[str, Any]]]:
+    """Judges a student that earns what a test says by the seed of its episode."""
+
+    def work(earned: Callable[[int], float], **settings: Any) -> tuple[Recorder, dict[str, Any]]:
+        recorder = Recorder(verdict=earned)
+        recorder.install(monkeypatch)
+        path = make_student(TEACHER.head, hidden=(5,)).save(tmp_path / "s.safetensors", {"env": PROBES["Discrete"]})
+        with begun(tmp_path / "run", episodes=6, max_episodes=24, **settings) as run:
+            return recorder, judge(run, path)
+
+    return work
+
+
+def test_a_result_says_who_played_and_how_they_compare(judged: Any, tmp_path: Path) -> None:
+    recorder, result = judged(lambda seed: 99.0, seed=3)
+    raw = (tmp_path / "s.safetensors").read_bytes()
+    assert (result["format"], result["env"], result["seed"]) == (1, PROBES["Discrete"], 3)
+    student = result["student"]
+    assert (student["file"], student["bytes"]) == ("s.safetensors", len(raw))
+    assert student["sha256"] == sha256(raw).hexdigest()
+    assert student["parameters"] == 4 * 5 + 5 + 5 * 4 + 4
+    assert student["returns"] == [99.0] * 6
+    assert result["teacher"]["parameters"] == TEACHER.origin.num_parameters
+    assert result["teacher"]["returns"] == [100.0] * 6
+    assert result["verdict"]["compression"] == pytest.approx(1000 / 49)
+    assert (result["verdict"]["non_inferior"], result["verdict"]["difference"]) == (True, -1.0)
+    assert result["random"] == {"iqm": 0.0}
+    assert "teachers" not in result
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert {seed for play in recorder.plays for seed in play.seeds} == set(range(EVALUATION_SEED, EVALUATION_SEED + 6))
+
+
+def test_an_open_verdict_costs_more_episodes_and_the_teacher_plays_them_too(judged: Any) -> None:
+    _, result = judged(lambda seed: 120.0 if seed % 2 else 70.0)
+    assert (result["verdict"]["decision"], result["verdict"]["episodes"]) == ("undecided", 24)
+    assert len(result["teacher"]["returns"]) == len(result["student"]["returns"]) == 24
+
+
+def test_the_teacher_that_is_weak_is_said_to_be(
+    judged: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gym.spec(PROBES["Discrete"]), "reward_threshold", 101.0)
+    _, result = judged(lambda seed: 100.0, quiet=False, progress=False)
+    assert (result["teacher"]["weak"], result["teacher"]["reward_threshold"]) == (True, 101.0)
+    said = capsys.readouterr().err
+    assert "WARNING: the teacher is weak: IQM 100.0, kd_envs/ProbeDiscrete-v0 counts as solved from 101" in said
+    assert "non-inferior: student IQM 100.0 (49 parameters), teacher 100.0 (1,000)" in said
+
+
+def test_the_seeds_of_a_verdict_do_not_hang_on_the_runs_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    recorder.install(monkeypatch)
+    for seed in (0, 1):
+        with begun(tmp_path / str(seed), seed=seed) as run:
+            verdict_episodes(run).teacher_returns(3)
+    assert [play.seeds for play in recorder.plays] == [[EVALUATION_SEED + n for n in range(3)]] * 2
+
+
+def test_scores_are_returns_with_their_iqm_and_its_interval() -> None:
+    returns = np.random.default_rng(0).normal(size=30).tolist()
+    found = scores(returns)
+    assert found["returns"] == returns
+    assert found["iqm"] == float(iqm(returns))
+    assert found["iqm_ci"] == list(iqm_interval(returns))
+
+
+def evaluated(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    path = make_student(HEADS["categorical"]).save(tmp_path / "s.safetensors", {"env": PROBES["Discrete"]})
+    return evaluate_file(resolve(EvaluateConfig, {"student": str(path), "episodes": 3, "quiet": True, **more}))
+
+
+def test_a_file_is_played_greedily_on_the_verdicts_seeds_unless_otherwise_asked(tmp_path: Path) -> None:
+    found, sampled = evaluated(tmp_path), evaluated(tmp_path, sampled=True)
+    assert found["seeds"] == [EVALUATION_SEED, EVALUATION_SEED + 3]
+    assert (found["deterministic"], sampled["deterministic"]) == (True, False)
+    assert found["student"]["returns"] != sampled["student"]["returns"]
+    assert found == evaluated(tmp_path)
+
+
+def test_a_file_of_another_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KDError, match="acts by categorical"):
+        evaluated(tmp_path, env="CartPole-v1")

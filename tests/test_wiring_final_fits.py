@@ -1,0 +1,86 @@
+"""A validation plays no more than it must, decides at the level that is shared, and keeps what is best."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorder import GIVEN, ROUNDS, SEAMS, TEACHER, Recorder, fingerprint, original, recorded, wavering
+
+from kd_agent.runs.seeds import seed_of
+
+VALIDATION, VERDICT = 10_000, 20_000
+PLAIN: dict[str, Any] = {"loss": "kl", "teacher_layer": None, "student_layer": None}
+
+
+def episodes_of_attempts(run: Recorder) -> list[int]:
+    attempts = [fit.after for fit in run.fits[ROUNDS - 1 :]]
+    return [sum(len(play.seeds) for play in run.validations() if play.who == attempt) for attempt in attempts]
+
+
+def test_a_validation_ends_where_the_return_is_held_or_the_best_is_out_of_reach(tmp_path: Path) -> None:
+    """The margin is 20: 50 is within it of 60, 30 is not, and 100 is what the teacher earns."""
+    run = recorded(tmp_path / "run", Recorder([60.0, 50.0, 30.0, 100.0]))
+    assert episodes_of_attempts(run) == [8, 8, 2, 2]
+    assert {play.who for play in run.verdicts()} == {run.fits[-1].after}
+
+
+def test_a_single_attempt_is_not_validated(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", Recorder([]), attempts=1)
+    assert run.on_seeds(VALIDATION) == []
+    assert run.result["cost"]["exam_steps"] == 0
+
+
+def test_a_single_attempt_of_several_sizes_is(tmp_path: Path) -> None:
+    recorder = Recorder(by_policy=lambda policy: 100.0)
+    run = recorded(tmp_path / "run", recorder, attempts=1, search_size=True, hidden=[1], **PLAIN)
+    final = [fit.after for fit in run.fits if fit.told["steps"] == GIVEN["final_steps"]]
+    assert len(final) == 1
+    assert [len(play.seeds) for play in run.validations() if play.who == final[0]] == [2]
+
+
+def test_the_random_policy_plays_as_far_as_the_first_look_in_a_validation_and_in_a_verdict(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", attempts=2)
+    chance = [play.seeds for play in run.plays if play.who is None]
+    assert chance == [list(range(VALIDATION, VALIDATION + 2)), list(range(VERDICT, VERDICT + 6))]
+
+
+def test_every_comparison_shares_its_level_among_all_looks_that_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A validation looks after 2, 4 and 8 episodes, a verdict after 6 and 12."""
+    told: list[tuple[int, int, float]] = []
+    compare = original("compare")
+
+    def spied(teacher: Any, student: Any, chance: float, *, margin: float, looks: int) -> Any:
+        told.append((len(student), looks, margin))
+        return compare(teacher, student, chance, margin=margin, looks=looks)
+
+    monkeypatch.setattr(SEAMS["compare"], spied)
+    recorded(tmp_path / "run", Recorder([50.0, 40.0], wavering), attempts=2)
+    assert told == [(2, 3, 0.2), (4, 3, 0.2), (8, 3, 0.2)] * 2 + [(6, 2, 0.2), (12, 2, 0.2)]
+
+
+def test_what_was_played_is_booked_as_what_it_was_played_for(tmp_path: Path) -> None:
+    """An episode has 10 steps."""
+    run = recorded(tmp_path / "run")
+    played = {first: 10 * sum(len(play.seeds) for play in run.on_seeds(first)) for first in (VALIDATION, VERDICT)}
+    cost = run.result["cost"]
+    assert (cost["exam_steps"], cost["verdict_steps"]) == (played[VALIDATION], played[VERDICT])
+    assert cost["gate_steps"] == 0
+
+
+def test_agreement_is_measured_where_the_judged_student_goes_on_states_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    collect = original("agreement states")
+
+    def spied(env: Any, teacher: Any, student: Any, **settings: Any) -> Any:
+        told.append({**settings, "teacher": teacher, "student": fingerprint(student.graph)})
+        return collect(env, teacher, student, **settings)
+
+    monkeypatch.setattr(SEAMS["agreement states"], spied)
+    run = recorded(tmp_path / "run", attempts=1)
+    [judged] = {play.who for play in run.verdicts()}
+    seed = seed_of(0, "agreement")
+    assert told == [{"steps": 2, "beta": 0.0, "seed": seed, "teacher": TEACHER, "student": judged}]

@@ -1,0 +1,110 @@
+"""The compression study: each fit starts from what its name says, at its own rate and seed, and all play alike."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from recorder import GIVEN, SEAMS, Recorder, fingerprint
+from samples import HEADS, PROBES, make_student
+
+from kd_agent import load_policy
+from kd_agent.networks import GraphStudent
+from kd_agent.settings import DistillConfig, resolve
+from kd_agent.studies.compression import compress
+
+ROUNDS = 11
+"""More than ten: their files are read in the order of their numbers."""
+STUDY_FITS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Recorder:
+    recorder = Recorder(by_policy=lambda policy: 90.0)
+    given = {**GIVEN, "env": PROBES["Discrete"], "teacher": saved(folder), "rounds": ROUNDS, "env_steps": 88,
+             "loss": "kl", "teacher_layer": None, "student_layer": None, "attempts": 1, "hidden": [3],
+             "out": str(folder / "run")}  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.install(patch)
+        patch.setattr(SEAMS["timing"], lambda graph, observations, int8: lambda: np.array([1_000.0]))
+        compress(resolve(DistillConfig, given))
+    return recorder
+
+
+def saved(folder: Path) -> str:
+    """The file of a teacher with one hidden layer of 6 units."""
+    teacher = make_student(HEADS["categorical"], hidden=(6,))
+    return str(teacher.save(folder / "teacher.safetensors", {"env": PROBES["Discrete"]}))
+
+
+def rows(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "run" / "compression.json").read_text())
+    return {row["name"]: row for row in content["rows"]}
+
+
+def policy_of(folder: Path, name: str) -> str:
+    return fingerprint(load_policy(folder / "run" / rows(folder)[name]["file"]).graph)
+
+
+def on_the_grid(folder: Path, name: str) -> str:
+    """A policy whose weights are those of int8."""
+    graph = load_policy(folder / "run" / rows(folder)[name]["file"]).graph
+    return fingerprint(GraphStudent(graph, int8=True).graph())
+
+
+def test_each_fit_starts_from_what_its_name_says(study: Recorder, folder: Path) -> None:
+    both, aware, aware_both = study.fits[-STUDY_FITS:]
+    assert both.before == policy_of(folder, "pruned")
+    assert both.after == policy_of(folder, "pruned, distilled")
+    assert aware.before == on_the_grid(folder, "distilled")
+    assert aware_both.before == on_the_grid(folder, "pruned, distilled")
+
+
+def test_fits_on_the_int8_grid_have_a_third_of_the_rate(study: Recorder) -> None:
+    rates = [fit.told["learning_rate"] for fit in study.fits[-STUDY_FITS:]]
+    assert rates == pytest.approx([0.017, 0.017 / 3, 0.017 / 3])
+    assert [fit.told["steps"] for fit in study.fits[-STUDY_FITS:]] == [11] * STUDY_FITS
+
+
+def test_every_fit_of_a_study_has_a_seed_of_its_own(study: Recorder) -> None:
+    seeds = [fit.told["seed"] for fit in study.fits]
+    assert len(set(seeds)) == len(seeds) == ROUNDS + STUDY_FITS
+
+
+def test_the_states_of_the_distillation_serve_every_fit_in_their_order(study: Recorder) -> None:
+    collected = [r.rollout.obs["obs"] for r in study.rounds]
+    assert len(collected) == ROUNDS
+    for fit in study.fits[-STUDY_FITS:]:
+        for shown, states in zip(fit.rollouts, collected, strict=True):
+            np.testing.assert_array_equal(shown.obs["obs"], states)
+
+
+def test_all_play_the_same_seeds_once_and_the_verdict_within_is_not_prolonged(study: Recorder, folder: Path) -> None:
+    seeds = {tuple(row_of.seeds) for row_of in study.on_seeds(20_000)}
+    assert seeds == {tuple(range(20_000, 20_006))}
+    table = rows(folder)
+    assert len(table) == 9
+    assert all(len(row["returns"]) == 6 for row in table.values())
+    assert set(table["teacher"]["returns"]) == {100.0}
+    assert set(table["pruned"]["returns"]) == {90.0}
+    assert (table["teacher"]["decision"], table["pruned"]["decision"]) == ("", "non-inferior")
+    assert json.loads((folder / "run" / "distilled" / "result.json").read_text())["verdict"]["episodes"] == 6
+
+
+def test_the_study_itself_is_not_gone_on_with_its_distillation_might_be(study: Recorder, folder: Path) -> None:
+    assert not (folder / "run" / "config.yaml").exists()
+    kept = yaml.safe_load((folder / "run" / "distilled" / "config.yaml").read_text())
+    assert (kept["max_episodes"], kept["rounds"]) == (6, ROUNDS)
+
+
+def test_what_is_rounded_is_smaller(folder: Path, study: Recorder) -> None:
+    table = rows(folder)
+    for name in ("distilled, then int8", "distilled, int8-aware"):
+        assert table[name]["bytes"] < table["distilled"]["bytes"]
