@@ -276,6 +276,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("learning_rate", is_network, steps),
         ("combine", several_teachers, teachers),
         ("teacher_gate", several_teachers, teachers),
+        ("onnx_output", any(source.endswith(".onnx") for source in config.teacher), "no teacher is an ONNX file"),
         ("teacher_layer", compares_layers, layers),
         ("student_layer", compares_layers, layers),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kd_agent.policies import Array, Op, PolicyGraph
+from kd_agent.policies.activations import SELU_FLOOR, SELU_SCALE, SLOPED
 from kd_agent.policies.int8 import rounded
 
 _SLACK = 1.01
@@ -54,9 +55,16 @@ def _weighted(op: Op, inputs: Sequence[float]) -> float:
 
 
 def _activated(op: Op, inputs: Sequence[float]) -> float:
-    """No activation is farther from 0 than its input and 1 more."""
-    if op.attributes["function"] in ("tanh", "sigmoid"):
+    """None but SELU and one of a steep slope is farther from 0 than its input and 1 more."""
+    function = op.attributes["function"]
+    if function in ("tanh", "sigmoid", "softsign", "hardtanh"):
         return 1.0
+    if function == "relu6":
+        return min(inputs[0], 6.0)
+    if function == "selu":
+        return SELU_SCALE * inputs[0] + SELU_FLOOR
+    if function == SLOPED:
+        return max(abs(float(op.attributes["slope"])), 1.0) * inputs[0]
     return inputs[0] + 1
 
 

@@ -3,6 +3,7 @@
 from kd_agent.networks.base import (
     ACTIVATION_LAYERS,
     LAYER,
+    Layers,
     Observations,
     Origin,
     PolicyOutput,
@@ -21,6 +22,7 @@ __all__ = [
     "LOG_STD_MIN",
     "ActionHead",
     "GraphStudent",
+    "Layers",
     "Observations",
     "Origin",
     "PolicyOutput",

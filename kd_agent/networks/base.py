@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kd_agent.environments import as_mapping
 from kd_agent.errors import unknown
 from kd_agent.networks.distributions import ActionHead
-from kd_agent.policies import Array, ObservationSpec, Op, Policy, PolicyGraph
+from kd_agent.policies import Array, Normalizer, ObservationSpec, Op, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 
 Observations = Mapping[str, Array]
@@ -35,6 +35,12 @@ ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "leaky_relu": nn.LeakyReLU,
     "softplus": nn.Softplus,
+    "gelu": nn.GELU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "softsign": nn.Softsign,
+    "relu6": nn.ReLU6,
+    "hardtanh": nn.Hardtanh,
 }
 """Layers of torch by the names that settings and programs have for activations."""
 
@@ -80,7 +86,7 @@ class Origin:
         source: Path or name.
         sha256: Hash of its file.
         algo: The algorithm that trained it.
-        num_parameters: Number of parameters that act.
+        num_parameters: Number of parameters that act; None where nobody can count them.
         teachers: Of several that are one: source, hash, score and weight of each (JSON values).
         gate_steps: Environment steps that it took to weigh them.
     """
@@ -88,9 +94,26 @@ class Origin:
     source: str
     sha256: str
     algo: str
-    num_parameters: int
+    num_parameters: int | None
     teachers: tuple[Mapping[str, Any], ...] = ()
     gate_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The shape of a multilayer perceptron.
+
+    Attributes:
+        hidden: Units of each hidden layer.
+        activation: Name of the activation between them; None without hidden layers.
+        bias: Whether any layer has one.
+        normalizers: The frozen statistics that it applies to its observations, by key; empty where it applies none.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str | None
+    bias: bool
+    normalizers: Mapping[str, Normalizer] = field(default_factory=dict)
 
 
 class Teacher(ABC):
@@ -121,6 +144,11 @@ class Teacher(ABC):
     @property
     def last_layer(self) -> str | None:
         """Name of the layer that its action is read from; None where that is not known."""
+        return None
+
+    @property
+    def layers(self) -> Layers | None:
+        """What it is where it is a plain multilayer perceptron; None where it is not, or nobody knows."""
         return None
 
     @abstractmethod

@@ -10,6 +10,8 @@ from kd_agent.errors import KDError
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """Errors that say nothing of what was written where they come from a write."""
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the file begins that Git LFS leaves in the place of a large one."""
 
 
 def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
@@ -31,6 +33,8 @@ def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
             raw = file.read(limit + 1)
     except OSError as error:
         raise KDError(f"{path}: cannot be read ({error.strerror})") from None
+    if raw.startswith(_LFS_POINTER):
+        raise KDError(f"{path}: a Git LFS pointer, not the file itself; `git lfs pull` fetches it")
     if len(raw) > limit:
         raise KDError(f"{path}: larger than the {limit >> 20} MiB allowed")
     return raw

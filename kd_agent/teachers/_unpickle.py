@@ -18,6 +18,8 @@ from typing import Any
 
 MEMORY = 512 << 20
 SECONDS = 2
+MOST = 50_000
+"""Opcodes of a pickle at most; statistics of a Dict of ten parts have some 3,000."""
 OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
     SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
@@ -147,7 +149,9 @@ class Reader(pickle.Unpickler):
 
 def check_opcodes(raw: bytes) -> None:
     """Let only the opcodes of plain data pass, none of which claims more than the file has."""
-    for opcode, argument, position in pickletools.genops(raw):
+    for count, (opcode, argument, position) in enumerate(pickletools.genops(raw)):
+        if count > MOST:
+            raise Refused("it holds more than statistics do")
         if opcode.name not in OPCODES:
             raise Refused(f"it uses the opcode {opcode.name}")
         # A GLOBAL spells its name out; what STACK_GLOBAL names is only known when it runs, and `Reader` checks it.

@@ -223,10 +223,15 @@ def test_missing_statistics_are_an_error_for_every_algorithm(tmp_path: Path) -> 
 
 
 def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
+    zoo(tmp_path, {"normalize": True})
     agent(tmp_path / f"{ENV}.zip")
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Acrobot-v1")]))
-    env.save(str(tmp_path / "vecnormalize.pkl"))
+    env.save(str(tmp_path / ENV / "vecnormalize.pkl"))
     with pytest.raises(KDError, match=r"statistics of shape \(6,\)"):
+        load_teacher(str(tmp_path / f"{ENV}.zip"))
+    # Those of nobody's folder may be another agent's: they are not taken, nor are they enough.
+    (tmp_path / ENV / "vecnormalize.pkl").rename(tmp_path / "vecnormalize.pkl")
+    with pytest.raises(KDError, match="its statistics are missing"):
         load_teacher(str(tmp_path / f"{ENV}.zip"))
 
 
