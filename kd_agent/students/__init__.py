@@ -5,11 +5,13 @@ Here is which kind of student, and of what size, a distillation gets where nobod
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from kd_agent.environments import is_image
 from kd_agent.networks import Layers, Teacher
 from kd_agent.policies import Array, Normalizer, ObservationSpec
+from kd_agent.policies.normalizer import UNBOUNDED
 from kd_agent.students._tied import tie, to_graph
 from kd_agent.students._trunk import Trunk
 
@@ -165,9 +167,12 @@ def normalizers_for(
             continue
         if same is not None and key in same.normalizers:
             normalizers[key] = same.normalizers[key]
+        elif same is not None:
+            # Its teacher clips nothing, and without biases nothing could undo a shift: then only the scale is taken.
+            own = Normalizer.of(states[key], centred=same.bias)
+            normalizers[key] = replace(own, clip=UNBOUNDED)
         else:
-            # Without biases nothing could undo a shift: only the scale is taken.
-            normalizers[key] = Normalizer.of(states[key], centred=same is None or same.bias)
+            normalizers[key] = Normalizer.of(states[key])
     return normalizers
 
 

@@ -147,6 +147,9 @@ def test_a_student_of_its_teachers_shape_can_be_its_teacher_exactly() -> None:
     [uncentred] = normalizers_for(teacher_of(8, layers=LINEAR), FOUR, states, hidden=()).values()
     np.testing.assert_array_equal(uncentred.mean, np.zeros(4))
     np.testing.assert_allclose(uncentred.scale, np.sqrt(1 / np.square(states["obs"]).mean(0)), rtol=1e-5)
+    # A flag that is seldom up is many of its deviations when it is: the teacher hears of it in full.
+    far = np.full((1, 4), 1e6, np.float32)
+    np.testing.assert_allclose(uncentred(far), far * uncentred.scale, rtol=1e-6)
     # What the teacher normalises by, the student does too.
     own = Normalizer(np.ones(4), np.full(4, 2.0))
     layers = Layers((), None, bias=False, normalizers={"obs": own})
