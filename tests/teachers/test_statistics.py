@@ -9,6 +9,7 @@ import pickletools
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -226,3 +227,25 @@ def test_statistics_are_found_in_the_usual_places(tmp_path: Path, good: bytes) -
         (file.parent / "config.yml").touch()
         assert find_statistics(tmp_path / zipped) is not None, statistics
     assert find_statistics(tmp_path / "e" / "Env-v0.zip") is None
+
+
+def test_limits_are_set_where_the_system_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refuse(limit: int, values: tuple[int, int]) -> None:
+        tried.append(str(limit))
+        raise ValueError("not here")
+
+    names = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE")
+    elsewhere = SimpleNamespace(setrlimit=refuse, **{name: name for name in names})
+    monkeypatch.setitem(sys.modules, "resource", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        _unpickle.limit()
+    assert tried == list(names)
+    # Where they are known to work, a reader without them must not begin.
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ValueError, match="not here"):
+        _unpickle.limit()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    _unpickle.limit()
