@@ -12,7 +12,7 @@ distill: $(VENV)/.installed
 	$(PYTHON) scripts/distill_policy.py --env $(ENV) $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -q $(ARGS)
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(PYTHON) -m ruff format --check $(SOURCES)
