@@ -147,9 +147,9 @@ def test_missing_statistics_are_an_error_for_every_algorithm(tmp_path: Path) -> 
 
 
 def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
-    agent(tmp_path / f"{ENV}.zip")
+    agent(zoo(tmp_path, {"normalize": True}) / f"{ENV}.zip")
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Acrobot-v1")]))
-    env.save(str(tmp_path / "vecnormalize.pkl"))
+    env.save(str(tmp_path / ENV / "vecnormalize.pkl"))
     with pytest.raises(KDError, match=r"statistics of shape \(6,\)"):
         load_teacher(str(tmp_path / f"{ENV}.zip"))
 
