@@ -82,12 +82,12 @@ def new_student(
         states: States `[S, *O]` by key that it is normalised by.
         seed: Of its initial weights.
     """
-    normalizers = normalizers_for(teacher, observed, plan.hidden, states)
+    normalizers = normalizers_for(teacher, observed, states, hidden=plan.hidden, activation=plan.activation)
     settings = {
         "hidden": plan.hidden,
         "activation": plan.activation,
         "dropout": plan.dropout,
-        "bias": has_bias(teacher, observed, plan.hidden),
+        "bias": has_bias(teacher, observed, plan.hidden, plan.activation),
         "leaves": plan.leaves,
         "seed": seed,
     }

@@ -10,6 +10,7 @@ import numpy as np
 from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.activations import SELU_FLOOR, SELU_SCALE, SLOPED
 from kd_agent.policies.int8 import rounded
+from kd_agent.policies.normalizer import UNBOUNDED
 
 _SLACK = 1.01
 """For rounding, and for functions that are only nearly bounded by 1."""
@@ -68,6 +69,11 @@ def _activated(op: Op, inputs: Sequence[float]) -> float:
     return inputs[0] + 1
 
 
+def _normalised(op: Op, inputs: Sequence[float]) -> float:
+    clip = float(op.attributes["clip"])
+    return clip if clip < UNBOUNDED else np.inf
+
+
 def _clipped(op: Op, inputs: Sequence[float]) -> float:
     return max(abs(float(op.attributes["low"])), abs(float(op.attributes["high"])))
 
@@ -80,7 +86,7 @@ _RULES: Mapping[str, Callable[[Op, Sequence[float]], float]] = {
     "concatenate": lambda op, xs: max(xs),
     "append": lambda op, xs: max(xs[0], _largest(op.tensors["value"])),
     "one_hot": lambda op, xs: 1.0,
-    "normalise": lambda op, xs: float(op.attributes["clip"]),
+    "normalise": _normalised,
     "clip": _clipped,
     "scale": lambda op, xs: _largest(op.tensors["scale"]) * xs[0] + _largest(op.tensors["shift"]),
     "linear": _weighted,

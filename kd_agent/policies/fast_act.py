@@ -22,7 +22,6 @@ from kd_agent.policies.ops import KERNELS, SPLIT_ROLES
 
 FastAct = Callable[[Array], Any]
 """From one array `[*O]` to an action, or None: "ask the interpreter" (wrong shape, NaN, infinity)."""
-
 _FLOAT32 = np.dtype(np.float32)
 _FOLDABLE = 10.0
 """Means of more standard deviations than this are not folded: digits would be lost."""
@@ -199,7 +198,7 @@ def _box(normaliser: tuple[Array, Array, float] | None, size: int) -> tuple[Arra
     mean, scale, clip = normaliser
     reach = np.float32(clip) / scale
     low, high = mean - reach, mean + reach
-    # The largest ball around 0 within the box: what is in it reaches no clip, and its norm says so in one call.
+    # The largest ball around 0 within the box reaches no clip, and the norm says so in one call.
     radius = max(float(np.minimum(-low, high).min()), 0.0)
     return low, high, np.float32(min(radius**2, float(np.finfo(np.float32).max)))
 

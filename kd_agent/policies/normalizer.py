@@ -8,6 +8,9 @@ from kd_agent.errors import KDError
 from kd_agent.policies.graph import Op
 from kd_agent.policies.head import Array
 
+UNBOUNDED = 1e30
+"""A clip that no observation of float32 reaches, and whose product with a standard deviation still is one."""
+
 
 @dataclass(frozen=True)
 class Normalizer:

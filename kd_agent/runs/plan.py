@@ -92,12 +92,14 @@ class Plan:
             asked[field.name] = getattr(config, field.name)
         kind = config.student or default_kind(teacher, observed)
         decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed), "student": kind}
-        same = same_layers(teacher, observed)
+        if config.activation is None:
+            decided["activation"] = _ACTIVATION
         if config.hidden is None:
             decided["hidden"] = default_hidden(teacher, observed)
-        if config.activation is None:
-            copies = same is not None and decided["hidden"] == same.hidden
-            decided["activation"] = (same.activation if same and copies else None) or _ACTIVATION
+            same = same_layers(teacher, observed)
+            # Whoever is as small as its teacher is to be able to be that.
+            if same is not None and same.activation and config.activation is None:
+                decided["activation"] = same.activation
         if config.temperature == "auto":
             # Only until the first round is there to measure on.
             decided["temperature"] = 1.0

@@ -5,11 +5,13 @@ Here is which kind of student, and of what size, a distillation gets where nobod
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from kd_agent.environments import is_image
 from kd_agent.networks import Layers, Teacher
 from kd_agent.policies import Array, Normalizer, ObservationSpec
+from kd_agent.policies.normalizer import UNBOUNDED
 from kd_agent.students._tied import tie, to_graph
 from kd_agent.students._trunk import Trunk
 
@@ -116,7 +118,9 @@ def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) ->
     return ()
 
 
-def has_bias(teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...]) -> bool:
+def has_bias(
+    teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...], activation: str | None = None
+) -> bool:
     """Whether the layers have biases: as in a teacher whose layers the student has.
 
     Else not where that makes a linear student larger than its teacher.
@@ -125,9 +129,10 @@ def has_bias(teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: 
         teacher: The student's teacher.
         observed: What the student sees, by key.
         hidden: Units of each hidden layer.
+        activation: What lies between them; None: whatever the teacher has there.
     """
     same = same_layers(teacher, observed)
-    if same is not None and same.hidden == hidden:
+    if same is not None and _is_of(same, hidden, activation):
         return same.bias
     size = teacher.origin.num_parameters
     if hidden or size is None:
@@ -136,31 +141,45 @@ def has_bias(teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: 
 
 
 def normalizers_for(
-    teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...], states: Mapping[str, Array]
+    teacher: Teacher,
+    observed: Mapping[str, ObservationSpec],
+    states: Mapping[str, Array],
+    *,
+    hidden: tuple[int, ...],
+    activation: str | None = None,
 ) -> dict[str, Normalizer]:
     """What a student normalises its observations by, by key; categories need none.
 
     Args:
         teacher: The student's teacher.
         observed: What the student sees, by key.
-        hidden: Units of each hidden layer.
         states: States `[S, *O]` by key.
+        hidden: Units of each hidden layer.
+        activation: What lies between them; None: whatever the teacher has there.
     """
     same = same_layers(teacher, observed)
-    copies = same is not None and same.hidden == hidden
+    if same is not None and not _is_of(same, hidden, activation):
+        same = None
     normalizers = {}
     for key, spec in observed.items():
         # Categories become indicators, which are 0 and 1 already.
         if spec.categories:
             continue
-        if same is not None and copies and key in same.normalizers:
+        if same is not None and key in same.normalizers:
             normalizers[key] = same.normalizers[key]
-        elif same is not None and copies and not same.bias:
-            # Without biases nothing could undo a shift: only the scale is taken.
-            normalizers[key] = Normalizer.of(states[key], centred=False)
+        elif same is not None:
+            # Its teacher clips nothing, and without biases nothing could undo a shift: then only the scale is taken.
+            own = Normalizer.of(states[key], centred=same.bias)
+            normalizers[key] = replace(own, clip=UNBOUNDED)
         else:
             normalizers[key] = Normalizer.of(states[key])
     return normalizers
+
+
+def _is_of(layers: Layers, hidden: tuple[int, ...], activation: str | None) -> bool:
+    """Whether a student of these hidden layers has a teacher's layers."""
+    same_functions = not hidden or activation in (None, layers.activation)
+    return layers.hidden == hidden and same_functions
 
 
 def features(observed: Mapping[str, ObservationSpec]) -> int:

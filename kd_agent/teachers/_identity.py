@@ -93,7 +93,7 @@ def _parts_of_object(value: Any, depth: int, seen: dict[int, Any]) -> Iterator[b
     elif isinstance(value, set | frozenset):
         yield from _parts(sorted(map(repr, value)), depth, seen)
     elif hasattr(value, "__dict__"):
-        yield from _parts(vars(value), depth, seen)
+        yield from _parts(_kept(value), depth, seen)
         yield from _parts(vars(type(value)).get("__call__"), depth, seen)
     else:
         yield _unknown(value)
@@ -108,6 +108,15 @@ def _parts_of_function(function: types.FunctionType, depth: int, seen: dict[int,
     for name in function.__code__.co_names:
         if name in function.__globals__:
             yield from _parts(function.__globals__[name], depth, seen)
+
+
+def _kept(value: Any) -> dict[str, Any]:
+    """Attributes of an object, without what it counts for itself while it is used: private whole numbers."""
+    return {name: part for name, part in vars(value).items() if not (name.startswith("_") and _counts(part))}
+
+
+def _counts(value: Any) -> bool:
+    return value is None or isinstance(value, int)
 
 
 def _unknown(value: Any) -> bytes:

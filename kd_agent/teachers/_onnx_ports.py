@@ -25,15 +25,33 @@ TYPES = {
 _MASKS = "action_masks"
 """What sb3_contrib, and our own exports, call the input of what is allowed."""
 _ANSWERS = (
-    PARAMS, "logits", "action_logits", "actions", "action", "discrete_actions", "deterministic_discrete_actions",
-    "deterministic_continuous_actions", "continuous_actions", "output",
-)  # fmt: skip
+    PARAMS,
+    "logits",
+    "action_logits",
+    "actions",
+    "action",
+    "discrete_actions",
+    "deterministic_discrete_actions",
+    "deterministic_continuous_actions",
+    "continuous_actions",
+    "output",
+)
 """What people call the output that answers, where several could by their shapes."""
 _FOLLOWING = (
-    (r"$", ".next"), (r"_?in(put)?$", "_out"), (r"_in_", "_out_"), (r"_?in$", "out"), (r"_?0$", "n"), (r"_?0$", "_n"),
-    (r"^", "next_"), (r"^", "new_"), (r"$", "_out"), (r"$", "_next"), (r"$", "_n"), (r"$", "n"),
+    (r"$", ".next"),
+    (r"_?in(put)?$", "_out"),
+    (r"_in_", "_out_"),
+    (r"_?in$", "out"),
+    (r"_?0$", "n"),
+    (r"_?0$", "_n"),
+    (r"^", "next_"),
+    (r"^", "new_"),
+    (r"$", "_out"),
+    (r"$", "_next"),
+    (r"$", "_n"),
+    (r"$", "n"),
     (r"prev\w*?_", "next_"),
-)  # fmt: skip
+)
 """How the name of a state's next value follows from the state's own."""
 
 

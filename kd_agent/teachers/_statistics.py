@@ -14,13 +14,12 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Normalizer
+from kd_agent.policies.normalizer import UNBOUNDED
 from kd_agent.policies.safe_files import read_capped
 
 MAX_BYTES = 16 << 20
 _READER = Path(__file__).with_name("_unpickle.py")
 _SECONDS = 20
-_UNBOUNDED = 1e30
-"""A clip that no observation of float32 reaches, and whose product with a standard deviation still is one."""
 
 
 def read_statistics(path: Path) -> Mapping[str, Normalizer]:
@@ -99,7 +98,7 @@ def normalizer_of(mean: Any, var: Any, clip: Any, epsilon: Any) -> Normalizer:
         KDError: They are no such numbers.
     """
     # VecNormalize(clip_obs=inf) clips nothing; a policy's file holds finite numbers alone.
-    clip = min(float(clip), _UNBOUNDED)
+    clip = min(float(clip), UNBOUNDED)
     epsilon = float(epsilon)
     if not (math.isfinite(epsilon) and clip > 0 and epsilon >= 0):
         raise KDError(f"clip {clip} and epsilon {epsilon} are not usable")

@@ -144,13 +144,25 @@ def test_a_teacher_that_sees_something_else_is_no_model_for_its_students_shape(c
 def test_a_student_of_its_teachers_shape_can_be_its_teacher_exactly() -> None:
     states = {"obs": np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)}
     # Nothing undoes a shift where there is no bias.
-    [uncentred] = normalizers_for(teacher_of(8, layers=LINEAR), FOUR, (), states).values()
+    [uncentred] = normalizers_for(teacher_of(8, layers=LINEAR), FOUR, states, hidden=()).values()
     np.testing.assert_array_equal(uncentred.mean, np.zeros(4))
     np.testing.assert_allclose(uncentred.scale, np.sqrt(1 / np.square(states["obs"]).mean(0)), rtol=1e-5)
+    # A flag that is seldom up is many of its deviations when it is: the teacher hears of it in full.
+    far = np.full((1, 4), 1e6, np.float32)
+    np.testing.assert_allclose(uncentred(far), far * uncentred.scale, rtol=1e-6)
     # What the teacher normalises by, the student does too.
     own = Normalizer(np.ones(4), np.full(4, 2.0))
     layers = Layers((), None, bias=False, normalizers={"obs": own})
-    assert normalizers_for(teacher_of(8, layers=layers), FOUR, (), states) == {"obs": own}
+    assert normalizers_for(teacher_of(8, layers=layers), FOUR, states, hidden=()) == {"obs": own}
     # Another shape has statistics of its own.
-    [other] = normalizers_for(teacher_of(8, layers=layers), FOUR, (4,), states).values()
+    [other] = normalizers_for(teacher_of(8, layers=layers), FOUR, states, hidden=(4,)).values()
     np.testing.assert_allclose(other.mean, states["obs"].mean(0), rtol=1e-5)
+
+
+def test_layers_of_another_activation_are_not_the_teachers() -> None:
+    states = {"obs": np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)}
+    teacher = teacher_of(44, layers=Layers((5, 3), "tanh", bias=False))
+    assert has_bias(teacher, FOUR, (5, 3), "silu")
+    assert not has_bias(teacher, FOUR, (5, 3), "tanh")
+    [own] = normalizers_for(teacher, FOUR, states, hidden=(5, 3), activation="silu").values()
+    np.testing.assert_allclose(own.mean, states["obs"].mean(0), rtol=1e-5)

@@ -87,6 +87,15 @@ def test_an_object_that_holds_itself_or_cannot_be_looked_into_has_one_all_the_sa
     assert fingerprint(other, "f") != fingerprint(agent, "f")
 
 
+def test_what_an_object_counts_for_itself_makes_it_no_other() -> None:
+    agent, other = Agent(np.ones(2)), Agent(np.ones(2))
+    other._calls = 3  # type: ignore[attr-defined]
+    agent._calls = None  # type: ignore[attr-defined]
+    assert fingerprint(agent, "f") == fingerprint(other, "f")
+    other._weight = np.ones(1)  # type: ignore[attr-defined]
+    assert fingerprint(agent, "f") != fingerprint(other, "f")
+
+
 def test_the_same_file_gives_the_same_in_another_process(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import numpy as np\nfrom kd_agent.teachers._identity import fingerprint\nTABLE = {'a': np.arange(3)}\n"
