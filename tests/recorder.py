@@ -112,6 +112,7 @@ class Recorder:
         by_policy: What a student earns in validation and verdict, in place of the two above.
         stop_at_round: The call of `collect`, from 0, before which the run is stopped.
         stop_at_fit: Whether the first fit stops the run.
+        trains: Whether a teacher may be trained, which takes long: else that is an error.
     """
 
     exam: Sequence[float] = ()
@@ -120,6 +121,7 @@ class Recorder:
     by_policy: Callable[[Any], float] | None = None
     stop_at_round: int | None = None
     stop_at_fit: bool = False
+    trains: bool = False
     rounds: list[Collected] = field(default_factory=list)
     fits: list[Fitted] = field(default_factory=list)
     joint_fits: list[list[Fitted]] = field(default_factory=list)
@@ -139,6 +141,8 @@ class Recorder:
         patch.setattr(SEAMS["report"], lambda folder, result: self.reports.append(dict(result)))
         patch.setattr(SEAMS["say"], lambda reporter, text: self.lines.append(text))
         patch.setattr(SEAMS["states"], 32)
+        if not self.trains:
+            patch.setattr(SEAMS["train"], _must_not_train)
 
     def validations(self) -> list[Played]:
         """Episodes of students in training, in order."""
@@ -198,6 +202,10 @@ class Recorder:
             examined = list(dict.fromkeys(play.who for play in self.validations()))
             earned = [self.exam[examined.index(who)] for _ in seeds]
         return Evaluation(np.array(earned), np.full(len(seeds), 10))
+
+
+def _must_not_train(*told: Any) -> None:
+    raise AssertionError("a teacher is trained though there is one")
 
 
 def moved(student: Student, rollouts: Sequence[Rollout], objective: Objective, told: dict[str, Any]) -> Fitted:

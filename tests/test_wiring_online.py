@@ -21,6 +21,7 @@ SCORES = [10.0, 30.0, 20.0]
 
 
 def followed(folder: Path, recorder: Recorder, **more: Any) -> Recorder:
+    recorder.trains = True
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return recorded(folder / "run", recorder, taught_by=None, **ONLINE, **more)
@@ -113,6 +114,6 @@ def test_a_stopped_run_goes_on_from_the_follower_to_the_same_bytes(run: Recorder
 def test_a_teacher_trained_earlier_is_distilled_in_rounds_of_its_own(folder: Path, run: Recorder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        late = recorded(folder / "late", Recorder(SCORES), taught_by=None, **ONLINE)
+        late = recorded(folder / "late", Recorder(SCORES, trains=True), taught_by=None, **ONLINE)
     assert late.result["realtime"] == []
     assert [r.told["beta"] for r in late.rounds[:4]] == [1.0, 0.5, 0.0, 0.0]

@@ -74,6 +74,21 @@ def test_a_trained_teacher_is_checked_as_a_named_one_before_the_run_begins(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"control": True, "student": "cnn"}, "--control trains mlp students, not cnn"),
+        ({**PLAIN, "student": "tree"}, "dropout is for networks"),
+    ],
+)
+def test_what_needs_no_teacher_is_checked_before_one_is_trained(
+    more: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(KDError, match=said):
+        recorded(tmp_path / "run", taught_by=None, **more)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_teacher_is_trained_in_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[DistillConfig] = []
 

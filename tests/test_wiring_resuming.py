@@ -50,6 +50,8 @@ def test_a_stopped_run_goes_on_with_the_right_round_driver_and_data(
     fits = run.fits[stopped_at:]
     assert [len(fit.rollouts) for fit in again.fits] == [len(fit.rollouts) for fit in fits]
     assert [fit.before for fit in again.fits] == [fit.before for fit in fits]
+    for found, expected in zip(again.fits[-1].rollouts, run.fits[-1].rollouts, strict=True):
+        np.testing.assert_array_equal(found.obs["obs"], expected.obs["obs"])
     files = [(path / "student.safetensors").read_bytes() for path in (folder, tmp_path / "run")]
     assert files[0] == files[1]
 

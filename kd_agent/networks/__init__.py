@@ -10,9 +10,9 @@ from kd_agent.networks.base import (
     State,
     Student,
     Teacher,
-    check_fits,
 )
 from kd_agent.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, ActionHead, Softening, head_for
+from kd_agent.networks.fits import check_fits
 from kd_agent.networks.graph_student import GraphStudent
 
 __all__ = [

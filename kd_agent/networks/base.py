@@ -3,6 +3,7 @@
 Letters: `B` batch, `P` head parameters, `M` flags of an action mask, `F` features of a layer.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.environments import as_mapping, observation_specs
-from kd_agent.errors import KDError, unknown
-from kd_agent.networks.distributions import ActionHead, head_for
+from kd_agent.environments import as_mapping
+from kd_agent.errors import unknown
+from kd_agent.networks.distributions import ActionHead
 from kd_agent.policies import Array, Normalizer, ObservationSpec, Op, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 
@@ -173,9 +173,9 @@ class Teacher(ABC):
         """Label a batch, under action masks where there are any.
 
         Args:
-            observations: Arrays `[B, *O]` by key.
-            state: As for a call.
-            episode_start: As for a call.
+            observations: As for a call, and so for the next two.
+            state: The memory.
+            episode_start: Where it begins anew.
             action_masks: `[B, M]`, what is allowed; None: everything.
         """
         output = self(observations, state, episode_start)
@@ -204,6 +204,9 @@ class Teacher(ABC):
         Returns:
             The action `[*A]` or actions `[B, *A]`, and the next state.
         """
+        if self.expects_masks and action_masks is None:
+            # As sb3_contrib does it, but aloud: it is another policy, which does what is forbidden.
+            warnings.warn(f"{self.origin.source} plays with action masks, and is asked without", stacklevel=2)
         batch = as_mapping(observation)
         alone = all(batch[key].ndim == len(spec.shape) for key, spec in self.observations.items() if key in batch)
         if alone:
@@ -307,32 +310,3 @@ class Student(nn.Module, ABC):
     def arrays(self) -> dict[str, Array]:
         """Weights and buffers by name, for a checkpoint."""
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
-
-
-def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], what: str) -> None:
-    """Require a policy to fit an environment's observation and action space.
-
-    Args:
-        graph: The policy.
-        env: The environment's observation and action space.
-        what: The policy's name in the message.
-
-    Raises:
-        KDError: A shape or the kind of action differs; the message says which and what was expected.
-    """
-    observation_space, action_space = env
-    offered = observation_specs(observation_space)
-    for key, spec in graph.observations.items():
-        shape = offered[key].shape if key in offered else "no such key"
-        if shape != spec.shape:
-            raise KDError(f"{what}: expects observation {key!r} of shape {spec.shape}, the environment has {shape}")
-    own = graph.head
-    # A Box says nothing of how its actions are drawn: squashed or clipped is the policy's own choice.
-    head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
-    if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
-        raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
-    # Whatever the start, Stable-Baselines3 acts from 0, and so do the students of its agents.
-    if any(own.start) and head.start != own.start:
-        raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
-    if not np.allclose([head.low, head.high], [own.low, own.high]):
-        raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -231,6 +232,28 @@ def test_statistics_are_found_in_the_usual_places(tmp_path: Path, good: bytes) -
         evidence = Evidence(tmp_path / zipped, True, {"obs": (3,)})
         assert find_statistics(evidence, Request()) is not None, statistics
     assert find_statistics(Evidence(tmp_path / "e" / "Env-v0.zip", None, {"obs": (3,)}), Request()) is None
+
+
+def test_limits_are_set_where_the_system_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refuse(limit: int, values: tuple[int, int]) -> None:
+        tried.append(str(limit))
+        raise ValueError("not here")
+
+    names = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE")
+    elsewhere = SimpleNamespace(setrlimit=refuse, **{name: name for name in names})
+    monkeypatch.setitem(sys.modules, "resource", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        _unpickle.limit()
+    assert tried == list(names)
+    # Where they are known to work, a reader without them must not begin.
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ValueError, match="not here"):
+        _unpickle.limit()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    _unpickle.limit()
 
 
 def test_a_clip_of_infinity_clips_nothing(tmp_path: Path) -> None:
