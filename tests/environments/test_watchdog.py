@@ -1,8 +1,10 @@
 """The watchdog: a step that hangs is found within its time."""
 
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,18 @@ class Sleeper(gym.Env[Any, Any]):
         return 0, 1.0, False, False, {}
 
 
-def test_a_step_that_sleeps_is_interrupted_and_named() -> None:
-    guarded = GuardedEnv(Sleeper(), 3, watchdog=Watchdog(0.2))
+@pytest.fixture
+def watchdog() -> Iterator[Watchdog]:
+    """One that ends with its test; workers of pytest-xdist ignore the signal by which it interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watching = Watchdog(0.2)
+    yield watching
+    watching.stop()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_step_that_sleeps_is_interrupted_and_named(watchdog: Watchdog) -> None:
+    guarded = GuardedEnv(Sleeper(), 3, watchdog=watchdog)
     guarded.reset(seed=9)
     guarded.step(0)
     started = time.monotonic()
@@ -63,8 +75,8 @@ def test_a_step_that_sleeps_is_interrupted_and_named() -> None:
     assert guarded.step(0)[1] == 1.0, "it serves on"
 
 
-def test_time_between_the_steps_does_not_count() -> None:
-    guarded = GuardedEnv(Sleeper(), 0, watchdog=Watchdog(0.2))
+def test_time_between_the_steps_does_not_count(watchdog: Watchdog) -> None:
+    guarded = GuardedEnv(Sleeper(), 0, watchdog=watchdog)
     guarded.reset(seed=9)
     time.sleep(0.5)
     assert guarded.step(0)[1] == 1.0

@@ -83,13 +83,11 @@ def test_an_open_verdict_costs_more_episodes_and_the_teacher_plays_them_too(judg
     assert len(result["teacher"]["returns"]) == len(result["student"]["returns"]) == 24
 
 
-def test_the_teacher_that_is_weak_is_said_to_be(
-    judged: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_teacher_that_is_weak_is_said_to_be(judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gym.spec(PROBES["Discrete"]), "reward_threshold", 101.0)
-    _, result = judged(lambda seed: 100.0, quiet=False, progress=False)
+    recorder, result = judged(lambda seed: 100.0)
     assert (result["teacher"]["weak"], result["teacher"]["reward_threshold"]) == (True, 101.0)
-    said = capsys.readouterr().err
+    said = "\n".join(recorder.lines)
     assert "WARNING: the teacher is weak: IQM 100.0, kd_envs/ProbeDiscrete-v0 counts as solved from 101" in said
     assert "non-inferior: student IQM 100.0 (49 parameters), teacher 100.0 (1,000)" in said
 

@@ -234,7 +234,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(learner, "find_spec", lambda name: None)
     monkeypatch.setattr(learner, "import_module", missing)
-    with pytest.raises(KDError, match="pip install 'kd-agent\\[trees\\]'"):
+    with pytest.raises(KDError, match="pip install scikit-learn"):
         learner.check(DistillConfig(env="x", student="tree"), {}, None)
     with pytest.raises(KDError, match="scikit-learn"):
         fitted(np.zeros((2, 1)), np.zeros((2, 2)))

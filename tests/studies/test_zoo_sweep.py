@@ -25,7 +25,7 @@ class InProcess:
     """Stands in for `subprocess`: a command that would be a process of its own is run in this one.
 
     Attributes:
-        commands: The words of each, after Python and the package's name.
+        commands: The words of each, after Python, its flags and the package's name.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,17 @@ class InProcess:
         self._one_at_a_time = Lock()
 
     def run(self, words: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
-        python, *module = words[:3]
-        assert (python, module) == (sys.executable, ["-m", "kd_agent"])
-        assert how == {"capture_output": True, "text": True, "check": False}
+        python, *module = words[:4]
+        assert (python, module) == (sys.executable, ["-P", "-m", "kd_agent"])
+        assert {name: how[name] for name in how if name != "env"} == {
+            "capture_output": True,
+            "text": True,
+            "check": False,
+        }
         said = io.StringIO()
         with self._one_at_a_time, redirect_stderr(said):
-            self.commands.append(words[3:])
-            code = cli.main(words[3:])
+            self.commands.append(words[4:])
+            code = cli.main(words[4:])
         return subprocess.CompletedProcess(words, code, "", said.getvalue())
 
 
@@ -109,7 +113,7 @@ def test_a_second_sweep_does_not_do_finished_runs_again(swept: tuple[Path, Path,
     flags = ["--teachers", str(root), "--out", str(out), "--jobs", "1", "--episodes", "2", "--quiet"]
     assert run("zoo-sweep", flags) == 0
     assert student.stat().st_mtime_ns == before
-    assert [Path(words[2]).parent.name for words in processes.commands] == ["broken", "foreign"]
+    assert [Path(words[1].removeprefix("--teacher=")).parent.name for words in processes.commands] == ["broken"]
     assert rows(out)["good"]["seconds"] == pytest.approx(seconds, rel=0.9)
     assert set(rows(out)) == {"good", "broken", "foreign"}
 
