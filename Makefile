@@ -12,7 +12,7 @@ distill: $(VENV)/.installed
 	$(PYTHON) scripts/distill_policy.py --env $(ENV) $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -q $(ARGS)
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(PYTHON) -m ruff format --check $(SOURCES)
@@ -26,10 +26,10 @@ format: $(VENV)/.installed-dev
 $(VENV)/bin/pip:
 	python3 -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install -q -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+$(VENV)/.installed-dev: pyproject.toml setup.py constraints.txt | $(VENV)/bin/pip
 	$(VENV)/bin/pip install -q -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.installed

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 _SHOWN = 12
 """Choices listed where none is near: a message stays one line."""
@@ -23,6 +24,25 @@ class KDError(Exception):
         # A space of several axes, or another library's reason, is printed over several lines.
         one_line = " ".join(message.split()) if "\n" in message else message
         super().__init__(one_line)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was stopped, by Ctrl-C or by a signal.
+
+    Args:
+        folder: Where it was writing.
+        why: What the interrupt said.
+
+    Attributes:
+        folder: Where it was writing.
+    """
+
+    def __init__(self, folder: Path, *why: object) -> None:
+        super().__init__(*why)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"stopped while writing {self.folder}"
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:

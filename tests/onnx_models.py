@@ -17,6 +17,7 @@ def save(
     nodes: list[tuple[str, list[str], str, dict[str, Any]]],
     inputs: dict[str, tuple[int, list[Any]]],
     outputs: dict[str, tuple[int, list[Any]]],
+    constants: dict[str, Any] | None = None,
 ) -> Path:
     """Write a model.
 
@@ -25,15 +26,18 @@ def save(
         nodes: Operator, names of the inputs, name of the output, attributes.
         inputs: Type and shape by name.
         outputs: Likewise.
+        constants: Arrays beside "w".
     """
     pytest.importorskip("onnxruntime")
     helper = pytest.importorskip("onnx").helper
+    numpy_helper = pytest.importorskip("onnx").numpy_helper
+    added = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
     graph = helper.make_graph(
         [helper.make_node(kind, sources, [target], **attributes) for kind, sources, target, attributes in nodes],
         "policy",
         [helper.make_tensor_value_info(name, *described) for name, described in inputs.items()],
         [helper.make_tensor_value_info(name, *described) for name, described in outputs.items()],
-        [helper.make_tensor("w", FLOAT, WEIGHT.shape, WEIGHT.ravel())],
+        [helper.make_tensor("w", FLOAT, WEIGHT.shape, WEIGHT.ravel()), *added],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())

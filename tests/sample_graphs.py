@@ -7,8 +7,8 @@ import numpy as np
 from samples import HEADS, make_graph, make_student
 
 from kd_agent import plugins
+from kd_agent.policies.activations import ACTIVATIONS, SLOPED
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph, following
-from kd_agent.policies.ops import ACTIVATIONS
 
 
 def linear(source: str, output: str, outputs: int, inputs: int, seed: int = 0) -> Op:
@@ -25,6 +25,8 @@ def activations_graph() -> PolicyGraph:
     names = list(ACTIVATIONS)
     ops = [linear("obs", "wide", 3, 4)]
     ops += [Op("activation", ("wide",), f"by_{name}", {"function": name}) for name in names]
+    ops.append(Op("activation", ("wide",), f"by_{SLOPED}", {"function": SLOPED, "slope": 0.2}))
+    names.append(SLOPED)
     ops += [Op("concatenate", tuple(f"by_{name}" for name in names), "all"), linear("all", "params", 4, 3 * len(names))]
     return PolicyGraph({"obs": ObservationSpec((4,), "float32")}, tuple(ops), HEADS["categorical"].spec)
 

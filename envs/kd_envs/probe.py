@@ -62,6 +62,9 @@ class ProbeEnv(gym.Env[NDArray[np.float32], Any]):
 class ProbeDictEnv(gym.ObservationWrapper[Any, Any, Any]):
     """The Discrete probe with its observation twice: "all" of it, and the first "half"."""
 
+    # Gymnasium asks the class and not the object, and up to 1.2 takes a wrapper's own, a property, for a mistake.
+    metadata: ClassVar[dict[str, Any]] = ProbeEnv.metadata
+
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(ProbeEnv("Discrete", render_mode))
         box = gym.spaces.Box

@@ -2,15 +2,16 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kd_agent.errors import KDError, unknown
+from kd_agent.errors import KDError, Stopped, unknown
 from kd_agent.settings import (
     DistillConfig,
     EvaluateConfig,
@@ -56,12 +57,15 @@ def run(command: str, argv: Sequence[str]) -> int:
     # flag is wrong. One thread, so that the same sums are added in the same order on every machine.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, _terminate)
+    # Python lets the main thread alone set handlers; in another, whoever started it decides.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = _show_warning
+    threading.excepthook = _show_thread_error
     config: Any = None
     try:
         cls, action, summary = _COMMANDS[command]
-        config = _with_folder(parse(command, cls, summary, argv))
+        config = parse(command, cls, summary, argv)
         return action(config)
     except KDError as error:
         return _fail(error)
@@ -70,7 +74,7 @@ def run(command: str, argv: Sequence[str]) -> int:
         code = 130
         if stop.args:
             code = int(stop.args[0])
-        print(f"\nstopped{_way_on(config)}", file=sys.stderr)
+        print(f"\nstopped{_way_on(config, stop)}", file=sys.stderr)
         return code
     except OSError as error:
         print(f"kd-agent: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
@@ -78,15 +82,13 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 
 def _distill(config: DistillConfig) -> int:
-    _say(config, f"distilling {config.env} into {config.out}")
+    _say(config, f"distilling {config.env}")
     from kd_agent.distillation.distill import distill
-    from kd_agent.runs import STUDENT_FILE
 
-    distill(config)
+    result = distill(config)
     if config.render:
-        folder = Path(str(config.out))
         # In the environment that the student's file keeps, wrappers and all.
-        _render(config, folder / STUDENT_FILE, None, folder)
+        _render(config, result.student_file, None, result.path)
     return 0
 
 
@@ -110,6 +112,7 @@ def _train_teacher(config: RunConfig) -> int:
 def _evaluate(config: EvaluateConfig) -> int:
     _say(config, f"evaluating {config.student}")
     from kd_agent.evaluation import evaluate_file
+    from kd_agent.policies.safe_files import write_atomically
 
     # Before the episodes are played and not after.
     if config.out and not Path(config.out).absolute().parent.is_dir():
@@ -117,7 +120,7 @@ def _evaluate(config: EvaluateConfig) -> int:
     text = json.dumps(evaluate_file(config), indent=1)
     print(text)
     if config.out:
-        Path(config.out).write_text(text + "\n")
+        write_atomically(Path(config.out), f"{text}\n".encode())
     if config.render:
         policy = Path(config.student)
         _render(config, policy, config.env, policy.parent, config.task)
@@ -125,7 +128,7 @@ def _evaluate(config: EvaluateConfig) -> int:
 
 
 def _compress(config: DistillConfig) -> int:
-    _say(config, f"distilling, pruning and quantising a teacher for {config.env} in {config.out}")
+    _say(config, f"distilling, pruning and quantising a teacher for {config.env}")
     from kd_agent.studies.compression import compress, table
 
     print(table(compress(config)))
@@ -176,7 +179,7 @@ def _distill_tasks(config: TasksConfig) -> int:
 
 
 def _search_settings(config: SearchConfig) -> int:
-    _say(config, f"searching settings for {config.env} in {config.out}")
+    _say(config, f"searching settings for {config.env}")
     from kd_agent.studies.settings_search import search_settings, table
 
     print(table(search_settings(config)))
@@ -224,18 +227,6 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
 }
 
 
-def _with_folder(config: Any) -> Any:
-    """Settings whose run folder is decided."""
-    # Here and not in the loop, because it is named before anything is loaded: in the first line, and after Ctrl-C.
-    if not isinstance(config, DistillConfig | TasksConfig) or config.out:
-        return config
-    if config.resume:
-        raise KDError("--resume needs --out, the folder of the run to go on with")
-    from kd_agent.runs import next_folder
-
-    return replace(config, out=str(next_folder(getattr(config, "env", "tasks"))))
-
-
 def _say(config: Any, text: str) -> None:
     if not config.quiet:
         print(f"kd_agent: {text}", file=sys.stderr, flush=True)
@@ -246,15 +237,24 @@ def _fail(error: KDError) -> int:
     return 2
 
 
-def _way_on(config: Any) -> str:
+def _way_on(config: Any, stop: KeyboardInterrupt) -> str:
     """How to go on after a stop: a run folder begun is resumed, anything else starts again."""
-    if isinstance(config, DistillConfig | TasksConfig) and (Path(str(config.out)) / "config.yaml").is_file():
-        return f"; finished rounds are kept; go on with: --resume --out {config.out}"
+    if isinstance(config, DistillConfig | TasksConfig):
+        # The run itself knows its folder; one that was to be resumed may be stopped before it is opened.
+        folder = stop.folder if isinstance(stop, Stopped) else config.out
+        if folder and (Path(folder) / "config.yaml").is_file():
+            return f"; finished rounds are kept; go on with: --resume --out {shlex.quote(str(folder))}"
     return "; nothing to go on with yet, start it again"
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt(128 + number)
+
+
+def _show_thread_error(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread hands an error of the disk on to the main thread, where it is one line.
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

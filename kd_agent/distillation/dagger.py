@@ -9,8 +9,9 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.distillation.fitting import build_student, fit, load_student, objective_of
+from kd_agent.distillation.masks import say_unmasked
 from kd_agent.distillation.temperature import settle_temperature
-from kd_agent.environments.vector import has_masks, make_env
+from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on
 from kd_agent.learners.gradient import fit_jointly
@@ -41,11 +42,7 @@ class Rounds:
         self.data: list[list[Rollout]] = [[] for _ in runs]
         self._envs = [make_env(run.recipe, run.plan.n_envs) for run in runs]
         for run, env in zip(self.runs, self._envs, strict=True):
-            if has_masks(env) and not run.teacher.expects_masks:
-                run.reporter.say(
-                    f"note: {run.recipe.env_id} has action masks, and the teacher {run.teacher.origin.source} "
-                    f"({run.teacher.origin.algo}) was trained without: teacher and student play without them"
-                )
+            say_unmasked(run, env)
 
     @property
     def run(self) -> Run:

@@ -6,7 +6,7 @@ from typing import Any
 from kd_agent import plugins
 from kd_agent.distillation.final_fits import FinalFits
 from kd_agent.distillation.online import Online
-from kd_agent.distillation.outcome import Fitted, judge_student
+from kd_agent.distillation.outcome import Fitted, Result, judge_student
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.size_search import SizeSearch
 from kd_agent.distillation.temperature import known_choice
@@ -16,7 +16,7 @@ from kd_agent.runs import RESULT_FILE
 from kd_agent.settings import DistillConfig, resolve
 
 
-def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
+def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None = None) -> Result:
     """Distil a teacher into a small student and judge it.
 
     Args:
@@ -25,7 +25,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
             that the settings name, or one that is trained.
 
     Returns:
-        The content of `result.json`; the student lies beside it in the run folder.
+        The content of `result.json`, and with it the student and the run folder.
 
     Raises:
         KDError: An input is wrong; nothing half-written is left.
@@ -57,7 +57,7 @@ def strategy_of(config: DistillConfig) -> FinalFits:
     return strategy
 
 
-def finish(fitted: Fitted) -> dict[str, Any]:
+def finish(fitted: Fitted) -> Result:
     """Judge a student, unless that has been done, and write the result; the content of `result.json`."""
     run = fitted.run
     result = fitted.verdict or judge_student(run, fitted.student)
@@ -72,4 +72,4 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     plugins.load("report", "html").write(run.folder, result)
     # The last file: it says that the run is finished.
     run.folder.write_json(RESULT_FILE, result)
-    return result
+    return Result(result, run.folder.path)

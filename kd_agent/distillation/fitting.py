@@ -9,10 +9,10 @@ from kd_agent import plugins
 from kd_agent.errors import KDError
 from kd_agent.losses import Objective
 from kd_agent.networks import Softening, Student, Teacher
-from kd_agent.policies import Array, Normalizer, ObservationSpec
+from kd_agent.policies import Array, ObservationSpec
 from kd_agent.rollouts import Rollout
 from kd_agent.runs import Plan, Run
-from kd_agent.students import has_bias
+from kd_agent.students import has_bias, normalizers_for
 
 
 def fit(run: Run, student: Student, rollouts: Sequence[Rollout], *, name: str, steps: int, seed: int) -> float:
@@ -82,16 +82,12 @@ def new_student(
         states: States `[S, *O]` by key that it is normalised by.
         seed: Of its initial weights.
     """
-    normalizers = {}
-    for key, spec in observed.items():
-        # Categories become indicators, which are 0 and 1 already.
-        if not spec.categories:
-            normalizers[key] = Normalizer.of(states[key])
+    normalizers = normalizers_for(teacher, observed, states, hidden=plan.hidden, activation=plan.activation)
     settings = {
         "hidden": plan.hidden,
         "activation": plan.activation,
         "dropout": plan.dropout,
-        "bias": has_bias(teacher, observed, plan.hidden),
+        "bias": has_bias(teacher, observed, plan.hidden, plan.activation),
         "leaves": plan.leaves,
         "seed": seed,
     }

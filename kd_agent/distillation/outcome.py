@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from kd_agent.evaluation import judge
+from kd_agent.loading import load_policy
 from kd_agent.networks import Student
+from kd_agent.policies import Policy
 from kd_agent.policies.tree_rules import rules
 from kd_agent.runs import STUDENT_FILE, Run, provenance
 
@@ -25,6 +29,86 @@ class Fitted:
     student: Student
     verdict: dict[str, Any] | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Result(dict[str, Any]):
+    """The content of `result.json`, and what it is about.
+
+    Args:
+        content: That of the file.
+        path: The run folder.
+
+    Attributes:
+        path: The run folder.
+    """
+
+    def __init__(self, content: Mapping[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    @property
+    def student_file(self) -> Path:
+        """The student's file."""
+        return self.path / STUDENT_FILE
+
+    @property
+    def policy(self) -> Policy:
+        """The student, read from its file: a new one each time, since some have a memory."""
+        return load_policy(self.student_file)
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """Whether the student is as good as its teacher, and how that was found."""
+        return dict(self["verdict"])
+
+    def figures(self) -> dict[str, str]:
+        """What a reader wants first, by name."""
+        teacher = self["teacher"]
+        student = self["student"]
+        verdict = self["verdict"]
+        low, high = verdict["difference_ci"]
+        return {
+            "environment": str(self["env"]),
+            "verdict": f"{verdict['decision']} after {verdict['episodes']} episodes",
+            "IQM": f"{student['iqm']:.1f}, teacher {teacher['iqm']:.1f}",
+            "difference": f"{verdict['difference']:+.1f} [{low:.1f}, {high:.1f}], margin {verdict['margin']:.1f}",
+            "parameters": f"{student['parameters']:,}, teacher {teacher['parameters']:,}",
+            "run folder": str(self.path),
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {text}" for name, text in self.figures().items()]
+        return "\n".join([f"{type(self).__name__}", *lines])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self.figures().items()]
+        return f"<table>{''.join(rows)}</table>"
+
+
+class TasksResult(Result):
+    """The content of `result.json` of several tasks; `policy` raises a KDError that names them, `policies` has all."""
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """The student's policies by task, read from its file."""
+        return {task: load_policy(self.student_file, task=task) for task in self["tasks"]}
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The verdicts by task."""
+        return {task: result["verdict"] for task, result in self["tasks"].items()}
+
+    def figures(self) -> dict[str, str]:
+        """What a reader wants first, by name."""
+        figures = {}
+        for task, result in self["tasks"].items():
+            scores = f"IQM {result['student']['iqm']:.1f}, teacher {result['teacher']['iqm']:.1f}"
+            figures[task] = f"{result['verdict']['decision']}, {scores}"
+        sizes = self["parameters"]
+        figures["parameters"] = f"{sizes['total']:,}, of which {sizes['shared']:,} are shared"
+        figures["run folder"] = str(self.path)
+        return figures
 
 
 def judge_student(run: Run, student: Student) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kd_agent import plugins
 from kd_agent.distillation.fitting import new_student, objective_of
+from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
 from kd_agent.environments import Recipe
-from kd_agent.environments.vector import check_masks, spaces_of
+from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import select_teachers
 from kd_agent.losses import BoundObjective, needs
@@ -27,7 +28,7 @@ from kd_agent.networks import LAYER, Teacher
 from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
-from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, next_folder, open_run, remember
+from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
@@ -114,7 +115,7 @@ class Problem:
             plan = Plan.of(config, teacher, observed)
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
-            check_masked(teacher, config, recipe, use)
+            check_masked(teacher, recipe, by_command=use.masks, control=config.control)
         training = config
         if not teacher:
             training = training_of_teacher(config, spaces)
@@ -131,8 +132,8 @@ class Problem:
             costs: The ledger of several runs that are one; default: a new one.
         """
         costs = costs or Costs()
-        config = self.config
-        path = Path(config.out) if config.out else next_folder(self.recipe.env_id)
+        path = choose_folder(self.config.out, self.recipe.env_id, resume=self.config.resume)
+        config = replace(self.config, out=str(path))
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
         with (
             open_run(path, resume=config.resume, resumes=self.use.resumes) as folder,
@@ -216,25 +217,6 @@ def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec]
         learner.check(config, observed, teacher)
 
 
-def check_masked(teacher: Teacher, config: DistillConfig, recipe: Recipe, use: Use) -> None:
-    """Require that a teacher with action masks finds them in the environment and in what the command does.
-
-    Args:
-        teacher: The teacher.
-        config: The settings.
-        recipe: The environment.
-        use: What the command does.
-    """
-    if not teacher.expects_masks:
-        return
-    source = teacher.origin.source
-    if not use.masks:
-        raise KDError(f"{source} plays with action masks, which this command knows nothing of; distil it")
-    if config.control:
-        raise KDError(f"{source} plays with action masks, and PPO trains --control without: leave it out")
-    check_masks(recipe)
-
-
 def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
     """Refuse what a decided plan cannot be combined with.
 
@@ -294,6 +276,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("learning_rate", is_network, steps),
         ("combine", several_teachers, teachers),
         ("teacher_gate", several_teachers, teachers),
+        ("onnx_output", any(source.endswith(".onnx") for source in config.teacher), "no teacher is an ONNX file"),
         ("teacher_layer", compares_layers, layers),
         ("student_layer", compares_layers, layers),
     ]

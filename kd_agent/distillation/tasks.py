@@ -9,6 +9,7 @@ from typing import Any
 
 from kd_agent.distillation.dagger import collect_rounds
 from kd_agent.distillation.final_fits import Validation, final_fits
+from kd_agent.distillation.outcome import TasksResult
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
 from kd_agent.evaluation import judge
@@ -25,9 +26,9 @@ from kd_agent.runs import (
     Reporter,
     Run,
     RunFolder,
+    choose_folder,
     compare_settings,
     folder_name,
-    next_folder,
     open_run,
     provenance,
 )
@@ -59,7 +60,7 @@ _JOINT = (
 _TASK = Use(refuses={"control": "a control is trained for one task: leave --control out"})
 
 
-def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> dict[str, Any]:
+def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> TasksResult:
     """Distil the teachers of several tasks into one student and judge it in each.
 
     Args:
@@ -75,9 +76,11 @@ def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, TasksConfig):
         config = resolve(TasksConfig, config)
     problems = problems_of(config)
-    out = Path(config.out) if config.out else next_folder("tasks")
+    out = choose_folder(config.out, "tasks", resume=config.resume)
+    config = replace(config, out=str(out))
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     with open_run(out, resume=config.resume) as folder, ExitStack() as stack:
+        reporter.say(f"run folder: {folder.path}")
         if config.resume:
             compare_settings(folder, config)
         # One ledger: a joint fit is no task's own.
@@ -96,7 +99,7 @@ def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> dict[str, Any]:
         sizes = result["parameters"]
         reporter.say(f"{sizes['total']:,} parameters in all, {sizes['shared']:,} of them shared")
         folder.write_json(RESULT_FILE, result)
-    return result
+        return TasksResult(result, folder.path)
 
 
 def problems_of(config: TasksConfig) -> dict[str, Problem]:

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -48,6 +49,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._length = 0
         self._return = 0.0
         self._last: tuple[int | None, float, int] | None = None
+        self._cut_outside = False
         self._specs = _readable_specs(env.observation_space)
         self._actions = env.action_space
 
@@ -65,12 +67,15 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         Raises:
             KDError: The environment raised an error, or what it shows is not what its space says.
         """
+        if self._cut_outside:
+            self._last = (self.episode_seed, self._return, self._length)
+        self._cut_outside = False
         self.episode_seed = next(self.seeds, seed)
         self._length = 0
         self._return = 0.0
         answer = self._ask(lambda: self.env.reset(seed=self.episode_seed, options=options))
         observation, info = self._unpacked(answer, ("observation", "info"), "reset")
-        self._check(observation)
+        self._check(observation, self._specs)
         if self.env.action_space != self._actions:
             raise self._failure(f"changed its action space to {self.env.action_space}, it was {self._actions}")
         return observation, self._own(info)
@@ -78,10 +83,11 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step; a KDError says which environment, seed and step went wrong."""
         self._length += 1
+        self._cut_outside = False
         answer = self._ask(lambda: self.env.step(action))
         names = ("observation", "reward", "terminated", "truncated", "info")
         observation, reward, terminated, truncated, info = self._unpacked(answer, names, "step")
-        self._check(observation)
+        self._check(observation, self._specs)
         earned = self._number(reward, "reward")
         over = bool(self._number(terminated, "value of terminated"))
         cut = bool(self._number(truncated, "value of truncated")) or (not over and self._at_limit())
@@ -161,9 +167,9 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         )
         return True
 
-    def _check(self, observation: Any) -> None:
+    def _check(self, observation: Any, specs: Mapping[str, ObservationSpec]) -> None:
         parts = observation if isinstance(observation, Mapping) else {OBSERVATION: observation}
-        for key, spec in self._specs.items():
+        for key, spec in specs.items():
             if key not in parts:
                 raise self._failure(f"returned an observation without {key!r}")
             part = np.asarray(parts[key])
@@ -181,6 +187,55 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         message = f"environment {self._index} (seed {self.episode_seed}, step {self._length}) {what}"
         # What environments say goes over several lines; an error of ours has one.
         return KDError(" ".join(message.split()))
+
+
+class AroundWrappers(gym.Wrapper[Any, Any, Any, Any]):
+    """Outside of the wrappers around a guard: tells it of episodes that they end, and stops where they misbehave.
+
+    Args:
+        env: The guard inside its wrappers.
+        guard: The guard.
+
+    Raises:
+        KDError: What they make of the observations is no array.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], guard: GuardedEnv) -> None:
+        super().__init__(env)
+        self._guard = guard
+        self._shown = observation_specs(env.observation_space)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: As the guard's.
+            options: As the guard's.
+        """
+        with self._blaming():
+            observation, info = self.env.reset(seed=seed, options=options)
+        self._guard._check(observation, self._shown)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step."""
+        with self._blaming():
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        self._guard._check(observation, self._shown)
+        # Whether the episode is over the guard learns at its next call: a reset means it is; a step, that a wrapper
+        # only calls a lost life an end.
+        self._guard._cut_outside = bool(terminated or truncated) and EPISODE not in info
+        return observation, reward, terminated, truncated, info
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Errors of the wrappers in one line; the guard's own have one."""
+        try:
+            yield
+        except KDError:
+            raise
+        except Exception as error:
+            raise self._guard._failure(f"is in a wrapper that raised {type(error).__name__}: {error}") from error
 
 
 def _only_number(value: Any) -> float:

@@ -52,7 +52,11 @@ class TypedWrappers:
         seen = tuple(map(_read, self.teachers))
         allowed = recipe.allowed | {name for name, _ in (*map(_read, self.shared), *seen)}
         return replace(
-            recipe, wrappers=tuple(wrappers), frame_stack=frames, teacher_wrappers=seen, allowed=frozenset(allowed)
+            recipe,
+            wrappers=tuple(wrappers),
+            frame_stack=frames,
+            teacher_wrappers=(*recipe.teacher_wrappers, *seen),
+            allowed=frozenset(allowed),
         )
 
 

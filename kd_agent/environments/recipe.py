@@ -190,7 +190,7 @@ def _register_atari(env_id: str) -> None:
     try:
         gym.register_envs(importlib.import_module("ale_py"))
     except ImportError:
-        raise KDError(f"environment {env_id!r} needs Atari: pip install 'kd-agent[atari]'") from None
+        raise KDError(f"environment {env_id!r} needs Atari: pip install ale-py opencv-python-headless") from None
 
 
 def recipe_of(env: str | Recipe, env_kwargs: Mapping[str, Any] | None = None) -> Recipe:

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
-from kd_agent.environments.guarded import GuardedEnv
+from kd_agent.environments.guarded import AroundWrappers, GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.spaces import as_mapping, observation_specs
 from kd_agent.environments.watchdog import Watchdog
@@ -79,10 +79,12 @@ def make_env(
 
     def make() -> gym.Env[Any, Any]:
         single = make_single(recipe.env_id, recipe.env_kwargs, render_mode, recipe.max_episode_steps)
-        whole = wrapped(GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog), recipe)
+        guard = GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog)
+        if recipe.wrappers or recipe.teacher_wrappers:
+            return AroundWrappers(wrapped(guard, recipe), guard)
         # SB3's vector makes arrays for what is observed, and fails by a traceback where it is none.
-        observation_specs(whole.observation_space)
-        return whole
+        observation_specs(guard.observation_space)
+        return guard
 
     venv = DummyVecEnv([make] * n_envs)
     if recipe.frame_stack > 1:

@@ -124,7 +124,7 @@ def _mask_method(env: gym.Env[Any, Any], name: str) -> Any:
 
 def is_harmless(name: str) -> bool:
     """Whether a wrapper that settings name changes nothing of what a policy sees and does."""
-    found = _LIBRARIES.fullmatch(name)
+    found = _LIBRARIES.fullmatch(name.replace(":", "."))
     return found is not None and found["cls"] in _HARMLESS
 
 

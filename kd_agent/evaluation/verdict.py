@@ -53,7 +53,7 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
         "teacher": _teacher_figures(run.teacher.origin, comparison.teacher_returns(len(own)), threshold),
         "student": _student_figures(student_file, student, own, close),
         "random": {"iqm": float(iqm(comparison.random_returns))},
-        "verdict": _verdict_figures(verdict, run.teacher.origin.num_parameters / student.num_parameters),
+        "verdict": _verdict_figures(verdict, _compression(run.teacher.origin, student)),
     }
     if run.teacher.origin.teachers:
         result["teachers"] = [dict(one) for one in run.teacher.origin.teachers]
@@ -89,6 +89,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
             statistics=config.statistics,
             allow_missing_statistics=config.allow_missing_statistics,
             trust_teacher=config.trust_teacher,
+            onnx_output=config.onnx_output,
         )
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
@@ -140,7 +141,14 @@ def _student_figures(file: Path, student: Policy, returns: list[float], close: A
     }
 
 
-def _verdict_figures(verdict: Verdict, compression: float) -> dict[str, Any]:
+def _compression(origin: Origin, student: Policy) -> float | None:
+    """How many times fewer parameters the student has; None where the teacher's are not known."""
+    if origin.num_parameters is None:
+        return None
+    return origin.num_parameters / student.num_parameters
+
+
+def _verdict_figures(verdict: Verdict, compression: float | None) -> dict[str, Any]:
     return {
         "non_inferior": verdict.non_inferior,
         "decision": verdict.decision,
@@ -162,9 +170,10 @@ def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in one line."""
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]
+    size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
     return (
         f"{verdict['decision']}: student IQM {student['iqm']:.1f} ({student['parameters']:,} parameters), teacher "
-        f"{teacher['iqm']:.1f} ({teacher['parameters']:,}), difference {verdict['difference']:+.1f} "
+        f"{teacher['iqm']:.1f} ({size}), difference {verdict['difference']:+.1f} "
         f"[{low:.1f}, {high:.1f}] against a margin of {verdict['margin']:.1f}, {verdict['episodes']} episodes, greedy; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
     )

@@ -141,7 +141,7 @@ def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
         recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher"):
+    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher", "onnx_output"):
         settings[name] = getattr(config, name)
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)

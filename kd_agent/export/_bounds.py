@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kd_agent.policies import Array, Op, PolicyGraph
+from kd_agent.policies.activations import SELU_FLOOR, SELU_SCALE, SLOPED
 from kd_agent.policies.int8 import rounded
+from kd_agent.policies.normalizer import UNBOUNDED
 
 _SLACK = 1.01
 """For rounding, and for functions that are only nearly bounded by 1."""
@@ -54,10 +56,22 @@ def _weighted(op: Op, inputs: Sequence[float]) -> float:
 
 
 def _activated(op: Op, inputs: Sequence[float]) -> float:
-    """No activation is farther from 0 than its input and 1 more."""
-    if op.attributes["function"] in ("tanh", "sigmoid"):
+    """None but SELU and one of a steep slope is farther from 0 than its input and 1 more."""
+    function = op.attributes["function"]
+    if function in ("tanh", "sigmoid", "softsign", "hardtanh"):
         return 1.0
+    if function == "relu6":
+        return min(inputs[0], 6.0)
+    if function == "selu":
+        return SELU_SCALE * inputs[0] + SELU_FLOOR
+    if function == SLOPED:
+        return max(abs(float(op.attributes["slope"])), 1.0) * inputs[0]
     return inputs[0] + 1
+
+
+def _normalised(op: Op, inputs: Sequence[float]) -> float:
+    clip = float(op.attributes["clip"])
+    return clip if clip < UNBOUNDED else np.inf
 
 
 def _clipped(op: Op, inputs: Sequence[float]) -> float:
@@ -72,7 +86,7 @@ _RULES: Mapping[str, Callable[[Op, Sequence[float]], float]] = {
     "concatenate": lambda op, xs: max(xs),
     "append": lambda op, xs: max(xs[0], _largest(op.tensors["value"])),
     "one_hot": lambda op, xs: 1.0,
-    "normalise": lambda op, xs: float(op.attributes["clip"]),
+    "normalise": _normalised,
     "clip": _clipped,
     "scale": lambda op, xs: _largest(op.tensors["scale"]) * xs[0] + _largest(op.tensors["shift"]),
     "linear": _weighted,

@@ -63,6 +63,34 @@ static inline float kd_relu(float x) {
 static inline float kd_leaky_relu(float x) {
     return x > 0.0f ? x : 0.01f * x;
 }""",
+    "kd_prelu": """\
+static inline float kd_prelu(float x, float slope) {
+    return x > 0.0f ? x : slope * x;
+}""",
+    "kd_relu6": """\
+static inline float kd_relu6(float x) {
+    return kd_clip(x, 0.0f, 6.0f);
+}""",
+    "kd_hardtanh": """\
+static inline float kd_hardtanh(float x) {
+    return kd_clip(x, -1.0f, 1.0f);
+}""",
+    "kd_softsign": """\
+static inline float kd_softsign(float x) {
+    return x / (1.0f + (x > 0.0f ? x : -x));
+}""",
+    "kd_mish": """\
+/* x tanh(log(1 + e^x)) as a quotient of e^-|x|. */
+static inline float kd_mish(float x) {
+    const float d = kd_decay(x);
+    const float above = x > 0.0f ? 1.0f + 2.0f * d : d * (d + 2.0f);
+    return x * (above / (above + (x > 0.0f ? 2.0f * d * d : 2.0f)));
+}""",
+    "kd_selu": """\
+static inline float kd_selu(float x) {
+    const float positive = x > 0.0f ? x : 0.0f;
+    return 1.05070099f * positive + 1.75809934f * (kd_decay(x - positive) - 1.0f);
+}""",
     "kd_elu": """\
 static inline float kd_elu(float x) {
     const float positive = x > 0.0f ? x : 0.0f;

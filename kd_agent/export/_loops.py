@@ -15,6 +15,7 @@ from kd_agent.errors import KDError
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Lines, Place, Source, indented
 from kd_agent.policies import ACTIVATIONS, Array, Op
+from kd_agent.policies.activations import SLOPED
 
 _FUNCTIONS = {name: f"kd_{name}" for name in ACTIVATIONS}
 
@@ -48,6 +49,9 @@ def _clip(s: Source, op: Op) -> Lines:
 
 def _activation(s: Source, op: Op) -> Lines:
     # Looked up, not put together: the file's own word never becomes code.
+    if op.attributes["function"] == SLOPED:
+        slope = s.language.literal(op.attributes["slope"])
+        return s.elementwise(op, lambda x: f"kd_prelu({x}, {slope})")
     function = _FUNCTIONS[op.attributes["function"]]
     return s.elementwise(op, lambda x: f"{function}({x})")
 

@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from kd_agent.export._onnx_activations import activation
 from kd_agent.export._program import Program
 from kd_agent.policies import OBSERVATION, Array, Op
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""
-_ACTIVATIONS = {
-    "relu": "Relu",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "elu": "Elu",
-    "softplus": "Softplus",
-}
-"""Activations that ONNX has under a name of its own."""
 
 
 class Nodes:
@@ -166,16 +159,7 @@ def _clip(n: Nodes, op: Op) -> str:
 
 
 def _activation(n: Nodes, op: Op) -> str:
-    x = n.registers[op.inputs[0]]
-    function = op.attributes["function"]
-    if function == "silu":
-        return n.add("Mul", x, n.add("Sigmoid", x))
-    if function == "gelu":  # of its parts: ONNX's own Gelu came with opset 20 only
-        bell = n.add("Erf", n.add("Mul", x, n.constant(0.5**0.5)))
-        return n.add("Mul", n.add("Mul", x, n.constant(0.5)), n.add("Add", bell, n.constant(1.0)))
-    if function == "leaky_relu":
-        return n.add("LeakyRelu", x, alpha=0.01)  # torch's slope, and the kernels'
-    return n.add(_ACTIVATIONS[function], x)
+    return activation(n.add, n.constant, n.registers[op.inputs[0]], op)
 
 
 def _append(n: Nodes, op: Op) -> str:

@@ -28,8 +28,14 @@ const kd_sigmoid = (x) => 0.5 * (Math.tanh(0.5 * x) + 1);
 const kd_silu = (x) => x * kd_sigmoid(x);
 const kd_relu = (x) => Math.max(x, 0);
 const kd_leaky_relu = (x) => (x > 0 ? x : 0.01 * x);
+const kd_prelu = (x, slope) => (x > 0 ? x : slope * x);
+const kd_relu6 = (x) => kd_clip(x, 0, 6);
+const kd_hardtanh = (x) => kd_clip(x, -1, 1);
+const kd_softsign = (x) => x / (1 + Math.abs(x));
+const kd_selu = (x) => (x > 0 ? 1.0507009873554805 * x : 1.7580993408473766 * Math.expm1(x));
 const kd_elu = (x) => (x > 0 ? x : Math.expm1(x));
 const kd_softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+const kd_mish = (x) => x * Math.tanh(kd_softplus(x));
 const kd_gelu = (x) => {
     const z = Math.abs(x) * Math.SQRT1_2;
     const t = 1 / (1 + 0.3275911 * z);

@@ -19,20 +19,11 @@ from kd_agent.errors import KDError
 from kd_agent.export._maskable import algorithm, outputs
 from kd_agent.export._vecnormalize import STATISTICS, write_statistics
 from kd_agent.policies import OBSERVATION, PARAMS, Array, HeadSpec, Op, PolicyGraph
+from kd_agent.policies.activations import SLOPED
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".zip"
 OPS = frozenset({"normalise", "flatten", "concatenate", "linear", "activation", "append"})
-_MODULES = {
-    "relu": "ReLU",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "silu": "SiLU",
-    "elu": "ELU",
-    "leaky_relu": "LeakyReLU",
-    "softplus": "Softplus",
-    "gelu": "GELU",
-}
 _FOLDABLE = 1000.0
 """Standard deviations between a feature's mean and 0 beyond which float32 would lose three of its seven digits."""
 _CRITIC = [64, 64]
@@ -102,6 +93,7 @@ def _layers(graph: PolicyGraph) -> _Layers:
     keys, statistics, passed = _inputs(graph, by_output, register)
     names = {op.attributes["function"] for op in functions}
     _require(len(functions) == len(linears) - 1 and len(names) <= 1, "it is not a plain MLP")
+    _require(SLOPED not in names, "its activation has a slope of its own")
     # An operation that the walk did not meet is one that PPO would leave out.
     _require(len(linears) + len(functions) + passed + (log_std is not None) == len(graph.ops), "it is not a chain")
     activation = names.pop() if names else "tanh"  # without hidden layers, any will do
@@ -162,10 +154,8 @@ def _require(condition: bool, reason: str) -> None:
 
 def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
     """An untrained PPO of the right shape."""
-    import torch
-
-    # Late, as torch: whoever loads the exports for another format need not have it.
-    from kd_agent.networks import check_fits
+    # Late, for they bring torch: whoever loads the exports for another format need not have it.
+    from kd_agent.networks import ACTIVATION_LAYERS, check_fits
 
     observation_space, action_space = _spaces(graph, layers, env)
     check_fits(graph, (observation_space, action_space), "the student")
@@ -178,7 +168,7 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
         env=None,
         policy_kwargs={
             "net_arch": {"pi": hidden, "vf": _CRITIC},
-            "activation_fn": getattr(torch.nn, _MODULES[layers.activation]),
+            "activation_fn": ACTIVATION_LAYERS[layers.activation],
         },
         device="cpu",
         seed=0,

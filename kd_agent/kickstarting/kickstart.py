@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
+from kd_agent.distillation.outcome import Result
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import make_env
@@ -34,7 +35,7 @@ _UPDATES = 64
 """Updates that a student has at least: the weight of the guidance changes between two of them."""
 
 
-def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
+def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | None = None) -> Result:
     """Train a small student by PPO under a teacher that fades, and judge it against the teacher.
 
     Args:
@@ -67,7 +68,7 @@ def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | No
         run.folder.write_json(RESULT_FILE, result)
         # The last file: it says that the folder holds a run, and one that was stopped is begun anew.
         run.folder.write_text(CONFIG_FILE, to_yaml(config))
-    return result
+        return Result(result, run.folder.path)
 
 
 class Kickstart:

@@ -21,7 +21,7 @@ from kd_agent.settings import DistillConfig
 from kd_agent.students import sees_images
 from kd_agent.students.tree import Tree
 
-_MISSING = "a tree needs the package scikit-learn: pip install 'kd-agent[trees]' (or pip install scikit-learn)"
+_MISSING = "a tree needs the package scikit-learn: pip install scikit-learn"
 
 
 def check(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:

@@ -3,15 +3,16 @@
 from kd_agent.networks.base import (
     ACTIVATION_LAYERS,
     LAYER,
+    Layers,
     Observations,
     Origin,
     PolicyOutput,
     State,
     Student,
     Teacher,
-    check_fits,
 )
 from kd_agent.networks.distributions import LOG_STD_MAX, LOG_STD_MIN, ActionHead, Softening, head_for
+from kd_agent.networks.fits import check_fits
 from kd_agent.networks.graph_student import GraphStudent
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LOG_STD_MIN",
     "ActionHead",
     "GraphStudent",
+    "Layers",
     "Observations",
     "Origin",
     "PolicyOutput",

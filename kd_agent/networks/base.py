@@ -11,15 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kd_agent.environments import as_mapping, observation_specs
-from kd_agent.errors import KDError, unknown
-from kd_agent.networks.distributions import ActionHead, head_for
-from kd_agent.policies import Array, ObservationSpec, Op, Policy, PolicyGraph
+from kd_agent.environments import as_mapping
+from kd_agent.errors import unknown
+from kd_agent.networks.distributions import ActionHead
+from kd_agent.policies import Array, Normalizer, ObservationSpec, Op, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 
 Observations = Mapping[str, Array]
@@ -36,6 +35,12 @@ ACTIVATION_LAYERS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "leaky_relu": nn.LeakyReLU,
     "softplus": nn.Softplus,
+    "gelu": nn.GELU,
+    "mish": nn.Mish,
+    "selu": nn.SELU,
+    "softsign": nn.Softsign,
+    "relu6": nn.ReLU6,
+    "hardtanh": nn.Hardtanh,
 }
 """Layers of torch by the names that settings and programs have for activations."""
 
@@ -81,7 +86,7 @@ class Origin:
         source: Path or name.
         sha256: Hash of its file.
         algo: The algorithm that trained it.
-        num_parameters: Number of parameters that act.
+        num_parameters: Number of parameters that act; None where nobody can count them.
         teachers: Of several that are one: source, hash, score and weight of each (JSON values).
         gate_steps: Environment steps that it took to weigh them.
     """
@@ -89,9 +94,26 @@ class Origin:
     source: str
     sha256: str
     algo: str
-    num_parameters: int
+    num_parameters: int | None
     teachers: tuple[Mapping[str, Any], ...] = ()
     gate_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The shape of a multilayer perceptron.
+
+    Attributes:
+        hidden: Units of each hidden layer.
+        activation: Name of the activation between them; None without hidden layers.
+        bias: Whether any layer has one.
+        normalizers: The frozen statistics that it applies to its observations, by key; empty where it applies none.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str | None
+    bias: bool
+    normalizers: Mapping[str, Normalizer] = field(default_factory=dict)
 
 
 class Teacher(ABC):
@@ -122,6 +144,11 @@ class Teacher(ABC):
     @property
     def last_layer(self) -> str | None:
         """Name of the layer that its action is read from; None where that is not known."""
+        return None
+
+    @property
+    def layers(self) -> Layers | None:
+        """What it is where it is a plain multilayer perceptron; None where it is not, or nobody knows."""
         return None
 
     @abstractmethod
@@ -283,32 +310,3 @@ class Student(nn.Module, ABC):
     def arrays(self) -> dict[str, Array]:
         """Weights and buffers by name, for a checkpoint."""
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
-
-
-def check_fits(graph: PolicyGraph, env: tuple[gym.Space[Any], gym.Space[Any]], what: str) -> None:
-    """Require a policy to fit an environment's observation and action space.
-
-    Args:
-        graph: The policy.
-        env: The environment's observation and action space.
-        what: The policy's name in the message.
-
-    Raises:
-        KDError: A shape or the kind of action differs; the message says which and what was expected.
-    """
-    observation_space, action_space = env
-    offered = observation_specs(observation_space)
-    for key, spec in graph.observations.items():
-        shape = offered[key].shape if key in offered else "no such key"
-        if shape != spec.shape:
-            raise KDError(f"{what}: expects observation {key!r} of shape {spec.shape}, the environment has {shape}")
-    own = graph.head
-    # A Box says nothing of how its actions are drawn: squashed or clipped is the policy's own choice.
-    head = head_for(action_space, squashed=own.kind == "squashed_gaussian").spec
-    if (head.kind, head.shape, head.nvec) != (own.kind, own.shape, own.nvec):
-        raise KDError(f"{what}: acts by {own.kind} {own.nvec or own.shape}, the environment has {action_space}")
-    # Whatever the start, Stable-Baselines3 acts from 0, and so do the students of its agents.
-    if any(own.start) and head.start != own.start:
-        raise KDError(f"{what}: its actions start at {own.start}, the environment has {action_space}")
-    if not np.allclose([head.low, head.high], [own.low, own.high]):
-        raise KDError(f"{what}: its action bounds are not those of the environment's {action_space}")

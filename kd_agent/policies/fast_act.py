@@ -18,11 +18,10 @@ import numpy as np
 
 from kd_agent.policies.graph import OBSERVATION, PARAMS, Op, PolicyGraph
 from kd_agent.policies.head import Array, HeadSpec
-from kd_agent.policies.ops import ACTIVATIONS, SPLIT_ROLES
+from kd_agent.policies.ops import KERNELS, SPLIT_ROLES
 
 FastAct = Callable[[Array], Any]
 """From one array `[*O]` to an action, or None: "ask the interpreter" (wrong shape, NaN, infinity)."""
-
 _FLOAT32 = np.dtype(np.float32)
 _FOLDABLE = 10.0
 """Means of more standard deviations than this are not folded: digits would be lost."""
@@ -38,12 +37,12 @@ class _Chain:
     Attributes:
         normaliser: `(mean, scale, clip)`, the first two `[F]`.
         linears: The linear layers.
-        functions: Names of the activations between them.
+        functions: The activations between them.
     """
 
     normaliser: tuple[Array, Array, float] | None
     linears: list[Op]
-    functions: list[str]
+    functions: list[Op]
 
 
 def compile_act(graph: PolicyGraph) -> FastAct | None:
@@ -148,7 +147,7 @@ def _chain(graph: PolicyGraph) -> _Chain | None:
     register, shape = OBSERVATION, graph.observations[OBSERVATION].shape
     normaliser = None
     linears: list[Op] = []
-    functions: list[str] = []
+    functions: list[Op] = []
     for op in _acting(graph):
         expected = "activation" if len(linears) > len(functions) else "linear"
         if op.inputs != (register,) or op.kind not in ("normalise", "flatten", expected):
@@ -162,7 +161,7 @@ def _chain(graph: PolicyGraph) -> _Chain | None:
         elif op.kind == "linear":
             linears.append(op)
         else:
-            functions.append(op.attributes["function"])
+            functions.append(op)
         register = op.output
     if len(functions) != len(linears) - 1 or not _fits(linears, shape, graph.head):
         return None
@@ -199,14 +198,14 @@ def _box(normaliser: tuple[Array, Array, float] | None, size: int) -> tuple[Arra
     mean, scale, clip = normaliser
     reach = np.float32(clip) / scale
     low, high = mean - reach, mean + reach
-    # The largest ball around 0 within the box: what is in it reaches no clip, and its norm says so in one call.
+    # The largest ball around 0 within the box reaches no clip, and the norm says so in one call.
     radius = max(float(np.minimum(-low, high).min()), 0.0)
     return low, high, np.float32(min(radius**2, float(np.finfo(np.float32).max)))
 
 
 def _layers(chain: _Chain) -> tuple[Array, Array, list[tuple[Callable[[Array], Array], Array]]]:
     """Weight and bias of the first layer, then the activation before, and the weight of, each other."""
-    functions = [_activation(name) for name in chain.functions]
+    functions = list(map(_activation, chain.functions))
     weight, bias = _folded(chain)
     if functions:
         weight, bias = _with_unit(weight, bias, functions[0].before)
@@ -254,7 +253,8 @@ class _Activation:
     make: Callable[[int], Callable[[Array], Array]]
 
 
-def _activation(name: str) -> _Activation:
+def _activation(op: Op) -> _Activation:
+    name = op.attributes["function"]
     # sigmoid(x) = 0.5 * (tanh(0.5 * x) + 1), and silu(x) = x * sigmoid(x) = h * (tanh(h) + 1) with h = 0.5 * x.
     if name == "silu":
         return _Activation(0.5, 1.0, _make_silu)
@@ -262,7 +262,7 @@ def _activation(name: str) -> _Activation:
         return _Activation(0.5, 0.5, _make_sigmoid)
     if name == "relu":
         return _Activation(1.0, 1.0, _make_relu)
-    return _Activation(1.0, 1.0, lambda size: ACTIVATIONS[name])
+    return _Activation(1.0, 1.0, lambda size: KERNELS[op.kind](op))
 
 
 def _make_silu(size: int) -> Callable[[Array], Array]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError, unknown
+from kd_agent.policies.activations import ACTIVATIONS
 from kd_agent.policies.head import Array, HeadSpec
-from kd_agent.policies.ops import ACTIVATIONS, ELEMENTWISE, KERNELS, LEARNT, MAX_SIZE, Op
+from kd_agent.policies.ops import ELEMENTWISE, KERNELS, LEARNT, MAX_SIZE, Op
 
 __all__ = [
     "ACTIVATIONS",

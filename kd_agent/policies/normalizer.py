@@ -8,6 +8,9 @@ from kd_agent.errors import KDError
 from kd_agent.policies.graph import Op
 from kd_agent.policies.head import Array
 
+UNBOUNDED = 1e30
+"""A clip that no observation of float32 reaches, and whose product with a standard deviation still is one."""
+
 
 @dataclass(frozen=True)
 class Normalizer:
@@ -54,11 +57,20 @@ class Normalizer:
         return Op("normalise", (register,), output, {"clip": float(self.clip)}, tensors)
 
     @staticmethod
-    def of(observations: Array) -> "Normalizer":
-        """Statistics of a sample `[B, *O]`; a feature that hardly varies keeps its own scale."""
+    def of(observations: Array, *, centred: bool = True) -> "Normalizer":
+        """Statistics of a sample; a feature that hardly varies keeps its own scale.
+
+        Args:
+            observations: The sample `[B, *O]`.
+            centred: Subtract the mean; else only scale by the root of the mean square.
+        """
         # float64: the variance of large, steady numbers is lost in float32.
         sample = np.asarray(observations, np.float64)
+        mean = sample.mean(axis=0)
         var = sample.var(axis=0)
+        if not centred:
+            var = var + mean**2
+            mean = np.zeros_like(mean)
         # A feature that was constant in the sample would else be blown up to the clip once it moves at all.
         steady = var < 1e-6
-        return Normalizer(sample.mean(axis=0), np.where(steady, 1.0, var))
+        return Normalizer(mean, np.where(steady, 1.0, var))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kd_agent.errors import KDError, unknown
+from kd_agent.errors import KDError
+from kd_agent.policies.activations import activation, sigmoid
 from kd_agent.policies.head import Array
 
 MAX_SIZE = 1 << 24
@@ -39,30 +40,6 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Array] = field(default_factory=dict)
 
-
-def _sigmoid(x: Array) -> Array:
-    # By tanh, which overflows nowhere.
-    return np.asarray(0.5 * (np.tanh(0.5 * x) + 1))
-
-
-def _erf(x: Array) -> Array:
-    """Error function to 1.5e-7 (Abramowitz and Stegun 7.1.26)."""
-    a = np.abs(x)
-    t = 1 / (1 + 0.3275911 * a)
-    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.asarray(np.sign(x) * (1 - poly * np.exp(-a * a)))
-
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
-    "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.01) * x),
-    "softplus": lambda x: np.logaddexp(x, np.float32(0)),
-    "gelu": lambda x: 0.5 * x * (1 + _erf(x * np.float32(math.sqrt(0.5)))),
-}
 
 Kernel = Callable[..., Array]
 
@@ -121,11 +98,8 @@ def _conv2d(op: Op) -> Kernel:
 
 
 def _activation(op: Op) -> Kernel:
-    """A function of `ACTIVATIONS`, elementwise."""
-    name = op.attributes["function"]
-    if name not in ACTIVATIONS:
-        raise unknown("activation", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
+    """A function of `kd_agent.policies.activations`, elementwise."""
+    return activation(op.attributes)
 
 
 def _flatten(op: Op) -> Kernel:
@@ -186,8 +160,8 @@ def _lstm(op: Op) -> Kernel:
     def _run(x: Array, memory: Array) -> Array:
         gates = x @ from_input + memory[:, :size] @ from_hidden + bias
         into, keep, new, out = np.split(gates, 4, axis=-1)
-        cell = _sigmoid(keep) * memory[:, size:] + _sigmoid(into) * np.tanh(new)
-        return np.concatenate([_sigmoid(out) * np.tanh(cell), cell], axis=-1)
+        cell = sigmoid(keep) * memory[:, size:] + sigmoid(into) * np.tanh(new)
+        return np.concatenate([sigmoid(out) * np.tanh(cell), cell], axis=-1)
 
     return _run
 
@@ -204,9 +178,9 @@ def _gru(op: Op) -> Kernel:
     def _run(x: Array, memory: Array) -> Array:
         reset_x, update_x, new_x = np.split(x @ from_input + bias_input, 3, axis=-1)
         reset_h, update_h, new_h = np.split(memory @ from_hidden + bias_hidden, 3, axis=-1)
-        update = _sigmoid(update_x + update_h)
+        update = sigmoid(update_x + update_h)
         # The reset gates the hidden side with its bias, as in cuDNN and torch; Cho et al. (2014) reset the memory.
-        new = np.tanh(new_x + _sigmoid(reset_x + reset_h) * new_h)
+        new = np.tanh(new_x + sigmoid(reset_x + reset_h) * new_h)
         return np.asarray((1 - update) * new + update * memory)
 
     return _run

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from kd_agent.policies.activations import SLOPED
 from kd_agent.policies.graph import LEARNT, OBSERVATION, PARAMS, Op, PolicyGraph, following
 from kd_agent.policies.head import HeadSpec
 from kd_agent.policies.ops import SPLIT_ROLES, tree_depth
@@ -24,6 +25,11 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": F.leaky_relu,
     "softplus": F.softplus,
     "gelu": F.gelu,
+    "mish": F.mish,
+    "selu": F.selu,
+    "softsign": F.softsign,
+    "relu6": F.relu6,
+    "hardtanh": F.hardtanh,
 }
 
 
@@ -191,6 +197,13 @@ def masked(head: HeadSpec, params: Tensor, action_masks: Tensor) -> Tensor:
     return rows.to(params.dtype)
 
 
+def _activation(op: TorchOp, x: Tensor) -> Tensor:
+    name = op.op.attributes["function"]
+    if name == SLOPED:
+        return F.leaky_relu(x, float(op.op.attributes["slope"]))
+    return _FUNCTIONS[name](x)
+
+
 def _normalise(op: TorchOp, x: Tensor) -> Tensor:
     # By way of float32: the bound that the other runtimes compare with.
     clip = float(np.float32(op.op.attributes["clip"]))
@@ -281,7 +294,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "conv2d": _conv2d,
     "lstm": _lstm,
     "gru": _gru,
-    "activation": lambda op, x: _FUNCTIONS[op.op.attributes["function"]](x),
+    "activation": _activation,
     "sde_log_std": _sde_log_std,
     "tree": _tree,
 }

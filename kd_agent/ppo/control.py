@@ -94,7 +94,7 @@ def train_control(run: Run) -> None:
     """Train the plan's network by PPO for as many steps as the student had, and keep the last weights."""
     # All that the student has cost counts for the control: its states, and the episodes that chose the best of it.
     steps = run.costs.of("env_steps") + run.costs.of("exam_steps")
-    training = control_training(run.config.training, steps, run.config.activation)
+    training = control_training(run.config.training, steps, run.plan.activation)
     config = replace(run.config, training=training)
     env = training_env(config, run.recipe)
     model = make_ppo(config, env, run.folder.path, actor=run.plan.hidden)

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.environments import Recipe, recipe_of, resolve_id, select
@@ -16,6 +18,7 @@ from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
+from kd_agent.policies.safe_files import disk_errors_named
 from kd_agent.ppo.spaces import check_trainable
 from kd_agent.ppo.training import Keeper, Normalised, make_ppo, save, training_env
 from kd_agent.runs import Reporter
@@ -50,13 +53,36 @@ def trained_teacher(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KDError(f"{folder}: cannot be written ({error.strerror})") from None
-    unfinished = path.with_name("unfinished.zip")
-    train(config, unfinished, reporter, watch)
-    # The zip last: it says that the training was finished.
-    for suffix in (".npz", ".zip"):
-        if unfinished.with_suffix(suffix).is_file():
-            os.replace(unfinished.with_suffix(suffix), path.with_suffix(suffix))
+    with _alone_in(folder, reporter):
+        if path.is_file():
+            reporter.say(f"teacher: {path}, trained meanwhile")
+            return path
+        unfinished = path.with_name("unfinished.zip")
+        train(config, unfinished, reporter, watch)
+        # The zip last: it says that the training was finished.
+        for suffix in (".npz", ".zip"):
+            if unfinished.with_suffix(suffix).is_file():
+                os.replace(unfinished.with_suffix(suffix), path.with_suffix(suffix))
     return path
+
+
+@contextmanager
+def _alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Wait until no other process trains a teacher in a folder, and keep others out while the block runs."""
+    lock = FileLock(folder / ".lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        # The same settings give the same teacher: to wait for it is quicker than to train it again.
+        reporter.say(f"teacher: another process is training it in {folder}; waiting")
+        lock.acquire()
+    except OSError as error:
+        raise KDError(f"{folder}: cannot be locked ({error.strerror})") from None
+    try:
+        with disk_errors_named(folder):
+            yield
+    finally:
+        lock.release()
 
 
 def training_of_teacher(config: DistillConfig, spaces: Any) -> DistillConfig:

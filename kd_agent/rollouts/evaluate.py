@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.environments import Recipe, as_policies_act
+from kd_agent.environments import Recipe, as_policies_act, recipe_of
 from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import action_masks, has_masks, make_env
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher, head_for
@@ -70,6 +71,7 @@ def evaluate(
     *,
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
+    wrapper: Sequence[str] = (),
     deterministic: bool = True,
     head: HeadSpec | None = None,
     advance: Advance = lambda done, **figures: None,
@@ -81,6 +83,7 @@ def evaluate(
         env: Gymnasium id, or a recipe.
         seeds: Seed of each episode.
         env_kwargs: The environment's keyword arguments.
+        wrapper: Wrappers around it, `module:Class`, the innermost first.
         deterministic: Greedy actions rather than samples, which are drawn anew from the first seed: the same seeds
             give the same returns.
         head: Head of the policies that random actions are held against; they start where its do.
@@ -93,7 +96,8 @@ def evaluate(
     wanted = list(seeds)
     if not wanted or len(set(wanted)) != len(wanted):
         raise KDError("an evaluation needs at least one seed, and each seed once")
-    venv = make_env(env, min(N_ENVS, len(wanted)), env_kwargs)
+    recipe = TypedWrappers(tuple(wrapper)).around(recipe_of(env, env_kwargs))
+    venv = make_env(recipe, min(N_ENVS, len(wanted)))
     masked = None
     if policy is None:
         policy = _RandomPolicy(venv, wanted[0], head)

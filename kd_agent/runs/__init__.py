@@ -8,8 +8,8 @@ from kd_agent.runs.folder import (
     TEACHER_FILE,
     RunFolder,
     checkpoint_file,
+    choose_folder,
     folder_name,
-    next_folder,
     open_run,
 )
 from kd_agent.runs.plan import Plan
@@ -29,9 +29,9 @@ __all__ = [
     "Run",
     "RunFolder",
     "checkpoint_file",
+    "choose_folder",
     "compare_settings",
     "folder_name",
-    "next_folder",
     "open_run",
     "provenance",
     "remember",

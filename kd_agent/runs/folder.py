@@ -1,6 +1,5 @@
 """The run folder: one owner at a time, atomic files, checkpoints on round ends."""
 
-import fcntl
 import io
 import json
 import os
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from kd_agent.errors import KDError
+from kd_agent.errors import KDError, Stopped
 from kd_agent.policies import Array
-from kd_agent.policies.safe_files import read_capped, write_atomically
+from kd_agent.policies.safe_files import disk_errors_named, read_capped, write_atomically
 from kd_agent.settings import read_mapping
 
 MAX_STATE = 8 << 30
@@ -26,6 +26,8 @@ STUDENT_FILE = "student.safetensors"
 RESULT_FILE = "result.json"
 _RUNNING = ".running"
 """A mark that only a process which could not end in order leaves behind."""
+LOCK_FILE = ".lock"
+CHECKPOINTS = "checkpoint"
 
 
 class RunFolder:
@@ -161,22 +163,60 @@ class RunFolder:
 
 def checkpoint_file(name: str) -> str:
     """The file of a checkpoint within its run's folder."""
-    return f"checkpoint/{name}.npz"
+    return f"{CHECKPOINTS}/{name}.npz"
+
+
+def choose_folder(out: str | None, env: str, *, resume: bool) -> Path:
+    """Where a run writes: the folder that was named, or else a new one.
+
+    Args:
+        out: The folder that was named.
+        env: The environment's id, or what else runs are told apart by.
+        resume: Whether the run is one that was begun.
+
+    Raises:
+        KDError: A run that was begun lies in no new folder; or none can be made.
+    """
+    if out:
+        return Path(out)
+    if resume:
+        raise KDError("--resume needs --out, the folder of the run to go on with")
+    return next_folder(env)
 
 
 def next_folder(env: str, root: Path = Path("runs")) -> Path:
-    """`<root>/<env>/<n>`, n counting up.
+    """Make `<root>/<env>/<n>`, n counting up: two processes that ask at once get two folders.
 
     Args:
         env: The environment's id, or what else runs are told apart by.
         root: The folder of all runs.
+
+    Raises:
+        KDError: It cannot be made.
     """
     parent = root / folder_name(env)
     last = 0
     for path in parent.glob("*"):
-        if path.name.isdigit():
+        if path.name.isdecimal():
             last = max(last, int(path.name))
-    return parent / str(last + 1)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return _first_free(parent, last + 1)
+    except OSError as error:
+        raise KDError(f"{parent}: cannot hold run folders ({error.strerror})") from None
+
+
+def _first_free(parent: Path, number: int) -> Path:
+    """Make the folder of the first number from here on that has none."""
+    while True:
+        path = parent / str(number)
+        try:
+            # To make it is to take it: the system lets one process alone succeed.
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def folder_name(env: str) -> str:
@@ -195,30 +235,40 @@ def open_run(path: Path, *, resume: bool, resumes: bool = True) -> Iterator[RunF
 
     Raises:
         KDError: It holds (or lacks) a run, another process runs in it, or it cannot be written.
+        Stopped: The block was interrupted.
     """
     if resume and not (path / CONFIG_FILE).is_file():
         raise KDError(f"{path}: nothing to resume, there is no {CONFIG_FILE}")
+    lock = _take(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise KDError(f"{path}: cannot be used as a run folder ({error.strerror})") from None
-    try:
-        _take(lock, path)
         if not resume and (path / CONFIG_FILE).exists():
             way_on = "add --resume or choose" if resumes else "choose"
             raise KDError(f"{path}: holds a run already; {way_on} another --out")
         # Files that a killed process had not finished; nobody but the owner of the lock writes any.
-        for stale in [*path.glob(".*.tmp"), *path.glob("checkpoint/.*.tmp")]:
+        for stale in [*path.glob(".*.tmp"), *path.glob(f"{CHECKPOINTS}/.*.tmp")]:
             stale.unlink()
-        yield RunFolder(path)
+        with disk_errors_named(path):
+            yield RunFolder(path)
+    except KeyboardInterrupt as stop:
+        # Whoever began the run may not know where it writes.
+        raise Stopped(path, *stop.args) from stop
     finally:
-        os.close(lock)
+        lock.release()
 
 
-def _take(lock: int, path: Path) -> None:
+def _take(path: Path) -> FileLock:
+    """Make a run folder and lock it; KDError where that cannot be."""
+    # A link planted in a folder that others can write to would lead the run's files elsewhere.
+    for name in (LOCK_FILE, CHECKPOINTS):
+        if (path / name).is_symlink():
+            raise KDError(f"{path / name}: is a link to elsewhere; a run writes within its own folder")
     try:
-        # The kernel lets go of it when the process ends, however it ends: no lock outlives its run.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        path.mkdir(parents=True, exist_ok=True)
+        # The system lets go of it when the process ends, however it ends: no lock outlives its run.
+        lock = FileLock(path / LOCK_FILE, thread_local=False)
+        lock.acquire(timeout=0)
+    except Timeout:
         raise KDError(f"{path}: another process is running in this folder") from None
+    except OSError as error:
+        raise KDError(f"{path}: cannot be used as a run folder ({error.strerror})") from None
+    return lock

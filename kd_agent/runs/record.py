@@ -26,7 +26,9 @@ def remember(run: Run) -> None:
         with folder.reading(TEACHER_FILE):
             known = str(folder.read_json(TEACHER_FILE)["sha256"])
         if known != origin.sha256:
-            raise KDError(f"{folder.path}: was begun with another teacher (sha256 {known[:12]}...)")
+            # Of a function, only its code and what it holds can tell whether it is the same.
+            hint = "; a function must be the same, with the same in it" if origin.algo == "function" else ""
+            raise KDError(f"{folder.path}: was begun with another teacher (sha256 {known[:12]}...){hint}")
     # The settings last: they say that the folder holds a run.
     folder.write_json(TEACHER_FILE, vars(origin))
     folder.write_text(CONFIG_FILE, to_yaml(run.settings()))

@@ -88,6 +88,9 @@ class TaughtConfig(RunConfig):
     trust_teacher: Annotated[
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
+    onnx_output: Annotated[
+        str | None, Field(description="output of an ONNX teacher that answers; default: the one that fits")
+    ] = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -117,7 +120,9 @@ class DistillConfig(TaughtConfig):
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
-    activation: Annotated[Activation, Field(description="its activation")] = "silu"
+    activation: Annotated[
+        Activation | None, Field(description="its activation; default silu, or that of a teacher whose size it has")
+    ] = None
     # scikit-learn grows no tree of fewer than two leaves.
     leaves: Annotated[int, Field(ge=2, description="leaves of a tree at most")] = 256
     dropout: Annotated[Fraction, Field(lt=1, description="dropout while fitting")] = 0.0

@@ -10,6 +10,7 @@ import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -36,7 +37,7 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     Args:
         cls: The settings class.
         settings: The flags or keyword arguments (nested mappings for nested settings).
-        config_file: A YAML file between the environment's own and `settings`.
+        config_file: A YAML file between the environment's own and `settings`, as `find_config` finds it.
 
     Returns:
         Settings in which a module is named, or a teacher trusted, only where `settings` do so: files cannot.
@@ -46,7 +47,7 @@ def resolve(cls: type[T], settings: Mapping[str, Any], config_file: str | None =
     """
     file: dict[str, Any] = {}
     if config_file:
-        file = check_file(read_mapping(config_file), config_file, settings, resumes=False)
+        file = check_file(read_mapping(find_config(config_file)), config_file, settings, resumes=False)
     layers = [_lowest_layer(cls, file, settings), file, settings]
     merged = _merged(layers)
     teacher_env = merged.get("teacher_env")
@@ -113,6 +114,29 @@ def config_folder() -> Path:
     package = Path(__file__).parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """A file of settings: one that is there, or else a shipped one by its name, `methods/hint.yaml` from any folder.
+
+    Args:
+        name: A path, or the name below the shipped settings' folder, with or without `configs/` and `.yaml`.
+
+    Raises:
+        KDError: There is neither; the message names the nearest shipped one.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    folder = config_folder()
+    shipped = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.yaml")}
+    short = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
+    found = shipped.get(f"{short}.yaml")
+    if found:
+        return found
+    near = get_close_matches(f"{short}.yaml", shipped, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise KDError(f"{name}: there is no such file, and none is shipped under this name{hint}")
 
 
 def to_yaml(config: Any) -> str:

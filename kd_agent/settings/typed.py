@@ -49,7 +49,8 @@ def check_file(values: Mapping[str, Any], path: str | Path, typed: Collection[st
             )
     for name in untyped.intersection(_WRAPPERS):
         if values[name]:
-            named = values[name] if isinstance(values[name], str) else " ".join(map(str, values[name]))
+            words = values[name] if isinstance(values[name], list) else [values[name]]
+            named = " ".join(map(str, words))
             raise KDError(f"{path}: {name} runs code, and counts where it is typed{again}: {_flag(name)} {named}")
     for name in untyped.intersection(_ENVIRONMENTS):
         try:

@@ -85,7 +85,21 @@ Hidden = Annotated[tuple[Count, ...], BeforeValidator(_layers), Field(max_length
 Weights = Annotated[dict[str, NonNegative], BeforeValidator(_pairs), Field(min_length=1)]
 Keywords = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 Sources = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu", "sigmoid", "softplus"]
+Activation = Literal[
+    "tanh",
+    "relu",
+    "silu",
+    "elu",
+    "leaky_relu",
+    "sigmoid",
+    "softplus",
+    "gelu",
+    "mish",
+    "selu",
+    "softsign",
+    "relu6",
+    "hardtanh",
+]
 EpisodeLimit = Annotated[
     Count | None,
     Field(description="steps after which an episode is cut (default: the environment's limit; 10,000 without one)"),

@@ -3,12 +3,15 @@
 Here is which kind of student, and of what size, a distillation gets where nobody says.
 """
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from kd_agent.environments import is_image
-from kd_agent.networks import Teacher
-from kd_agent.policies import ObservationSpec
+from kd_agent.networks import Layers, Teacher
+from kd_agent.policies import Array, Normalizer, ObservationSpec
+from kd_agent.policies.normalizer import UNBOUNDED
 from kd_agent.students._tied import tie, to_graph
 from kd_agent.students._trunk import Trunk
 
@@ -20,6 +23,8 @@ __all__ = [
     "default_kind",
     "features",
     "has_bias",
+    "normalizers_for",
+    "same_layers",
     "sees_images",
     "tie",
     "to_graph",
@@ -37,9 +42,11 @@ def budget(teacher: Teacher) -> int:
     """Acting parameters that a default student may have.
 
     A hundredth of a teacher whose layers are 200 units wide or more, a tenth of a smaller one, and as
-    many as the teacher where that has fewer than 500.
+    many as the teacher where that has fewer than 500. Where nobody can count them, no bound.
     """
     size = teacher.origin.num_parameters
+    if size is None:
+        return sys.maxsize
     if size < _FEW:
         return size
     if teacher.widest_layer >= _WIDE:
@@ -66,8 +73,26 @@ def default_kind(teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> s
     return "mlp"
 
 
+def same_layers(teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> Layers | None:
+    """The layers of a teacher that is as small as a student need be, which its student then has too.
+
+    None where it is larger, or no plain multilayer perceptron of what the student sees.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+    """
+    layers = teacher.layers
+    size = teacher.origin.num_parameters
+    if layers is None or size is None or size >= _FEW:
+        return None
+    if default_kind(teacher, observed) != "mlp" or dict(teacher.observations) != dict(observed):
+        return None
+    return layers
+
+
 def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> tuple[int, ...]:
-    """Hidden layers within a teacher's `budget`.
+    """Those of a teacher that is as small as a student need be, else hidden layers within its `budget`.
 
     The widest two equal layers of at most 16 units; one layer where two would have fewer than 4 units
     each, none where even that does not fit. Behind convolutions: one layer of 32 units.
@@ -79,6 +104,9 @@ def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) ->
     if default_kind(teacher, observed) == "cnn":
         # A budget is one of an MLP's parameters; `count` knows nothing of convolutions.
         return (2 * MAX_UNITS,)
+    same = same_layers(teacher, observed)
+    if same is not None:
+        return same.hidden
     inputs = features(observed)
     outputs = teacher.head.spec.num_acting
     limit = budget(teacher)
@@ -90,18 +118,68 @@ def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) ->
     return ()
 
 
-def has_bias(teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...]) -> bool:
-    """Whether the last layer has a bias: not where that makes a linear student larger than its teacher.
+def has_bias(
+    teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...], activation: str | None = None
+) -> bool:
+    """Whether the layers have biases: as in a teacher whose layers the student has.
+
+    Else not where that makes a linear student larger than its teacher.
 
     Args:
         teacher: The student's teacher.
         observed: What the student sees, by key.
         hidden: Units of each hidden layer.
+        activation: What lies between them; None: whatever the teacher has there.
     """
-    if hidden:
+    same = same_layers(teacher, observed)
+    if same is not None and _is_of(same, hidden, activation):
+        return same.bias
+    size = teacher.origin.num_parameters
+    if hidden or size is None:
         return True
-    linear = count(features(observed), (), teacher.head.spec.num_acting)
-    return linear <= teacher.origin.num_parameters
+    return count(features(observed), (), teacher.head.spec.num_acting) <= size
+
+
+def normalizers_for(
+    teacher: Teacher,
+    observed: Mapping[str, ObservationSpec],
+    states: Mapping[str, Array],
+    *,
+    hidden: tuple[int, ...],
+    activation: str | None = None,
+) -> dict[str, Normalizer]:
+    """What a student normalises its observations by, by key; categories need none.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+        states: States `[S, *O]` by key.
+        hidden: Units of each hidden layer.
+        activation: What lies between them; None: whatever the teacher has there.
+    """
+    same = same_layers(teacher, observed)
+    if same is not None and not _is_of(same, hidden, activation):
+        same = None
+    normalizers = {}
+    for key, spec in observed.items():
+        # Categories become indicators, which are 0 and 1 already.
+        if spec.categories:
+            continue
+        if same is not None and key in same.normalizers:
+            normalizers[key] = same.normalizers[key]
+        elif same is not None:
+            # Its teacher clips nothing, and without biases nothing could undo a shift: then only the scale is taken.
+            own = Normalizer.of(states[key], centred=same.bias)
+            normalizers[key] = replace(own, clip=UNBOUNDED)
+        else:
+            normalizers[key] = Normalizer.of(states[key])
+    return normalizers
+
+
+def _is_of(layers: Layers, hidden: tuple[int, ...], activation: str | None) -> bool:
+    """Whether a student of these hidden layers has a teacher's layers."""
+    same_functions = not hidden or activation in (None, layers.activation)
+    return layers.hidden == hidden and same_functions
 
 
 def features(observed: Mapping[str, ObservationSpec]) -> int:

@@ -26,7 +26,7 @@ class Trunk(Student):
         hidden: Units of each hidden layer.
         activation: Name of the activation.
         dropout: Dropout after each hidden layer, while fitting only.
-        bias: Whether the last layer has one.
+        bias: Whether the linear layers have one.
         seed: Seed of the initial weights.
     """
 
@@ -47,6 +47,7 @@ class Trunk(Student):
         self.observations = dict(observations)
         self.normalizers = dict(normalizers)
         self.activation = activation
+        self.has_bias = bias
         for key, normalizer in self.normalizers.items():
             # Not among the weights: they are frozen, and a checkpoint is read into a student that has them already.
             self.register_buffer(f"mean_{key}", torch.tensor(normalizer.mean, dtype=torch.float32), persistent=False)
@@ -77,7 +78,7 @@ class Trunk(Student):
             fan_out: Its units.
             last: Whether it is the last hidden layer.
         """
-        return [nn.Linear(fan_in, fan_out), ACTIVATION_LAYERS[self.activation]()]
+        return [nn.Linear(fan_in, fan_out, bias=self.has_bias), ACTIVATION_LAYERS[self.activation]()]
 
     def encode(self, key: str, x: Tensor) -> Tensor:
         """Features `[B, F]` of an observation: normalised and flat; one-hot where it is categories.

@@ -23,7 +23,7 @@ from kd_agent.errors import KDError
 from kd_agent.evaluation import iqm, iqm_interval
 from kd_agent.losses import needs
 from kd_agent.rollouts import Rollout
-from kd_agent.runs import CONFIG_FILE, Run, RunFolder, next_folder
+from kd_agent.runs import CONFIG_FILE, Run, RunFolder
 from kd_agent.settings import SearchConfig
 
 RESULT = "search.json"
@@ -55,15 +55,13 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
         KDError: Optuna is missing, or an input is wrong.
     """
     if find_spec("optuna") is None:
-        raise KDError("search-settings needs the package optuna: pip install 'kd-agent[search]'")
+        raise KDError("search-settings needs the package optuna: pip install optuna")
     _check(config)
     problem = Problem.of(config, use=_USE)
-    out = next_folder(problem.recipe.env_id)
     if config.out:
-        out = Path(config.out)
-    # A search needs no flag to go on: more trials are what one asks for by asking again.
-    begun = RunFolder(out).holds_file(CONFIG_FILE)
-    problem = replace(problem, config=replace(config, out=str(out), resume=begun))
+        # A search needs no flag to go on: more trials are what one asks for by asking again.
+        begun = RunFolder(Path(config.out)).holds_file(CONFIG_FILE)
+        problem = replace(problem, config=replace(config, resume=begun))
     with problem.begin() as run:
         rounds = collect_rounds([run])
         rounds.close()

@@ -209,8 +209,15 @@ def sentence(row: dict[str, Any]) -> str:
         return f"{row['name']}: {row['error']}"
     return (
         f"{row['name']}: {row['decision']}, IQM {row['student_iqm']:.1f} of {row['teacher_iqm']:.1f}, "
-        f"{row['compression']:.0f} times smaller, {row['seconds']:.0f} s"
+        f"{_smaller(row)}, {row['seconds']:.0f} s"
     )
+
+
+def _smaller(row: dict[str, Any]) -> str:
+    """How much smaller the student is, in words."""
+    if row["compression"] is None:
+        return "size unknown"
+    return f"{row['compression']:.0f} times smaller"
 
 
 def write(out: Path, rows: list[dict[str, Any]]) -> None:
@@ -238,6 +245,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def _small_enough(row: dict[str, Any]) -> bool:
+    if row["teacher_parameters"] is None:
+        return False
     if row["teacher_parameters"] < _FEW:
         return bool(row["student_parameters"] <= row["teacher_parameters"])
     return bool(row["compression"] >= 10)
@@ -250,10 +259,10 @@ def _table_line(row: dict[str, Any]) -> str:
         row["name"],
         row["algo"],
         row["env"],
-        f"{row['teacher_parameters']:,}",
+        "" if row["teacher_parameters"] is None else f"{row['teacher_parameters']:,}",
         f"{row['student_parameters']:,}",
         row["decision"],
-        f"{row['compression']:.1f}",
+        "" if row["compression"] is None else f"{row['compression']:.1f}",
         f"{row['teacher_iqm']:.1f}",
         f"{row['student_iqm']:.1f}",
         f"{row['seconds']:.0f}",
@@ -279,7 +288,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     axes = figure.subplots()
     axes.axvspan(-5, 0, color="#eeeeee", label="margin")
     axes.axvline(0, color="#999999", linewidth=1)
-    done.sort(key=lambda row: row["compression"], reverse=True)
+    done.sort(key=lambda row: row["compression"] or 0, reverse=True)
     for place, row in enumerate(done):
         per_cent = 100 / abs(row["teacher_iqm"] - row["random_iqm"])
         low = per_cent * row["difference_ci"][0]
@@ -287,7 +296,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         high = per_cent * row["difference_ci"][1]
         colour = _GREEN if row["non_inferior"] else _RED
         axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3)
-    names = [f"{row['name']}  ({row['compression']:.0f} times smaller)" for row in done]
+    names = [f"{row['name']}  ({_smaller(row)})" for row in done]
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(xlabel="student minus teacher, IQM, % of (teacher minus random)\ngreen: non-inferior, red: not")
     axes.invert_yaxis()

@@ -1,40 +1,33 @@
 """Reading a Stable-Baselines3 zip as data: nothing in it is executed or unpickled.
 
-Weights come from `policy.pth` by `torch.load(weights_only=True)` after an allow-list over its opcodes;
-spaces and architecture from the readable text that SB3 writes beside each pickled field of `data`.
+Weights come from `policy.pth` (`kd_agent.teachers._state_dict`); spaces and architecture from the readable text that
+SB3 writes beside each pickled field of `data`.
 The pickled fields, the optimiser and the variables stay unread.
 """
 
-import functools
 import hashlib
 import io
 import json
 import math
-import pickletools
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+import gymnasium as gym
 
 from kd_agent.errors import KDError
 from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
+from kd_agent.teachers._state_dict import check_members, tensors_of
 
 MAX_FILE = 64 << 20
 MAX_DATA = 16 << 20
-MAX_TENSORS = 256
-"""Actor, critics and their targets together: TQC from pixels has some 100."""
-_GLOBAL = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch (Float|Double|Half|Long)Storage")
-_OPCODES = frozenset(
-    """PROTO EMPTY_DICT EMPTY_TUPLE MARK STOP GLOBAL REDUCE BUILD BINPERSID SETITEM SETITEMS BINUNICODE
-    BININT BININT1 BININT2 NEWTRUE NEWFALSE TUPLE TUPLE1 TUPLE2 TUPLE3 BINPUT LONG_BINPUT BINGET
-    LONG_BINGET""".split()  # noqa: SIM905
-)
+MEMBERS = {"data": MAX_DATA, "policy.pth": MAX_FILE}
+"""What is read of an agent, and how large it may be; the optimiser and the variables stay unread."""
 
 
 class NotUnderstoodError(KDError):
@@ -53,12 +46,14 @@ class Archive:
         sha256: Hash of the file.
         data: The JSON document `data`.
         tensors: The policy's float tensors by name.
+        spaces: Observation and action space, where they are known without reading the data.
     """
 
     source: str
     sha256: str
     data: Mapping[str, Any]
     tensors: Mapping[str, Array]
+    spaces: tuple[gym.Space[Any], gym.Space[Any]] | None = None
 
     @property
     def policy_class(self) -> str:
@@ -109,22 +104,20 @@ class Archive:
 
 
 def read(path: str | Path) -> Archive:
-    """Read an agent's zip.
+    """Read an agent's zip, or the folder that somebody unpacked it into.
 
     Raises:
         KDError: It is no SB3 zip, is damaged or hostile, or lacks something; one line.
     """
-    raw = read_capped(path, MAX_FILE)
-    try:
-        members = _members(raw, str(path))
-        for name in ("data", "policy.pth"):
-            if name not in members:
-                raise KDError(f"{path}: not an agent of Stable-Baselines3, it has no {name!r}")
-        data = _parse(members["data"](), str(path))
-        tensors = _tensors(members["policy.pth"](), str(path))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise KDError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
-    return Archive(str(path), hashlib.sha256(raw).hexdigest(), data, tensors)
+    source = str(path)
+    if Path(path).is_dir():
+        parts = {name: read_capped(Path(path) / name, limit) for name, limit in MEMBERS.items()}
+        whole = b"".join(parts.values())
+    else:
+        whole = read_capped(path, MAX_FILE)
+        parts = _members(whole, source)
+    data = _parse(parts["data"], source)
+    return Archive(source, hashlib.sha256(whole).hexdigest(), data, tensors_of(parts["policy.pth"], source))
 
 
 def _text_of(record: Any) -> str:
@@ -134,31 +127,33 @@ def _text_of(record: Any) -> str:
     return str(record)
 
 
-def _members(raw: bytes, source: str) -> dict[str, Callable[[], bytes]]:
-    """Readers of a zip's members: stored, unencrypted, unique, and no larger together than the file."""
-    archive = zipfile.ZipFile(io.BytesIO(raw))
-    readers: dict[str, Callable[[], bytes]] = {}
-    claimed = 0
-    for info in archive.infolist():
-        # Readers of zips disagree about which of two members of one name counts, so a check could see another one.
-        if info.filename in readers:
-            raise KDError(f"{source}: a member appears twice")
-        # What is only stored cannot swell when it is read, so no bomb gets further than this.
-        stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
-        encrypted = info.flag_bits & 1
-        if not stored or encrypted:
-            raise KDError(f"{source}: a member is compressed or encrypted, which Stable-Baselines3 never does")
-        claimed += info.file_size
-        readers[info.filename] = functools.partial(archive.read, info)
-    # Members may overlap in the file: each is then no larger than it, and all of them together are.
-    if claimed > len(raw):
-        raise KDError(f"{source}: its members claim more bytes than the file has")
-    return readers
+def _members(raw: bytes, source: str) -> dict[str, bytes]:
+    """The content of the members that are read."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(raw))
+        check_members(archive, len(raw), source)
+        for name in MEMBERS:
+            if name not in archive.namelist():
+                raise KDError(f"{source}: not an agent of Stable-Baselines3, it has no {name!r}")
+        return {name: _unpacked(archive, name, limit, source) for name, limit in MEMBERS.items()}
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise KDError(f"{source}: damaged ({' '.join(str(error).split())[:120]})") from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, limit: int, source: str) -> bytes:
+    """A member's content; more than it declares is never unpacked."""
+    info = archive.getinfo(name)
+    if info.file_size > limit:
+        raise KDError(f"{source}: its {name} exceeds {limit >> 20} MiB")
+    # The reader stops at the declared size, and what was cut off there fails its checksum.
+    with archive.open(info) as member:
+        content = member.read(limit + 1)
+    if len(content) != info.file_size:
+        raise KDError(f"{source}: its {name} is not of the size that it declares")
+    return content
 
 
 def _parse(raw: bytes, source: str) -> dict[str, Any]:
-    if len(raw) > MAX_DATA:
-        raise KDError(f"{source}: its data exceed {MAX_DATA >> 20} MiB")
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
@@ -166,42 +161,3 @@ def _parse(raw: bytes, source: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise KDError(f"{source}: its data are not a JSON object")
     return data
-
-
-def _tensors(raw: bytes, source: str) -> dict[str, Array]:
-    program = [reader for name, reader in _members(raw, source).items() if name.endswith("/data.pkl")]
-    if len(program) != 1:
-        raise KDError(f"{source}: policy.pth is not a state dict of torch")
-    _check_program(program[0](), source)
-    try:
-        state = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises all kinds on damage
-        raise KDError(f"{source}: policy.pth cannot be read ({type(error).__name__})") from None
-    if not isinstance(state, dict) or not 0 < len(state) <= MAX_TENSORS:
-        raise KDError(f"{source}: policy.pth is not a state dict of torch")
-    return {str(name): _array(tensor, str(name), source) for name, tensor in state.items()}
-
-
-def _check_program(raw: bytes, source: str) -> None:
-    """Let only the few opcodes and names pass that a state dict consists of."""
-    limit = len(raw)
-    for opcode, argument, _ in pickletools.genops(raw):
-        if opcode.name not in _OPCODES:
-            raise KDError(f"{source}: policy.pth holds more than tensors ({opcode.name})")
-        if opcode.name == "GLOBAL" and not _GLOBAL.fullmatch(str(argument)):
-            raise KDError(f"{source}: policy.pth names {argument!r}, which is no tensor")
-        # Pickle's memo is an array that grows to the largest index: a few bytes could claim gigabytes.
-        if opcode.name.endswith("PUT") and int(argument or 0) > limit:
-            raise KDError(f"{source}: policy.pth is damaged")
-
-
-def _array(tensor: Any, name: str, source: str) -> Array:
-    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
-        raise KDError(f"{source}: {name} is not a dense tensor")
-    # A stride of 0 lets one number stand for a terabyte, which NumPy would then write out.
-    if not tensor.is_contiguous() or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise KDError(f"{source}: {name} claims more numbers than it has")
-    array = tensor.detach().numpy().astype(np.float32)
-    if not np.isfinite(array).all():
-        raise KDError(f"{source}: {name} is NaN or infinite")
-    return array

@@ -55,7 +55,7 @@ class EnsembleTeacher(Teacher):
         self.recurrent = any(teacher.recurrent for teacher in self.members)
         self.origin = replace(
             _joined(teachers, combine),
-            num_parameters=sum(teacher.origin.num_parameters for teacher in self.members),
+            num_parameters=_size(self.members),
             teachers=tuple(map(dict, records)),
             gate_steps=selection_steps,
         )
@@ -183,6 +183,16 @@ def _positive(teachers: Sequence[Teacher], records: Sequence[Mapping[str, Any]])
     return members, torch.tensor(weights)
 
 
+def _size(teachers: Sequence[Teacher]) -> int | None:
+    """Parameters of all; None where one's are not known."""
+    total = 0
+    for teacher in teachers:
+        if teacher.origin.num_parameters is None:
+            return None
+        total += teacher.origin.num_parameters
+    return total
+
+
 def _joined(teachers: Sequence[Teacher], combine: str) -> Origin:
     origins = [teacher.origin for teacher in teachers]
     # The weights are left out: a resumed run knows its teachers by this hash before it knows their weights.
@@ -191,7 +201,7 @@ def _joined(teachers: Sequence[Teacher], combine: str) -> Origin:
         " + ".join(origin.source for origin in origins),
         hashlib.sha256(text.encode()).hexdigest(),
         " + ".join(origin.algo for origin in origins),
-        num_parameters=0,
+        num_parameters=None,
     )
 
 

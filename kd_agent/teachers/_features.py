@@ -10,10 +10,13 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Normalizer, Op
+from kd_agent.teachers._activation import RELU
 from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._layers import Program
 
-_EXTRACTORS = re.compile(r"stable_baselines3\.common\.torch_layers\.(NatureCNN|FlattenExtractor|CombinedExtractor)")
+_EXTRACTORS = re.compile(
+    r"<class 'stable_baselines3\.common\.torch_layers\.(NatureCNN|FlattenExtractor|CombinedExtractor)'>"
+)
 _STRIDES = {0: 4, 2: 2, 4: 1}
 """Strides of NatureCNN's convolutions (Mnih et al. 2015) by their position."""
 
@@ -46,7 +49,7 @@ def prepare(
         KDError: Statistics have another shape than the observations, or the extractor is not one of SB3's.
     """
     kind = program.archive.policy_kwarg("features_extractor_class")
-    if kind is not None and not _EXTRACTORS.search(str(kind)):
+    if kind is not None and not _EXTRACTORS.fullmatch(str(kind)):
         raise NotUnderstoodError(f"{program.source}: the features extractor {kind} is not understood")
     own_parts = {} if own is None else parts_of(own)
     registers = {}
@@ -119,10 +122,10 @@ def _is_channels_last(part: gym.spaces.Box, own: gym.Space[Any] | None) -> bool:
 def _nature_cnn(program: Program, name: str) -> None:
     for index, stride in _STRIDES.items():
         program.conv2d(f"{name}.cnn.{index}", f"{name}.cnn.{index}", stride)
-        program.activation("relu", f"{name}.cnn.{index}.active")
+        program.activation(RELU, f"{name}.cnn.{index}.active")
     program.add(Op("flatten", (program.last,), f"{name}.cnn.flat"))
     program.linear(f"{name}.linear.0", f"{name}.linear.0")
-    program.activation("relu", f"{name}.linear.0.active")
+    program.activation(RELU, f"{name}.linear.0.active")
 
 
 def as_observed(space: gym.Space[Any], own: gym.Space[Any]) -> gym.Space[Any]:

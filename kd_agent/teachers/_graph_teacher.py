@@ -3,13 +3,14 @@
 Letters: `B` batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher
+from kd_agent.networks import ActionHead, Layers, Observations, Origin, PolicyOutput, State, Teacher
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, compile_ops
+from kd_agent.teachers._perceptron import read_layers
 
 
 class GraphTeacher(Teacher):
@@ -19,14 +20,22 @@ class GraphTeacher(Teacher):
         graph: Its program; every register is offered as a feature.
         origin: Where it comes from.
         critic: Operations that go on from the graph's registers and write `value [B, 1]`.
+        look: Is shown every batch of observations, `[B, *O]` by key.
     """
 
-    def __init__(self, graph: PolicyGraph, origin: Origin, critic: Sequence[Op] = ()) -> None:
+    def __init__(
+        self,
+        graph: PolicyGraph,
+        origin: Origin,
+        critic: Sequence[Op] = (),
+        look: Callable[[Observations], None] | None = None,
+    ) -> None:
         self.graph = graph
         self.origin = origin
         self.head = ActionHead(graph.head)
         self.observations = graph.observations
         self.recurrent = bool(graph.states)
+        self._look = look
         self._run = compile_ops([*graph.ops, *critic])
 
     @property
@@ -46,10 +55,17 @@ class GraphTeacher(Teacher):
         hidden = {op.output for op in self.graph.ops if op.kind in ("activation", "lstm", "gru", "slice")}
         return register if register in hidden else None
 
+    @property
+    def layers(self) -> Layers | None:
+        """What the program is, where it is a plain multilayer perceptron."""
+        return read_layers(self.graph)
+
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
         """Label a batch `[B, *O]` by key."""
+        if self._look is not None:
+            self._look(observations)
         batch = len(next(iter(observations.values())))
         registers = self._run({**observations, **self.graph.memory(batch, state, episode_start)})
         memory = self.graph.next_state(registers)

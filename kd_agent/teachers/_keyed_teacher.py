@@ -1,8 +1,9 @@
 """A teacher that observes a part of a Dict observation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from kd_agent.networks import Observations, PolicyOutput, State, Teacher
+from kd_agent.networks import Layers, Observations, PolicyOutput, State, Teacher
 from kd_agent.policies import OBSERVATION, Array
 
 
@@ -33,6 +34,18 @@ class KeyedTeacher(Teacher):
     def last_layer(self) -> str | None:
         """The teacher's."""
         return self._teacher.last_layer
+
+    @property
+    def layers(self) -> Layers | None:
+        """The teacher's."""
+        layers = self._teacher.layers
+        if layers is None:
+            return None
+        normalizers = {}
+        for key in self._keys:
+            if self._name(key) in layers.normalizers:
+                normalizers[key] = layers.normalizers[self._name(key)]
+        return replace(layers, normalizers=normalizers)
 
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None

@@ -7,6 +7,7 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies import PARAMS, Array, Op, following
+from kd_agent.teachers._activation import Function
 from kd_agent.teachers._archive import Archive, NotUnderstoodError
 
 DETERMINISTIC_LOG_STD = float(np.log(0.1))
@@ -14,18 +15,6 @@ DETERMINISTIC_LOG_STD = float(np.log(0.1))
 
 0.1, before tanh where there is one, is the exploration noise of TD3 (Fujimoto et al. 2018).
 """
-
-FUNCTIONS = {
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "SiLU": "silu",
-    "ELU": "elu",
-    "LeakyReLU": "leaky_relu",
-    "Sigmoid": "sigmoid",
-    "Softplus": "softplus",
-    "GELU": "gelu",
-}
-"""The activation of a graph by the name of torch's class."""
 
 
 def _unchanged(tensor: Array) -> Array:
@@ -119,14 +108,19 @@ class Program:
             self.add(Op("slice", (self.last,), f"{prefix}.{layer}", {"start": 0, "stop": size}))
             layer += 1
 
-    def activation(self, function: str, output: str) -> None:
-        """An activation function of the last register.
+    def activation(self, function: Function, output: str) -> None:
+        """An activation function of the last register; the identity leaves that as it is.
 
         Args:
-            function: One of the values of `FUNCTIONS`.
+            function: Which.
             output: Register to write.
         """
-        self.add(Op("activation", (self.last,), output, {"function": function}))
+        if function.name == "identity":
+            return
+        attributes: dict[str, str | float] = {"function": function.name}
+        if function.slope is not None:
+            attributes["slope"] = function.slope
+        self.add(Op("activation", (self.last,), output, attributes))
 
     def clip(self, low: float, high: float, output: str) -> None:
         """Bound the last register.
@@ -139,7 +133,7 @@ class Program:
         self.add(Op("clip", (self.last,), output, {"low": low, "high": high}))
 
     def sequence(
-        self, prefix: str, function: str, output: str | None = None, change: Callable[[Array], Array] = _unchanged
+        self, prefix: str, function: Function, output: str | None = None, change: Callable[[Array], Array] = _unchanged
     ) -> None:
         """`nn.Sequential` of linear layers (and batch renorms before them), an activation after each.
 
@@ -200,27 +194,6 @@ class Program:
         return tensors[name]
 
 
-def activation(archive: Archive, default: str) -> str:
-    """Name of the activation function that `policy_kwargs` asks for.
-
-    Args:
-        archive: Whose.
-        default: That of the algorithm, where `policy_kwargs` asks for none.
-
-    Raises:
-        NotUnderstoodError: It is none of `FUNCTIONS`.
-    """
-    text = archive.policy_kwarg("activation_fn")
-    if text is None:
-        return default
-    # "<class 'torch.nn.modules.activation.ReLU'>"
-    found = re.search(r"(\w+)'?>?$", str(text))
-    name = found.group(1) if found else str(text)
-    if name not in FUNCTIONS:
-        raise NotUnderstoodError(f"{archive.source}: the activation {name!r} is not understood")
-    return FUNCTIONS[name]
-
-
 def is_true(value: object) -> bool:
     """Whether a readable value says True."""
     return str(value) == "True"
@@ -245,7 +218,7 @@ def gsde_log_std(program: Program, name: str, latent: str, size: int) -> None:
     program.add(Op("sde_log_std", (latent,), "log_std", {}, {"variance": variance}))
 
 
-def gsde_latent(program: Program, prefix: str, features: str, latent: str, function: str) -> str:
+def gsde_latent(program: Program, prefix: str, features: str, latent: str, function: Function) -> str:
     """Register of gSDE's latent `[B, F]`: the policy's own, or (before SB3 1.8) that of a network of its own.
 
     Args:

@@ -107,6 +107,7 @@ def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
         statistics=config.statistics,
         allow_missing_statistics=config.allow_missing_statistics,
         trust_teacher=config.trust_teacher,
+        onnx_output=config.onnx_output,
     )
     return viewing(teacher, names, config.teacher_keys)
 

@@ -7,9 +7,10 @@ import gymnasium as gym
 
 from kd_agent.networks import LOG_STD_MAX, LOG_STD_MIN, head_for
 from kd_agent.policies import PARAMS, Op
+from kd_agent.teachers._activation import activation
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._features import extract
-from kd_agent.teachers._layers import DETERMINISTIC_LOG_STD, Program, activation, gsde_latent, gsde_log_std
+from kd_agent.teachers._layers import DETERMINISTIC_LOG_STD, Program, gsde_latent, gsde_log_std
 from kd_agent.teachers._translation import Translation
 
 

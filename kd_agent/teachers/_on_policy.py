@@ -9,9 +9,10 @@ import numpy as np
 
 from kd_agent.networks import ActionHead, head_for
 from kd_agent.policies import PARAMS, Array, Op
+from kd_agent.teachers._activation import Function, activation
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._features import extract
-from kd_agent.teachers._layers import Program, activation, gsde_latent, gsde_log_std, is_true
+from kd_agent.teachers._layers import Program, gsde_latent, gsde_log_std, is_true
 from kd_agent.teachers._translation import Translation
 
 
@@ -61,7 +62,7 @@ def _bit_logits(pairs: Array) -> Array:
     return np.ascontiguousarray(pairs[1::2] - pairs[0::2])
 
 
-def _gaussian_head(program: Program, function: str, features: str, size: int) -> None:
+def _gaussian_head(program: Program, function: Function, features: str, size: int) -> None:
     """Means by `action_net`; log standard deviations of gSDE, or free ones that no observation changes."""
     latent = program.last
     program.linear("action_net", "mean")

@@ -18,9 +18,11 @@ class Request:
         statistics: File of VecNormalize statistics; None: looked for beside the source.
         allow_missing_statistics: Go on where they are needed but lost.
         trust_teacher: Let Stable-Baselines3 load what is not understood, which runs the code in it.
+        onnx_output: Name of the output of an ONNX file that answers; None: the one that fits.
     """
 
     env: Spaces | None = None
     statistics: str | None = None
     allow_missing_statistics: bool = False
     trust_teacher: bool = False
+    onnx_output: str | None = None

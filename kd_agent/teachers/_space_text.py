@@ -11,7 +11,10 @@ from kd_agent.policies import Array
 
 # No environment comes near these; a hostile text that claims more is not worth its memory.
 _MAX = 1 << 20
-_MAX_BOX = 1 << 24
+_MAX_BOX = 1 << 20
+"""Numbers of all Boxes of a space: 640 x 480 in colour, more than the layers of a zip of 64 MiB read."""
+_MAX_TEXT = 1 << 16
+"""Characters of a row of numbers, which NumPy elides from a thousand on."""
 _NUMBER = re.compile(r"[-+]?(?:inf|\d+\.?\d*(?:e[-+]?\d+)?)")
 _DTYPE = re.compile(r"float(?:16|32|64)|u?int(?:8|16|32|64)|bool")
 _PART = re.compile(
@@ -111,7 +114,11 @@ def _filled(bound: list[float], shape: tuple[int, ...], dtype: str) -> Array | N
 def _dict(text: str) -> gym.Space[Any] | None:
     """A Dict from the text of its parts, in their order; None where a part is not understood."""
     parts: dict[str, gym.Space[Any]] = {}
-    for match in _PART.finditer(text):
+    found = list(_PART.finditer(text))
+    # Counted before any is made: a hundred large Boxes would take minutes.
+    if sum(math.prod(_shown(match["shape"] or "0")) for match in found) >= _MAX_BOX:
+        return None
+    for match in found:
         part = _part(match)
         if part is None:
             return None
@@ -152,7 +159,7 @@ def _part_box(bounds: str, shape: list[float] | None, dtype: str) -> gym.Space[A
 
 def _numbers(text: Any) -> list[float] | None:
     """The numbers in a text such as `[1. -inf 2e3]`; None where it is elided or absent."""
-    if text is None or "..." in str(text):
+    if text is None or "..." in str(text) or len(str(text)) > _MAX_TEXT:
         return None
     return _shown(text)
 

@@ -1,10 +1,11 @@
-"""VecNormalize statistics, found beside a teacher's zip."""
+"""VecNormalize statistics from a file, without running anything in it."""
 
 import io
 import json
 import math
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,45 +14,12 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Normalizer
+from kd_agent.policies.normalizer import UNBOUNDED
 from kd_agent.policies.safe_files import read_capped
 
 MAX_BYTES = 16 << 20
-_NAMES = ("vecnormalize.npz", "vecnormalize.pkl", "vec_normalize.pkl")
 _READER = Path(__file__).with_name("_unpickle.py")
 _SECONDS = 20
-
-
-def find_statistics(teacher: Path, statistics: str | None = None) -> Mapping[str, Normalizer] | None:
-    """The statistics of a teacher by observation key; None where there are none.
-
-    Args:
-        teacher: Its zip; looked for are `<stem>.npz`, and a `vecnormalize` file in the folder `<stem>`, in
-            the zip's own folder and, where that is an RL Zoo run, in the run's settings folder.
-        statistics: The file to use instead.
-
-    Raises:
-        KDError: The file that is named or found is not usable.
-    """
-    if statistics is not None:
-        return read_statistics(Path(statistics))
-    # An .npz of the teacher's own name is ours, and was written for it alone.
-    places = [teacher.with_suffix(".npz")]
-    for folder in _folders(teacher):
-        places += [folder / name for name in _NAMES]
-    for path in places:
-        if path.is_file():
-            return read_statistics(path)
-    return None
-
-
-def _folders(teacher: Path) -> list[Path]:
-    """Where statistics may lie, the likeliest place first."""
-    folders = [teacher.with_suffix(""), teacher.parent]
-    if teacher.stem.startswith(("best_model", "rl_model")):
-        # RL Zoo names a run's settings folder by the environment, and its best model never by it.
-        settings = sorted(teacher.parent.glob("*/config.yml"))
-        folders += [path.parent for path in settings[:1]]
-    return folders
 
 
 def read_statistics(path: Path) -> Mapping[str, Normalizer]:
@@ -84,8 +52,12 @@ def write_statistics(path: Path, normalizer: Normalizer) -> None:
 
 
 def _from_npz(raw: bytes) -> Normalizer:
+    # A few bytes may unpack to gigabytes: what the members declare is what is unpacked of them.
+    declared = sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(raw)).infolist())
+    if declared > MAX_BYTES:
+        raise KDError(f"not usable as statistics: it unpacks to more than {MAX_BYTES >> 20} MiB")
     with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-        return _normalizer(archive["mean"], archive["var"], archive["clip"], archive["epsilon"])
+        return normalizer_of(archive["mean"], archive["var"], archive["clip"], archive["epsilon"])
 
 
 def _unpickle(raw: bytes) -> dict[str, Any]:
@@ -109,13 +81,25 @@ def _from_document(document: Mapping[str, Any]) -> dict[str, Normalizer]:
     for key, part in document["parts"].items():
         mean = np.reshape(part["mean"], part["shape"])
         var = np.reshape(part["var"], part["shape"])
-        normalizers[key] = _normalizer(mean, var, document["clip"], document["epsilon"])
+        normalizers[key] = normalizer_of(mean, var, document["clip"], document["epsilon"])
     return normalizers
 
 
-def _normalizer(mean: Any, var: Any, clip: Any, epsilon: Any) -> Normalizer:
-    clip = float(clip)
+def normalizer_of(mean: Any, var: Any, clip: Any, epsilon: Any) -> Normalizer:
+    """VecNormalize's statistics of one observation.
+
+    Args:
+        mean: `[*O]`.
+        var: `[*O]`.
+        clip: Largest absolute value let through; infinite where everything is.
+        epsilon: Added to the variance.
+
+    Raises:
+        KDError: They are no such numbers.
+    """
+    # VecNormalize(clip_obs=inf) clips nothing; a policy's file holds finite numbers alone.
+    clip = min(float(clip), UNBOUNDED)
     epsilon = float(epsilon)
-    if not (math.isfinite(clip) and math.isfinite(epsilon) and clip > 0 and epsilon >= 0):
+    if not (math.isfinite(epsilon) and clip > 0 and epsilon >= 0):
         raise KDError(f"clip {clip} and epsilon {epsilon} are not usable")
     return Normalizer(np.asarray(mean, np.float64), np.asarray(var, np.float64), clip, epsilon)

@@ -1,20 +1,20 @@
 """The explicit way round: Stable-Baselines3's own loader, which runs whatever the zip contains."""
 
 import importlib
-from collections.abc import Callable, Mapping
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-import torch
 
-from kd_agent.environments import as_sb3_acts
 from kd_agent.errors import KDError
-from kd_agent.networks import Teacher
-from kd_agent.policies import OBSERVATION, Array, Normalizer
+from kd_agent.networks import Origin, Teacher
+from kd_agent.policies import Normalizer
 from kd_agent.teachers._archive import Archive
-from kd_agent.teachers._function import FunctionTeacher
 from kd_agent.teachers._request import Spaces
+from kd_agent.teachers._sb3_teacher import Sb3Teacher
 
 _ALGORITHMS = {
     "delta_std_schedule": "sb3_contrib:ARS",
@@ -33,7 +33,7 @@ _ALGORITHMS = {
 def load(archive: Archive, env: Spaces, normalizers: Mapping[str, Normalizer]) -> Teacher:
     """The teacher that SB3 makes of a zip.
 
-    It tells logits where it has them and else its greedy actions, with the stated density.
+    As `Sb3Teacher`.
 
     Args:
         archive: What of the zip could be read as data.
@@ -47,12 +47,12 @@ def load(archive: Archive, env: Spaces, normalizers: Mapping[str, Normalizer]) -
     module, name = _algorithm(archive)
     # Schedules are pickled functions, which break from one Python to the next, and only training reads them.
     replaced = {"lr_schedule": _constant, "clip_range": _constant, "exploration_schedule": _constant}
+    # Nobody can tell which of a policy's parameters act.
+    origin = Origin(source, archive.sha256, name, num_parameters=None)
     try:
         algorithm = getattr(importlib.import_module(module), name)
-        model = algorithm.load(source, device="cpu", custom_objects=replaced)
-        model.policy.set_training_mode(False)
-        acted = env[0], as_sb3_acts(env[1])
-        teacher = FunctionTeacher(_answers(model, normalizers), source, acted, algo=name)
+        model = algorithm.load(_loadable(source), device="cpu", custom_objects=replaced)
+        teacher = Sb3Teacher(model.policy, origin, env, normalizers)
         # Ask once: what does not fit shows here and not in the middle of a run.
         zeros = {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in teacher.observations.items()}
         teacher(zeros)
@@ -62,8 +62,29 @@ def load(archive: Archive, env: Spaces, normalizers: Mapping[str, Normalizer]) -
     return teacher
 
 
+def _loadable(source: str) -> Any:
+    """What Stable-Baselines3 opens: the path of a zip, or an unpacked folder packed again."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            if path.is_file():
+                archive.write(path, path.name)
+    packed.seek(0)
+    return packed
+
+
 def _algorithm(archive: Archive) -> tuple[str, str]:
     """The module and the name of the algorithm's class."""
+    # These two have PPO's settings to the letter: a memory shows in the tensors, masks in what keeps the rollouts.
+    if "lstm_actor.weight_ih_l0" in archive.tensors:
+        return "sb3_contrib", "RecurrentPPO"
+    buffer = archive.data.get("rollout_buffer_class")
+    keeps_masks = isinstance(buffer, dict) and "maskable" in str(buffer.get("__module__"))
+    if keeps_masks or "maskable" in archive.policy_module:
+        return "sb3_contrib", "MaskablePPO"
     for setting, place in _ALGORITHMS.items():
         if setting in archive.data:
             module, _, name = place.partition(":")
@@ -74,31 +95,3 @@ def _algorithm(archive: Archive) -> tuple[str, str]:
 def _constant(progress: float) -> float:
     """A schedule of no consequence."""
     return 0.0
-
-
-def _answers(model: Any, normalizers: Mapping[str, Normalizer]) -> Callable[[Any], Array]:
-    """A function from observations to logits `[B, P]` or actions `[B, *A]`."""
-
-    @torch.no_grad()
-    def answer(observations: Any) -> Array:
-        normalised = _normalised(observations, normalizers)
-        if isinstance(model.action_space, gym.spaces.Discrete):
-            tensors, _ = model.policy.obs_to_tensor(normalised)
-            if hasattr(model.policy, "q_net"):
-                return np.asarray(model.policy.q_net(tensors))
-            if hasattr(model.policy, "get_distribution"):
-                return np.asarray(model.policy.get_distribution(tensors).distribution.logits)
-        actions, _ = model.predict(normalised, deterministic=True)
-        return np.asarray(actions)
-
-    return answer
-
-
-def _normalised(observations: Any, normalizers: Mapping[str, Normalizer]) -> Any:
-    """Observations `[B, *O]`, or such by key, as VecNormalize shows them to a policy."""
-    if not isinstance(observations, dict):
-        return normalizers[OBSERVATION](observations) if OBSERVATION in normalizers else observations
-    parts = dict(observations)
-    for key in parts.keys() & normalizers.keys():
-        parts[key] = normalizers[key](parts[key])
-    return parts

@@ -18,6 +18,8 @@ from typing import Any
 
 MEMORY = 512 << 20
 SECONDS = 2
+MOST = 50_000
+"""Opcodes of a pickle at most; statistics of a Dict of ten parts have some 3,000."""
 OPCODES = frozenset(
     """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
     SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
@@ -147,7 +149,9 @@ class Reader(pickle.Unpickler):
 
 def check_opcodes(raw: bytes) -> None:
     """Let only the opcodes of plain data pass, none of which claims more than the file has."""
-    for opcode, argument, position in pickletools.genops(raw):
+    for count, (opcode, argument, position) in enumerate(pickletools.genops(raw)):
+        if count > MOST:
+            raise Refused("it holds more than statistics do")
         if opcode.name not in OPCODES:
             raise Refused(f"it uses the opcode {opcode.name}")
         # A GLOBAL spells its name out; what STACK_GLOBAL names is only known when it runs, and `Reader` checks it.
@@ -237,13 +241,20 @@ def part(record: Any) -> dict[str, object]:
 
 
 def limit() -> None:
-    """Bound memory and time, and forbid writing files."""
-    import resource  # noqa: PLC0415 - not on every platform
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Bound memory and time, and forbid writing files, as far as the system can."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        # The parent's time-out and the list of what may be built are left.
+        return
+    limits = {"RLIMIT_AS": MEMORY, "RLIMIT_CPU": SECONDS, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    for name, most in limits.items():
+        try:
+            resource.setrlimit(getattr(resource, name), (most, most))
+        except (ValueError, OSError):
+            # macOS knows the name of RLIMIT_AS and refuses it; where the limit works, it must not be left out.
+            if sys.platform == "linux":
+                raise
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.networks import head_for
 from kd_agent.policies import PARAMS, Array
+from kd_agent.teachers._activation import activation
 from kd_agent.teachers._features import extract
-from kd_agent.teachers._layers import Program, activation
+from kd_agent.teachers._layers import Program
 from kd_agent.teachers._translation import Translation
 
 

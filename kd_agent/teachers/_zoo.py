@@ -154,12 +154,13 @@ def _wrappers(value: Any, where: str) -> tuple[tuple[str, Mapping[str, Any]], ..
     for item in items:
         if isinstance(item, dict) and len(item) == 1:
             ((name, kwargs),) = item.items()
-            wrappers.append((canonical(str(name)), _mapping(kwargs, where)))
         elif isinstance(item, str):
-            wrappers.append((canonical(item), {}))
+            name, kwargs = item, None
         else:
             raise KDError(f"{where}: the wrapper {str(item)[:80]!r} is not understood")
-    return tuple(one for one in wrappers if not is_harmless(one[0]))
+        if not is_harmless(str(name)):
+            wrappers.append((canonical(str(name)), _mapping(kwargs, where)))
+    return tuple(wrappers)
 
 
 def _vec_wrappers(value: Any, where: str) -> int:

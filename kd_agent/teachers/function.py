@@ -7,6 +7,7 @@ parameters `[B, P]`, or with actions `[B, *A]`, which then get the density state
 from collections.abc import Callable
 from typing import Any
 
+from kd_agent import plugins
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.teachers._function import FunctionTeacher
@@ -15,7 +16,8 @@ from kd_agent.teachers._request import Request
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return callable(source)
+    # Agents of Stable-Baselines3 may be called, too, and are better read than asked.
+    return callable(source) and not plugins.load("teachers", "sb3_model").accepts(source)
 
 
 def load(source: Callable[[Any], Any], request: Request) -> Teacher:

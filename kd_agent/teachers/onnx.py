@@ -1,11 +1,14 @@
 """An ONNX file as a teacher, run by onnxruntime (an extra).
 
-It takes the observations `[B, *O]` (one input, or one for each key) and its first output, or the one named
-`params`, is head parameters `[B, P]` or actions `[B, *A]`. One with an input `action_masks` plays with action masks.
+It takes the observations `[B, *O]` (one input, or one for each key), where it has a memory also that, and one of its
+outputs is head parameters `[B, P]` or actions `[B, *A]`. A model that takes a fixed number of rows is asked in parts.
+One with an input `action_masks` plays with action masks.
 """
 
 import hashlib
 import importlib
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,22 +19,15 @@ import torch
 from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
-from kd_agent.policies import PARAMS, Array
+from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
+from kd_agent.teachers._onnx_ports import match
+from kd_agent.teachers._onnx_probe import session_of
+from kd_agent.teachers._onnx_process import Probe
 from kd_agent.teachers._request import Request
 
 MAX_FILE = 256 << 20
-_MASKS = "action_masks"
-_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(uint8)": "uint8",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-}
-"""NumPy's dtype by what onnxruntime calls the type of an input."""
 
 
 def accepts(source: Any) -> bool:
@@ -44,14 +40,14 @@ def load(source: str, request: Request) -> Teacher:
 
     Args:
         source: Path of the file.
-        request: How it is asked for; of its settings, only the spaces concern an ONNX file.
+        request: How it is asked for; only its spaces and its output concern an ONNX file.
 
     Raises:
         KDError: No spaces are named, onnxruntime is not installed, or the file is no model or does not fit.
     """
     if request.env is None:
         raise KDError(f"{source}: an ONNX file does not say what it acts on; name the environment (--env)")
-    return OnnxTeacher(source, request.env)
+    return OnnxTeacher(source, request.env, request.onnx_output)
 
 
 class OnnxTeacher(Teacher):
@@ -60,74 +56,114 @@ class OnnxTeacher(Teacher):
     Args:
         source: Path of the file; other files that it refers to are not read.
         env: Observation and action space.
+        output: Name of the output that answers; default: the one that fits.
     """
 
-    def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]]) -> None:
+    def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]], output: str | None = None) -> None:
         raw = read_capped(source, MAX_FILE)
-        self._session = _session(raw, source)
         self.observations = observation_specs(env[0])
-        inputs = {value.name: value for value in self._session.get_inputs()}
-        # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
-        self._takes_masks = inputs.pop(_MASKS, None) is not None
         head = head_for(env[1])
-        self.head = ActionHead(replace(head.spec, expects_masks=self._takes_masks))
-        self._inputs = _match(list(inputs.values()), list(self.observations), source)
-        names = [output.name for output in self._session.get_outputs()]
-        self._output = PARAMS if PARAMS in names else names[0]
-        self.origin = Origin(source, hashlib.sha256(raw).hexdigest(), "ONNX", _count(raw))
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime")
+        with Probe(raw, source) as probe:
+            try:
+                self._ports = match(*probe.ports(), self.observations, head.spec, output)
+            except KDError as error:
+                raise KDError(f"{source}: {error.args[0].removeprefix(f'{source}: ')}") from None
+            # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
+            self.head = ActionHead(replace(head.spec, expects_masks=self._ports.masks is not None))
+            probe.ask(self._blank())
+        self._session = session_of(raw)
+        self.recurrent = bool(self._ports.memories)
+        # Another output is another teacher.
+        chosen = f" {output}".encode() if output else b""
+        self.origin = Origin(source, hashlib.sha256(raw + chosen).hexdigest(), "ONNX", _count(raw))
 
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None
     ) -> PolicyOutput:
-        """Label a batch `[B, *O]` by key."""
+        """Label a batch `[B, *O]` by key; a memory is what the model calls its states, each `[B, *S]`."""
+        arrays = {}
+        for key, port in self._ports.observations.items():
+            arrays[port.name] = np.asarray(observations[key], port.dtype)
+        batch = len(next(iter(arrays.values())))
+        for memory, array in zip(self._ports.memories, self._last(state, episode_start, batch), strict=True):
+            arrays[memory.port.name] = array.astype(memory.port.dtype)
+        if self._ports.masks is not None:
+            arrays[self._ports.masks.name] = np.ones((batch, self.head.spec.num_masks), self._ports.masks.dtype)
+        answer, *following = self._in_parts(arrays, batch)
+        params = to_params(self.head.spec, answer, batch, self.origin.source)
+        states = tuple(map(torch.from_numpy, following)) or None
+        return PolicyOutput(torch.from_numpy(params), state=states)
+
+    def _in_parts(self, arrays: Mapping[str, Array], batch: int) -> list[Array]:
+        """The answer and the next states `[B, ...]`, by as many calls as the model's own batch takes."""
+        rows = self._ports.batch
+        if rows is None:
+            return self._run(arrays)
+        parts = []
+        rows = max(rows, 1)
+        for first in range(0, max(batch, 1), rows):
+            part = {}
+            for name, array in arrays.items():
+                taken = array[first : first + rows]
+                # The last part is filled up by rows of zeros, whose answers nobody reads.
+                missing = rows - len(taken)
+                part[name] = np.concatenate([taken, np.zeros((missing, *taken.shape[1:]), taken.dtype)])
+            parts.append(self._run(part))
+        return [np.concatenate(column)[:batch] for column in zip(*parts, strict=True)]
+
+    def _run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        """One call: the answer and the next states, the batch first."""
+        axes = {memory.port.name: memory.axis for memory in self._ports.memories}
         inputs = {}
-        for key, (name, dtype) in self._inputs.items():
-            inputs[name] = np.asarray(observations[key], dtype)
-        batch = len(next(iter(inputs.values())))
-        if self._takes_masks:
-            inputs[_MASKS] = np.ones((batch, self.head.spec.num_masks), bool)
+        for name, array in arrays.items():
+            inputs[name] = array[0] if self._ports.batch == 0 else np.moveaxis(array, 0, axes.get(name, 0))
+        wanted = [self._ports.answer, *(memory.following for memory in self._ports.memories)]
         try:
-            (answer,) = self._session.run([self._output], inputs)
+            outputs = self._session.run(wanted, inputs)
         except Exception as error:  # onnxruntime has an exception of its own for each kind of failure
             reason = " ".join(str(error).split())[:160]
             raise KDError(f"{self.origin.source}: does not take these observations ({reason})") from None
         # A copy: the answer's memory is onnxruntime's, and torch wants to be able to write.
-        params = to_params(self.head.spec, np.array(answer), batch, self.origin.source)
-        return PolicyOutput(torch.from_numpy(params))
+        answer, *following = map(np.array, outputs)
+        if self._ports.batch == 0:
+            return [output[None] for output in (answer, *following)]
+        moved = [
+            np.moveaxis(array, memory.axis, 0) for array, memory in zip(following, self._ports.memories, strict=True)
+        ]
+        return [np.atleast_1d(answer), *map(np.ascontiguousarray, moved)]
+
+    def _last(self, state: State, episode_start: Array | None, batch: int) -> list[Array]:
+        """The states before a step, `[B, *S]`: zeros where an episode begins."""
+        blank = [np.zeros((batch, *memory.shape), np.float32) for memory in self._ports.memories]
+        if state is None:
+            return blank
+        starts = np.broadcast_to(np.asarray(False if episode_start is None else episode_start, bool), (batch,))
+        last = []
+        for zeros, array in zip(blank, state, strict=True):
+            begins = starts.reshape(batch, *[1] * (zeros.ndim - 1))
+            last.append(np.where(begins, zeros, np.asarray(array)))
+        return last
+
+    def _blank(self) -> dict[str, tuple[list[int], str]]:
+        """Shape and dtype of each input for one call."""
+        rows = [] if self._ports.batch == 0 else [self._ports.batch or 1]
+        inputs = {}
+        for key, port in self._ports.observations.items():
+            inputs[port.name] = ([*rows, *self.observations[key].shape], str(port.dtype))
+        for memory in self._ports.memories:
+            shape = [*memory.shape[: memory.axis], *rows, *memory.shape[memory.axis :]]
+            inputs[memory.port.name] = (shape, str(memory.port.dtype))
+        if self._ports.masks is not None:
+            inputs[self._ports.masks.name] = ([*rows, self.head.spec.num_masks], str(self._ports.masks.dtype))
+        return inputs
 
 
-def _session(raw: bytes, source: str) -> Any:
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError:
-        raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime") from None
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    # Fatal messages alone: what is wrong with a file is said once, by the KDError.
-    options.log_severity_level = 4
-    try:
-        # From bytes, not from the path: weights in files beside the model, which could be any file, are not read.
-        return runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise KDError(f"{source}: is no usable ONNX model ({reason})") from None
-
-
-def _match(inputs: list[Any], keys: list[str], source: str) -> dict[str, tuple[str, str]]:
-    """Input and dtype for each observation key: the only one, or those of the same name."""
-    # kd_agent's own exports call the input of a key "obs.<key>".
-    by_key = {value.name.removeprefix("obs."): value for value in inputs}
-    if len(inputs) == len(keys) == 1:
-        by_key = {keys[0]: inputs[0]}
-    if set(by_key) != set(keys) or any(value.type not in _TYPES for value in inputs):
-        raise KDError(f"{source}: its inputs are {sorted(by_key)}, the environment's observations {sorted(keys)}")
-    return {key: (by_key[key].name, _TYPES[by_key[key].type]) for key in keys}
-
-
-def _count(raw: bytes) -> int:
-    """Numbers in its constants; 0 where the onnx package is not installed."""
+def _count(raw: bytes) -> int | None:
+    """Numbers in its constants; None where the onnx package is not installed."""
     try:
         model = importlib.import_module("onnx").load_model_from_string(raw)
     except ImportError:
-        return 0
+        return None
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)

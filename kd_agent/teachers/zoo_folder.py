@@ -17,7 +17,10 @@ _NOT_AGENTS = ("best_model", "rl_model", "train_eval_metrics")
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
     # pathlib takes an empty name, of a shell's unset variable say, for the working folder.
-    return isinstance(source, str) and source != "" and Path(source).is_dir()
+    if not isinstance(source, str) or source == "" or not Path(source).is_dir():
+        return False
+    # A folder may be an unpacked zip, too.
+    return not plugins.load("teachers", "sb3_zip").accepts(source)
 
 
 def load(source: str, request: Request) -> Teacher:

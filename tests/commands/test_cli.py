@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from processes import forked
@@ -15,7 +16,8 @@ from samples import HEADS, PROBES, ROOT, Agent, flags, make_student, settings
 
 from kd_agent import distill
 from kd_agent.commands import cli
-from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig
+from kd_agent.errors import Stopped
+from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig, to_yaml
 
 ERROR, ANNOUNCEMENT, WARNING = "kd-agent: error: ", "kd_agent: ", "kd-agent: warning: "
 COMMANDS = ("distill", "train-teacher", "evaluate", "explain")
@@ -78,7 +80,6 @@ SETTINGS: dict[str, tuple[list[str], str]] = {
     "a missing config": ([*CART_POLE, "--config", "absent.yaml"], "absent.yaml"),
     "a loss of a bad weight": ([*CART_POLE, "--loss", "kl=much"], "loss"),
     "a loss of broken YAML": ([*CART_POLE, "--loss", "kl=["], "loss"),
-    "nothing to resume": ([*CART_POLE, "--resume"], "--out"),
 }
 
 
@@ -109,6 +110,13 @@ def test_a_wrong_input_is_one_line_and_leaves_nothing(
     argv, words = INPUTS[case]
     argv = argv if "--teacher" in argv or "absent" in argv else [*argv, "--teacher", student]
     assert words in refused("distill", argv, capsys, announced=True)
+
+
+def test_a_run_that_is_gone_on_with_needs_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused("distill", [*CART_POLE, "--resume"], capsys, announced=True)
+    assert message == "--resume needs --out, the folder of the run to go on with"
+    message = refused("distill-tasks", ["--tasks", "CartPole-v1", "Acrobot-v1", "--resume"], capsys, announced=True)
+    assert message == "--resume needs --out, the folder of the run to go on with"
 
 
 def test_a_config_file_with_a_wrong_key_names_the_nearest(capsys: pytest.CaptureFixture[str], student: str) -> None:
@@ -236,6 +244,58 @@ def test_each_script_is_its_command(script: str, usage: str) -> None:
     assert wrong.stderr.count("\n") == 1
 
 
+KEPT = "finished rounds are kept; go on with: --resume --out"
+NOTHING = "nothing to go on with yet, start it again"
+STOPS = [
+    (Stopped(Path("my runs")), f"{KEPT} 'my runs'", 130),
+    (Stopped(Path("run"), 143), f"{KEPT} run", 143),
+    (Stopped(Path("run")), NOTHING, 130),
+    (KeyboardInterrupt(143), NOTHING, 143),
+]
+
+
+@pytest.mark.parametrize(("stop", "line", "code"), STOPS)
+def test_a_stop_says_how_to_go_on_and_where(
+    stop: KeyboardInterrupt,
+    line: str,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(config: object) -> int:
+        raise stop
+
+    if isinstance(stop, Stopped) and line.startswith(KEPT):
+        stop.folder.mkdir()
+        (stop.folder / "config.yaml").touch()
+    monkeypatch.setitem(cli._COMMANDS, "distill", (DistillConfig, stopped, ""))
+    assert cli.run("distill", CART_POLE) == code
+    assert capsys.readouterr().err == f"\nstopped; {line}\n"
+
+
+def test_a_stop_before_a_resumed_run_is_opened_names_the_folder_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(config: object) -> int:
+        raise KeyboardInterrupt
+
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(to_yaml(DistillConfig(env="CartPole-v1")))
+    monkeypatch.setitem(cli._COMMANDS, "distill", (DistillConfig, stopped, ""))
+    assert cli.run("distill", ["--resume", "--out", "run"]) == 130
+    assert "go on with: --resume --out run" in capsys.readouterr().err
+
+
+def test_a_command_may_run_in_another_thread(student: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the main thread may set handlers: a graphical program's worker must not fail at it."""
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: pytest.fail("a handler was set"))
+    codes: list[int] = []
+    worker = Thread(target=lambda: codes.append(cli.run("export", [student, "--out", "policy.c", "--quiet"])))
+    worker.start()
+    worker.join()
+    assert codes == [0]
+
+
 def test_a_full_disk_is_one_line_and_exit_code_1(
     student: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,3 +334,16 @@ def test_a_signal_leaves_a_folder_to_go_on_with(
     assert not (tmp_path / "run" / "result.json").exists()
     result = distill({"env": given["env"], "out": given["out"], "resume": True, "quiet": True})
     assert result["cost"]["env_steps"] >= 4800
+
+
+def test_a_threads_error_of_the_disk_is_no_traceback_and_any_other_is(
+    student: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[type[BaseException]] = []
+    monkeypatch.setattr(cli.threading, "excepthook", cli.threading.excepthook)
+    monkeypatch.setattr(cli.threading, "__excepthook__", lambda args: shown.append(args.exc_type))
+    assert cli.run("export", [student, "--out", "policy.c", "--quiet"]) == 0
+    for error in (OSError(28, "No space left on device"), ValueError("wrong")):
+        cli.threading.excepthook(cli.threading.ExceptHookArgs((type(error), error, None, None)))
+    assert shown == [ValueError]
+    assert capsys.readouterr().err == ""

@@ -10,7 +10,6 @@ import pytest
 from samples import Agent, command, settings
 
 from kd_agent import distill, load_policy
-from kd_agent.environments.recipe import recorded_recipe
 from kd_agent.evaluation import evaluate_file
 from kd_agent.settings import EvaluateConfig, resolve
 
@@ -25,9 +24,7 @@ def test_a_limit_holds_while_collecting_validating_and_judging_and_the_student_r
     assert result["cost"]["verdict_steps"] == 9 * 3 * episodes
     assert result["cost"]["exam_steps"] % 9 == 0
     student = tmp_path / "run" / "student.safetensors"
-    recipe = recorded_recipe(load_policy(student).graph)
-    assert recipe is not None
-    assert recipe.max_episode_steps == 9
+    assert load_policy(student).graph.provenance["recipe"]["max_episode_steps"] == 9
     asked = {"student": str(student), "episodes": 3, "quiet": True}
     remembered = evaluate_file(resolve(EvaluateConfig, asked))["student"]["returns"]
     longer = evaluate_file(resolve(EvaluateConfig, {**asked, "max_episode_steps": 30}))["student"]["returns"]

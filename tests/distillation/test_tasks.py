@@ -63,6 +63,10 @@ def test_each_task_gets_its_verdict_and_its_policy_plays(
 ) -> None:
     folder, result = done
     assert json.loads((folder / "result.json").read_text()) == result
+    assert result.path == folder
+    assert [policy.env_id for policy in result.policies.values()] == TASKS
+    with pytest.raises(KDError, match="holds the tasks"):
+        _ = result.policy
     assert list(result["tasks"]) == TASKS
     for task, source in zip(TASKS, teachers, strict=True):
         verdict, policy = result["tasks"][task], load_policy(folder / "student.safetensors", task=task)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kd_agent import KDError
-from kd_agent.environments.guarded import EPISODE, LAST_EPISODE, GuardedEnv
+from kd_agent.environments.guarded import EPISODE, LAST_EPISODE, AroundWrappers, GuardedEnv
 
 BOX = gym.spaces.Box(-9, 9, (2,), np.float32)
 
@@ -244,3 +244,79 @@ def test_the_last_step_within_the_limit_is_no_cut() -> None:
     guarded = GuardedEnv(Scripted(), 0, limit=3)
     guarded.reset(seed=1)
     assert [guarded.step(0)[2:4] for _ in range(3)][-1] == (True, False)
+
+
+class Ends(gym.Wrapper[Any, Any, Any, Any]):
+    """Calls every second step an end, truly or, as a lost life, only in name."""
+
+    def __init__(self, env: gym.Env[Any, Any], lives: bool) -> None:
+        super().__init__(env)
+        self.lives, self.steps, self.begun = lives, 0, False
+
+    def reset(self, **more: Any) -> Any:
+        if self.lives and self.begun:
+            return self.env.step(0)[0], {}
+        self.begun = True
+        return self.env.reset(**more)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, over, cut, info = self.env.step(action)
+        self.steps += 1
+        return observation, reward, over or self.steps % 2 == 0, cut, info
+
+
+def told(env: gym.Env[Any, Any], steps: int) -> list[Any]:
+    """What a vector environment, which resets at each end, is told of episodes."""
+    found = []
+    env.reset()
+    for _ in range(steps):
+        *_, over, cut, info = env.step(0)
+        found += [info[key] for key in (EPISODE, LAST_EPISODE) if key in info]
+        if over or cut:
+            env.reset()
+    return found
+
+
+def test_an_episode_that_a_wrapper_ends_is_told_with_the_next_ones_first_step() -> None:
+    guard = GuardedEnv(Scripted(reward=2), 0)
+    guard.take_seeds(iter([7, 8, 9]))
+    assert told(AroundWrappers(Ends(guard, lives=False), guard), 5) == [(7, 4.0, 2), (8, 4.0, 2)]
+
+
+def test_a_lost_life_that_a_wrapper_calls_an_end_ends_no_episode() -> None:
+    guard = GuardedEnv(Scripted(reward=2), 0)
+    guard.take_seeds(iter([7, 8, 9]))
+    plain = GuardedEnv(Scripted(reward=2), 0)
+    plain.take_seeds(iter([7, 8, 9]))
+    # Only whole episodes of the environment's own count, whatever lives are lost in them.
+    lengths = {episode[2] for episode in told(plain, 40)}
+    assert {episode[2] for episode in told(AroundWrappers(Ends(guard, lives=True), guard), 40)} <= lengths
+
+
+class Breaks(gym.ObservationWrapper[Any, Any, Any]):
+    """Raises, or shows what its space does not say."""
+
+    def __init__(self, env: gym.Env[Any, Any], how: str) -> None:
+        super().__init__(env)
+        self.how = how
+
+    def observation(self, observation: Any) -> Any:
+        if self.how == "raises":
+            raise KeyError("on\npurpose")
+        return {"shape": np.zeros(9, np.float32), "nan": np.full_like(observation, np.nan), "none": None}[self.how]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", "is in a wrapper that raised KeyError"),
+        ("shape", r"observation of shape \(9,\)"),
+        ("nan", "NaN or infinite"),
+        ("none", "shape"),
+    ],
+)
+def test_a_wrapper_that_misbehaves_is_one_line(how: str, message: str) -> None:
+    guard = GuardedEnv(Scripted(), 4)
+    with pytest.raises(KDError, match=f"^environment 4 .*{message}") as caught:
+        AroundWrappers(Breaks(guard, how), guard).reset(seed=3)
+    assert "\n" not in str(caught.value)

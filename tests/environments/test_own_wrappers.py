@@ -154,3 +154,6 @@ def test_a_teachers_own_wrappers_are_beside_what_the_student_sees() -> None:
         np.testing.assert_array_equal(observed["teacher:obs"], observed["obs"] / 2)
         observed = env.step(np.array([0, 1]))[0]
     assert recipe.to_json() == Recipe(ENV).to_json()
+    # Who types nothing more takes nothing away.
+    assert NO_WRAPPERS.around(recipe) == recipe
+    assert NO_WRAPPERS.around(recipe).allowed == recipe.allowed

@@ -9,7 +9,7 @@ import pytest
 from masked_agents import IDS, SPACES, MaskedEnv, Tally
 
 from kd_agent import KDError
-from kd_agent.environments.guarded import EPISODE, GuardedEnv
+from kd_agent.environments.guarded import EPISODE, AroundWrappers, GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.vector import (
     DEFAULT_LIMIT,
@@ -40,9 +40,10 @@ def test_each_environment_begins_with_a_seed_of_its_own_and_goes_on_with_the_nex
 def test_the_guard_lies_inside_the_wrappers_and_knows_its_index() -> None:
     env = make_env(SHORT, 3)
     for index, wrapped in enumerate(env.unwrapped.envs):  # type: ignore[attr-defined]
-        assert isinstance(wrapped, gym.wrappers.TimeLimit)
-        assert isinstance(wrapped.env, GuardedEnv)
-        assert wrapped.env._index == index
+        assert isinstance(wrapped, AroundWrappers)
+        assert isinstance(wrapped.env, gym.wrappers.TimeLimit)
+        assert isinstance(wrapped.env.env, GuardedEnv)
+        assert wrapped.env.env._index == index
 
 
 def test_frames_are_stacked_as_the_recipe_says() -> None:

@@ -44,7 +44,7 @@ class Ground:
     def __init__(self) -> None:
         self.played: list[tuple[Any, list[int]]] = []
 
-    def evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], advance: Any) -> Evaluation:
+    def evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
         seeds = list(seeds)
         self.played.append((player, seeds))
         if player is None:

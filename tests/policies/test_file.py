@@ -262,3 +262,14 @@ def test_a_policy_that_plays_with_masks_has_a_format_of_its_own() -> None:
 @pytest.mark.parametrize("change", [{"format": 3}, {"head": {**make_graph().head.to_json(), "expects_masks": True}}])
 def test_a_format_that_contradicts_its_policy_about_masks_is_refused(change: dict[str, Any]) -> None:
     assert "differ about action masks" in refused(forged(lambda d: d.update(change)))
+
+
+def test_a_file_of_format_3_is_read_for_ever() -> None:
+    expected = json.loads((GOLDEN / "student-format-3.json").read_text())
+    policy = load_policy(GOLDEN / "student-format-3.safetensors")
+    assert policy.expects_masks
+    observations = np.array(expected["observations"], np.float32)
+    np.testing.assert_allclose(policy.params(observations, expected["masks"]), expected["params"], atol=2e-6)
+    actions, _ = policy.predict(observations, deterministic=True, action_masks=expected["masks"])
+    assert actions.tolist() == expected["actions"]
+    assert policy.num_parameters == expected["parameters"]

@@ -140,3 +140,14 @@ def test_a_tasks_provenance_full_of_zeros_is_not_taken_for_the_digests_place() -
     tasks = {**graph.tasks, first: replace(graph.tasks[first], provenance=provenance)}
     again = graph_file.tasks_from_bytes(graph_file.to_bytes(replace(graph, tasks=tasks)))
     assert again.tasks[first].provenance == provenance
+
+
+def test_a_task_that_plays_with_masks_makes_the_file_one_of_format_3() -> None:
+    graph = make_tasks()
+    own = graph.tasks["a/Cart-v1"]
+    masked = replace(own, head=replace(own.head, expects_masks=True))
+    raw = graph_file.to_bytes(replace(graph, tasks={**graph.tasks, "a/Cart-v1": masked}))
+    again = graph_file.tasks_from_bytes(raw)
+    assert graph_file.to_bytes(again) == raw
+    assert [again.tasks[name].head.expects_masks for name in sorted(SIZES)] == [False, False, True]
+    assert graph_file.from_bytes(raw, task="a/Cart-v1").head.expects_masks

@@ -1,6 +1,5 @@
 """The NumPy kernels against torch's and plain Python's, and trees that are none."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from trees import edges, graph_of, random_tree
 from kd_agent import KDError, export
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.head import Array
-from kd_agent.policies.ops import ACTIVATIONS, ELEMENTWISE, KERNELS, LEARNT, MAX_LEAVES, MAX_SIZE, tree_depth
+from kd_agent.policies.ops import ELEMENTWISE, KERNELS, LEARNT, MAX_LEAVES, MAX_SIZE, tree_depth
 from kd_agent.policies.policy import Policy
 
 
@@ -141,23 +140,6 @@ def test_what_is_learnt_and_what_is_elementwise_are_operations() -> None:
     assert set(KERNELS) >= LEARNT
     assert set(KERNELS) >= ELEMENTWISE
     assert not LEARNT & ELEMENTWISE
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation_is_torchs_and_overflows_nowhere(name: str) -> None:
-    x = np.float32([-1e4, -80, -20, -3, -1, -0.5, -1e-6, 0, 1e-6, 0.5, 1, 3, 20, 80, 1e4])
-    function = getattr(F, name)
-    expected = function(torch.from_numpy(x)).numpy()
-    with np.errstate(over="raise", invalid="raise"):
-        found = kernel("activation", {"function": name})(x)
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
-
-
-def test_the_error_function_is_as_near_as_its_source_says() -> None:
-    x = np.linspace(-4, 4, 4001)
-    found = 2 * ACTIVATIONS["gelu"](x * math.sqrt(2))[x != 0] / (x * math.sqrt(2))[x != 0] - 1
-    expected = [math.erf(number) for number in x[x != 0]]
-    np.testing.assert_allclose(found, expected, atol=4e-7)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 0), (1, 1), (3, 2)])

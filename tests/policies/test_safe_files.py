@@ -1,10 +1,13 @@
 """Files that are read whole or refused, and written whole or not at all."""
 
+import errno
 import os
 import random
 import signal
+import stat
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from samples import make_graph
 from kd_agent.errors import KDError
 from kd_agent.policies import file as graph_file
 from kd_agent.policies import safe_files as files
-from kd_agent.policies.safe_files import read_capped, write_atomically
+from kd_agent.policies.safe_files import disk_errors_named, read_capped, write_atomically
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -122,3 +125,76 @@ def test_a_folder_that_is_missing_is_an_error_and_not_made(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "absent" / "file", b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_error_of_the_disk_names_the_file_and_leaves_no_other(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(tmp_path / "student", b"content")
+    assert caught.value.filename == str(tmp_path / "student")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_planted_where_the_temporary_file_goes_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".file.tmp").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "file", b"content")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".file.tmp").write_bytes(b"half")
+    write_atomically(tmp_path / "file", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_system_that_opens_no_folders_writes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, *arguments: Any) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.delattr(files.os, "O_DIRECTORY")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "open", refuse)
+        write_atomically(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(("number", "fine"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_folder_is_on_the_disk_too_where_the_file_system_can(
+    number: int, fine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        if synced[-1]:
+            raise OSError(number, "cannot")
+
+    monkeypatch.setattr(files.os, "fsync", sync)
+    with nullcontext() if fine else pytest.raises(OSError, match="cannot"):
+        write_atomically(tmp_path / "file", b"content")
+    assert synced == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "run"),
+        (OSError(errno.ENOSPC, "No space left on device", "weights"), "weights"),
+        # The network is no disk.
+        (OSError(errno.ECONNREFUSED, "Connection refused"), None),
+    ],
+)
+def test_errors_of_the_disk_name_what_was_written(error: OSError, named: str | None) -> None:
+    with pytest.raises(OSError, match=error.strerror) as caught, disk_errors_named(Path("run")):
+        raise error
+    assert caught.value.filename == named
+    assert caught.value.errno == error.errno

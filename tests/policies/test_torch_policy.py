@@ -11,8 +11,9 @@ from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph
 from trees import random_tree
 
+from kd_agent.policies.activations import ACTIVATIONS
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.policies.ops import ACTIVATIONS, KERNELS, LEARNT
+from kd_agent.policies.ops import KERNELS, LEARNT
 from kd_agent.policies.policy import Policy
 from kd_agent.policies.torch_policy import _FUNCTIONS, OPERATIONS, TorchOp, TorchPolicy, WithAction, masked
 

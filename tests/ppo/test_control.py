@@ -81,7 +81,7 @@ def test_the_control_sees_normalised_observations_and_has_a_critic_of_the_teache
 @pytest.mark.parametrize("steps", [480, 5_000, 100_000])
 def test_a_budget_is_cut_into_at_least_32_updates_and_rounded_up(steps: int) -> None:
     config = resolve(DistillConfig, {"env": "LunarLander-v3", "hidden": [16, 16]})
-    training = control_training(config.training, steps, config.activation)
+    training = control_training(config.training, steps, "silu")
     update = training.n_steps * training.n_envs
     assert training.total_steps % update == 0
     assert 0 <= training.total_steps - steps < update

@@ -1,5 +1,7 @@
 """Training a teacher: once per settings and seed, and its statistics travel with it."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from stable_baselines3 import PPO
 
 from kd_agent import KDError, evaluate, load_teacher
 from kd_agent.policies.normalizer import Normalizer
+from kd_agent.ppo import teacher as ppo_teacher
 from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.runs.reporter import Reporter
 from kd_agent.settings import RunConfig, resolve
@@ -135,3 +138,28 @@ def test_statistics_normalise_as_vecnormalize_does() -> None:
     answer = normalizer(np.array([[3.0, 2.0], [100.0, 1.0]], np.float32))
     np.testing.assert_allclose(answer, [[1, 0], [3, -3]])
     assert answer.dtype == np.float32
+
+
+def test_two_who_want_the_same_teacher_at_once_train_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(config: Any, path: Path, *rest: Any) -> None:
+        with (tmp_path / "trainings").open("a") as file:
+            file.write("x")
+        time.sleep(0.3)
+        path.write_bytes(b"a teacher")
+
+    monkeypatch.setattr(ppo_teacher, "train", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(lambda _: train(tmp_path / "teachers"), range(3)))
+    assert len(set(paths)) == 1
+    assert paths[0].read_bytes() == b"a teacher"
+    assert (tmp_path / "trainings").read_text() == "x"
+
+
+def test_a_teachers_folder_whose_lock_is_a_planted_link_is_refused(tmp_path: Path) -> None:
+    path = train(tmp_path)
+    path.unlink()
+    (path.parent / ".lock").unlink()
+    (path.parent / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KDError, match="cannot be locked"):
+        train(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()

@@ -135,3 +135,14 @@ def test_a_margin_of_nothing_and_equal_returns_can_be_drawn(tmp_path: Path) -> N
     result = searched(size([4], 200), size([8, 8], 200), margin=0.0)
     result["teacher"]["returns"] = result["student"]["returns"] = [200.0] * 30
     assert page_of(result, tmp_path).count("<svg") == 2
+
+
+def test_a_teacher_of_unknown_size_is_called_so(tmp_path: Path) -> None:
+    result = run_result()
+    result["teacher"]["parameters"] = None
+    result["verdict"]["compression"] = None
+    page = page_of(result, tmp_path)
+    assert "<td>size unknown</td>" in page
+    assert "the teacher's size is unknown" in page
+    assert "times fewer" not in page
+    assert "times fewer" in page_of(run_result(), tmp_path)

@@ -130,3 +130,8 @@ def test_an_evaluation_of_a_file_samples_by_its_seed(tmp_path: Path) -> None:
     assert played[0]["student"] != played[2]["student"]
     # The same policy on the same seeds draws the same actions, whoever reads it.
     assert played[0]["student"] == played[0][str(student)]
+
+
+def test_wrappers_of_ones_own_are_around_the_environment() -> None:
+    limit = "gymnasium.wrappers:TimeLimit,max_episode_steps=3"
+    assert evaluate(None, "CartPole-v1", seeds=range(3), wrapper=[limit]).lengths.tolist() == [3, 3, 3]

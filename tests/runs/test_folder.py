@@ -11,7 +11,7 @@ from samples import PROBES, Agent, settings
 
 from kd_agent import KDError, distill
 from kd_agent.policies import safe_files
-from kd_agent.runs import CONFIG_FILE, RunFolder, next_folder, open_run
+from kd_agent.runs import CONFIG_FILE, RunFolder, open_run
 from kd_agent.runs.folder import folder_name
 
 
@@ -39,13 +39,6 @@ def test_two_runs_do_not_share_a_folder(agents: dict[str, Agent], tmp_path: Path
     distill(given)
     with pytest.raises(KDError, match="holds a run already"):
         distill(given)
-
-
-def test_run_folders_count_up(tmp_path: Path) -> None:
-    assert next_folder("a/b:C-v0", tmp_path) == tmp_path / "a-b-C-v0" / "1"
-    for name in ("2", "10", "other"):
-        (tmp_path / "CartPole-v1" / name).mkdir(parents=True)
-    assert next_folder("CartPole-v1", tmp_path) == tmp_path / "CartPole-v1" / "11"
 
 
 def test_two_kinds_of_separators_are_no_folders() -> None:

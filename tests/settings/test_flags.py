@@ -131,3 +131,10 @@ def test_help_shows_defaults_and_nought_and_one_are_defaults_too(capsys: pytest.
     assert "torch device (cpu)" in shown
     for absent in ("(None)", "()", "(False)", "(True)"):
         assert absent not in shown
+
+
+def test_wrappers_add_up_side_by_side_and_repeated() -> None:
+    words = ["--env", "CartPole-v1", "--wrapper", "a:A", "b:B,n=1", "--wrapper", "c:C", "--teacher-wrapper", "d:D"]
+    found = parse("distill", DistillConfig, "", words)
+    assert found.wrapper == ("a:A", "b:B,n=1", "c:C")
+    assert found.teacher_wrapper == ("d:D",)

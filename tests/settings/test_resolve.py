@@ -17,6 +17,7 @@ from kd_agent.settings import (
     resolve,
     to_yaml,
 )
+from kd_agent.settings.resolve import find_config
 from kd_agent.settings.yaml_file import read_mapping
 
 
@@ -131,3 +132,42 @@ def test_a_file_for_distillation_serves_the_training_of_its_teacher(tmp_path: Pa
 def test_a_wrong_value_of_a_field_of_several_types_is_named_by_the_field_alone() -> None:
     with pytest.raises(KDError, match=r"^temperature: .*got 'warm'"):
         resolve(DistillConfig, {"env": "CartPole-v1", "temperature": "warm"})
+
+
+@pytest.mark.parametrize("name", ["methods/hint.yaml", "configs/methods/hint.yaml", "methods/hint", "LunarLander-v3"])
+def test_a_shipped_file_is_found_by_its_name_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = find_config(name)
+    assert found.is_relative_to(config_folder())
+    assert found.stem == Path(name).name.removesuffix(".yaml")
+    assert resolve(DistillConfig, {"env": "CartPole-v1", "teacher": "x"}, name)
+
+
+def test_a_file_that_is_there_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "hint.yaml").write_text("temperature: 3.5")
+    assert resolve(DistillConfig, {"env": "CartPole-v1"}, "methods/hint.yaml").temperature == 3.5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("methods/hin.yaml", "did you mean 'methods/hint.yaml'?"),
+        ("mine.yaml", "mine.yaml: there is no such file"),
+        ("../setup.py", "../setup.py: there is no such file"),
+        ("configs/../../setup", "there is no such file"),
+        ("/", "no such file"),
+        ("", "no such file"),
+    ],
+)
+def test_a_file_that_is_neither_there_nor_shipped_is_one_line(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KDError) as caught:
+        read_mapping(find_config(name))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

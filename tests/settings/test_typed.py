@@ -92,3 +92,17 @@ def test_settings_are_checked_wherever_a_file_comes_in(tmp_path: Path, monkeypat
     monkeypatch.setattr(sys.modules["kd_agent.settings.resolve"], "config_folder", lambda: tmp_path)
     with pytest.raises(KDError, match="--trust-teacher"):
         resolve(DistillConfig, {"env": "CartPole-v1"})
+
+
+@pytest.mark.parametrize("name", ["wrapper", "teacher_wrapper"])
+def test_a_wrapper_that_a_file_names_is_refused_and_named(name: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    for value in (["m:A", "m:B"], "m:A m:B"):
+        with pytest.raises(KDError, match=rf"^f\.yaml: {name} runs code, .* typed: {flag} m:A m:B$"):
+            checked({name: value})
+        with pytest.raises(KDError, match=rf"as when the run was begun: {flag} m:A m:B$"):
+            checked({name: value}, resumes=True)
+        assert checked({name: value}, name) == {name: value}
+    with pytest.raises(KDError, match=f"{flag} 5$"):
+        checked({name: 5})
+    assert checked({name: []}) == {name: []}

@@ -71,12 +71,12 @@ def test_whole_numbers_that_name_something_are_one_hot_in_numpy_too() -> None:
     assert graph_file.from_bytes(graph_file.to_bytes(student.graph())).observations == observations
 
 
-def test_a_last_layer_without_a_bias_is_the_same_in_numpy_and_smaller() -> None:
+def test_layers_without_biases_are_the_same_in_numpy_and_smaller() -> None:
     student = make_student(HEADS["categorical"], hidden=(6,), bias=False)
     batch = {"obs": np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)}
     torchs, numpys = both(student, batch)
     np.testing.assert_allclose(numpys, torchs, atol=1e-6)
-    assert student.graph().num_parameters == (4 + 1) * 6 + 6 * 4
+    assert student.graph().num_parameters == 4 * 6 + 6 * 4
 
 
 def test_noise_of_a_gaussian_does_not_depend_on_the_observation_and_does_not_act() -> None:

@@ -4,22 +4,48 @@ from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from samples import make_student
 
+from kd_agent.networks import Layers
 from kd_agent.networks.distributions import head_for
+from kd_agent.policies import Normalizer
 from kd_agent.policies.graph import ObservationSpec
-from kd_agent.students import budget, count, default_hidden, default_kind, features, has_bias, sees_images
+from kd_agent.students import (
+    budget,
+    count,
+    default_hidden,
+    default_kind,
+    features,
+    has_bias,
+    normalizers_for,
+    same_layers,
+    sees_images,
+)
 
 FOUR = {"obs": ObservationSpec((4,), "float32")}
 IMAGE = {"image": ObservationSpec((84, 84, 4), "uint8")}
 
 
-def teacher_of(parameters: int, widest: int = 64, actions: int = 2, recurrent: bool = False) -> Any:
+def teacher_of(
+    parameters: int | None,
+    widest: int = 64,
+    *,
+    actions: int = 2,
+    recurrent: bool = False,
+    layers: Layers | None = None,
+    observations: Any = FOUR,
+) -> Any:
     """What the sizes look at in a teacher."""
-    head = head_for(gym.spaces.Discrete(actions))
-    origin = SimpleNamespace(num_parameters=parameters)
-    return SimpleNamespace(head=head, origin=origin, widest_layer=widest, recurrent=recurrent)
+    return SimpleNamespace(
+        head=head_for(gym.spaces.Discrete(actions)),
+        origin=SimpleNamespace(num_parameters=parameters),
+        widest_layer=widest,
+        recurrent=recurrent,
+        layers=layers,
+        observations=observations,
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,3 +111,58 @@ def test_what_is_counted_is_what_a_student_has(hidden: tuple[int, ...]) -> None:
     assert features(observed) == 3 + 4
     student = make_student(head_for(gym.spaces.Discrete(2)), observations=FOUR, hidden=hidden)
     assert count(4, hidden, 2) == student.graph().num_parameters
+
+
+def test_a_teacher_of_unknown_size_gets_the_ordinary_student() -> None:
+    teacher = teacher_of(None)
+    assert default_hidden(teacher, FOUR) == (16, 16)
+    assert has_bias(teacher, FOUR, (16, 16))
+    assert has_bias(teacher, FOUR, ())
+    assert default_hidden(teacher_of(None), IMAGE) == (32,)
+
+
+LINEAR = Layers((), None, bias=False)
+
+
+def test_a_tiny_teacher_is_offered_its_own_shape_and_a_larger_one_is_not() -> None:
+    tiny = Layers((5, 3), "tanh", bias=True)
+    assert default_hidden(teacher_of(499, layers=tiny), FOUR) == (5, 3)
+    assert default_hidden(teacher_of(500, layers=tiny), FOUR) == (4, 4)
+    # A linear map of 8 numbers: two hidden units at most would fit, and none of them could be it.
+    assert default_hidden(teacher_of(8, layers=LINEAR), FOUR) == ()
+    assert not has_bias(teacher_of(8, layers=LINEAR), FOUR, ())
+    assert has_bias(teacher_of(8, layers=LINEAR), FOUR, (16,))
+    assert not has_bias(teacher_of(44, layers=Layers((5, 3), "tanh", bias=False)), FOUR, (5, 3))
+
+
+@pytest.mark.parametrize("changed", [{"recurrent": True}, {"observations": {"key": FOUR["obs"]}}, {"parameters": None}])
+def test_a_teacher_that_sees_something_else_is_no_model_for_its_students_shape(changed: dict[str, Any]) -> None:
+    settings = {"parameters": 8, "layers": LINEAR, **changed}
+    assert same_layers(teacher_of(**settings), FOUR) is None
+
+
+def test_a_student_of_its_teachers_shape_can_be_its_teacher_exactly() -> None:
+    states = {"obs": np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)}
+    # Nothing undoes a shift where there is no bias.
+    [uncentred] = normalizers_for(teacher_of(8, layers=LINEAR), FOUR, states, hidden=()).values()
+    np.testing.assert_array_equal(uncentred.mean, np.zeros(4))
+    np.testing.assert_allclose(uncentred.scale, np.sqrt(1 / np.square(states["obs"]).mean(0)), rtol=1e-5)
+    # A flag that is seldom up is many of its deviations when it is: the teacher hears of it in full.
+    far = np.full((1, 4), 1e6, np.float32)
+    np.testing.assert_allclose(uncentred(far), far * uncentred.scale, rtol=1e-6)
+    # What the teacher normalises by, the student does too.
+    own = Normalizer(np.ones(4), np.full(4, 2.0))
+    layers = Layers((), None, bias=False, normalizers={"obs": own})
+    assert normalizers_for(teacher_of(8, layers=layers), FOUR, states, hidden=()) == {"obs": own}
+    # Another shape has statistics of its own.
+    [other] = normalizers_for(teacher_of(8, layers=layers), FOUR, states, hidden=(4,)).values()
+    np.testing.assert_allclose(other.mean, states["obs"].mean(0), rtol=1e-5)
+
+
+def test_layers_of_another_activation_are_not_the_teachers() -> None:
+    states = {"obs": np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)}
+    teacher = teacher_of(44, layers=Layers((5, 3), "tanh", bias=False))
+    assert has_bias(teacher, FOUR, (5, 3), "silu")
+    assert not has_bias(teacher, FOUR, (5, 3), "tanh")
+    [own] = normalizers_for(teacher, FOUR, states, hidden=(5, 3), activation="silu").values()
+    np.testing.assert_allclose(own.mean, states["obs"].mean(0), rtol=1e-5)

@@ -122,5 +122,5 @@ def test_without_optuna_the_answer_is_what_to_install(
     agents: dict[str, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings_search, "find_spec", lambda name: None)
-    with pytest.raises(KDError, match=r"kd-agent\[search\]"):
+    with pytest.raises(KDError, match=r"pip install optuna"):
         search_settings(config(agents["Discrete"], tmp_path / "run"))

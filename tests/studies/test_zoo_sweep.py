@@ -18,7 +18,7 @@ from kd_agent.commands import cli
 from kd_agent.commands.cli import run
 from kd_agent.settings import SweepConfig, resolve
 from kd_agent.studies import zoo_sweep
-from kd_agent.studies.zoo_sweep import distil_one, environment, find_teachers, summary
+from kd_agent.studies.zoo_sweep import distil_one, draw, environment, find_teachers, sentence, summary, write
 
 
 class InProcess:
@@ -155,3 +155,18 @@ def test_a_folder_without_teachers_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert run("zoo-sweep", ["--teachers", str(tmp_path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "no teachers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_of_unknown_size_is_a_row_without_it(tmp_path: Path) -> None:
+    row = {
+        "name": "f.onnx", "algo": "ONNX", "env": "E-v0", "loaded": True, "error": None, "seconds": 3.0,
+        "teacher_parameters": None, "student_parameters": 100, "compression": None, "teacher_iqm": 9.0,
+        "student_iqm": 8.9, "random_iqm": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
+        "decision": "non-inferior", "non_inferior": True,
+    }  # fmt: skip
+    assert "size unknown" in sentence(row)
+    write(tmp_path, [row])
+    assert "| f.onnx | ONNX | E-v0 |  | 100 | non-inferior |  | 9.0 | 8.9 | 3 |" in (tmp_path / "sweep.md").read_text()
+    assert "1 of 1 loaded; 0 of 1 non-inferior" in summary([row])
+    draw(tmp_path / "sweep.png", [row])
+    assert (tmp_path / "sweep.png").stat().st_size > 0

@@ -14,10 +14,10 @@ from kd_agent.environments.spaces import as_mapping
 from kd_agent.errors import KDError
 from kd_agent.policies.file import to_bytes
 from kd_agent.teachers import load_teacher
+from kd_agent.teachers._agent import teacher_of
 from kd_agent.teachers._archive import Archive
 from kd_agent.teachers._layers import DETERMINISTIC_LOG_STD
 from kd_agent.teachers._request import Request
-from kd_agent.teachers.sb3_zip import _translated
 
 ALGORITHMS = {"qr-dqn": "QR-DQN", "maskable": "MaskablePPO", "recurrent": "RecurrentPPO", "crossq": "CrossQ"}
 
@@ -186,7 +186,7 @@ def test_networks_that_only_old_versions_made_are_read(case: str) -> None:
         "__init__": "<function ActorCriticPolicy.__init__ at 0x1>",
     }
     archive = Archive("old.zip", "", {"policy_class": kind, "use_sde": sde, "n_steps": 5}, tensors)
-    teacher = _translated(archive, Request((VECTOR, BOX)))
+    teacher = teacher_of(archive, Request((VECTOR, BOX)))
     x = rng.normal(size=(9, 4)).astype(np.float32)
 
     def layer(name: str, inputs: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from samples import members, pack, refused
-from small_agents import trained
+from small_agents import CHOICE, VECTOR, trained
 
 from kd_agent import KDError, load_teacher
 
@@ -168,9 +168,6 @@ def test_a_damaged_or_hostile_archive_is_refused(small: Path, tmp_path: Path) ->
     for length in (0, 10, len(raw) // 2, len(raw) - 30):
         path.write_bytes(raw[:length])
         refused(path)
-    assert "compressed" in refused(pack(path, content, compression=zipfile.ZIP_DEFLATED))
-    bomb = {**content, "zeros": bytes(1 << 24)}
-    assert "compressed" in refused(pack(path, bomb, compression=zipfile.ZIP_DEFLATED))
     with zipfile.ZipFile(pack(path, content), "a") as archive:
         archive.writestr("data", content["data"])
     assert "twice" in refused(path)
@@ -185,6 +182,97 @@ def test_a_damaged_or_hostile_archive_is_refused(small: Path, tmp_path: Path) ->
     assert "64 MiB" in refused(path)
     path.unlink()
     assert "no such file" in refused(path)
+
+
+def same_teacher(path: Path, small: Path) -> bool:
+    batch = {"obs": np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)}
+    return bool(torch.equal(load_teacher(str(path))(batch).params, load_teacher(str(small))(batch).params))
+
+
+def test_a_zip_that_was_packed_again_is_the_same_agent_and_a_bomb_is_none(small: Path, tmp_path: Path) -> None:
+    content, path = members(small), tmp_path / "t.zip"
+    assert same_teacher(pack(path, content, compression=zipfile.ZIP_DEFLATED), small)
+    # What nobody reads may be of any size.
+    assert same_teacher(pack(path, {**content, "zeros": bytes(1 << 24)}, compression=zipfile.ZIP_DEFLATED), small)
+    for name, size in (("policy.pth", 65 << 20), ("data", 17 << 20)):
+        packed = pack(path, {**content, name: bytes(size)}, compression=zipfile.ZIP_DEFLATED)
+        assert packed.stat().st_size < 1 << 20
+        assert f"its {name} exceeds" in refused(path)
+    # A member that declares less than it unpacks to.
+    packed = pack(path, {**content, "data": bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    packed.write_bytes(packed.read_bytes().replace((1 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")))
+    assert "damaged" in refused(path)
+
+
+def test_weights_are_never_compressed(small: Path, tmp_path: Path) -> None:
+    content = members(small)
+    with zipfile.ZipFile(io.BytesIO(content["policy.pth"])) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    inner = pack(tmp_path / "inner", parts, compression=zipfile.ZIP_DEFLATED).read_bytes()
+    assert "compressed, which torch never does" in refused(with_policy(small, tmp_path / "t.zip", inner))
+
+
+def test_weights_of_torch_before_its_zips_are_the_same(small: Path, tmp_path: Path) -> None:
+    state = torch.load(io.BytesIO(members(small)["policy.pth"]), weights_only=True)
+    assert same_teacher(with_policy(small, tmp_path / "t.zip", _legacy(state)), small)
+
+
+def test_old_weights_that_claim_more_than_they_have_are_refused(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = _legacy({"w": torch.zeros(70_000)})
+    claim = (70_000).to_bytes(4, "little")
+    assert raw.count(claim) > 1
+    bomb = raw.replace(b"J" + claim, b"J" + (2**31 - 1).to_bytes(4, "little"))
+    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("torch made room for it"))
+    assert "claims more numbers" in refused(with_policy(small, tmp_path / "t.zip", bomb))
+    nested = _legacy({})[:33] + b"\x80\x02)" + b"\x85" * (1 << 21) + b"."
+    refused(with_policy(small, tmp_path / "t.zip", nested))
+
+
+def test_tensors_that_share_one_storage_may_not_claim_it_each_for_itself(small: Path, tmp_path: Path) -> None:
+    whole = torch.zeros(1 << 18)
+    views = {f"more.{i}": whole[i : i + (1 << 17)] for i in range(200)}
+    assert "claims more numbers" in refused(with_policy(small, tmp_path / "t.zip", saved(views)))
+    # One tensor under several names is one: so Stable-Baselines3 saves an extractor that is shared.
+    names = {f"{name}features_extractor.x": whole for name in ("", "pi_", "vf_")}
+    state = torch.load(io.BytesIO(members(small)["policy.pth"]), weights_only=True)
+    assert same_teacher(with_policy(small, tmp_path / "t.zip", saved({**state, **names})), small)
+
+
+def test_weights_of_bfloat16_are_widened(small: Path, tmp_path: Path) -> None:
+    state = torch.load(io.BytesIO(members(small)["policy.pth"]), weights_only=True)
+    halved = {name: tensor.bfloat16() for name, tensor in state.items()}
+    load_teacher(str(with_policy(small, tmp_path / "a.zip", saved(halved))))
+    widened = {name: tensor.float() for name, tensor in halved.items()}
+    assert same_teacher(tmp_path / "a.zip", with_policy(small, tmp_path / "b.zip", saved(widened)))
+
+
+def test_an_agent_is_found_unpacked_and_without_the_ending_of_its_name(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(small) as archive:
+        archive.extractall(folder)
+    assert same_teacher(folder, small)
+    bare = tmp_path / "agent"
+    bare.write_bytes(small.read_bytes())
+    assert same_teacher(bare, small)
+    bare.rename(tmp_path / "agent.zip")
+    assert same_teacher(bare, small)
+    # Beside a zip lies the folder of its settings, as RL Zoo writes them.
+    bare.mkdir()
+    (bare / "args.yml").touch()
+    assert same_teacher(bare, small)
+    (folder / "policy.pth").write_bytes(b"junk")
+    with pytest.raises(KDError, match=r"unpacked: policy\.pth is not a state dict"):
+        load_teacher(str(folder))
+    assert load_teacher(small).origin == load_teacher(str(small)).origin
+
+
+def test_a_git_lfs_pointer_is_called_so(tmp_path: Path) -> None:
+    for name in ("a.zip", "a.onnx", "a.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        with pytest.raises(KDError, match=rf"{name}: a Git LFS pointer, .*git lfs pull"):
+            load_teacher(str(tmp_path / name), env=(VECTOR, CHOICE))
 
 
 def test_weights_that_are_wrong_are_refused(small: Path, tmp_path: Path) -> None:

@@ -120,4 +120,28 @@ def test_a_callable_object_is_called_by_the_name_of_its_class() -> None:
 
     origin = load_teacher(Policy(), env=(VECTOR, SPACES["Discrete"])).origin
     assert origin.source.endswith("Policy")
-    assert (origin.algo, origin.num_parameters) == ("function", 0)
+    assert (origin.algo, origin.num_parameters) == ("function", None)
+
+
+class Foreign:
+    """An agent of another library, with Stable-Baselines3's signature."""
+
+    def __init__(self, memory: Any = None) -> None:
+        self.memory = memory
+
+    def predict(self, observations: Any, deterministic: bool = False) -> Any:
+        actions = observations.argmax(-1) if deterministic else np.zeros(len(observations), np.int64)
+        return actions, self.memory
+
+
+def test_the_predict_of_another_library_is_asked_for_greedy_actions() -> None:
+    teacher = load_teacher(Foreign().predict, env=(VECTOR, SPACES["Discrete"]))
+    wanted = VECTORS["obs"].argmax(-1)
+    np.testing.assert_array_equal(teacher.predict(VECTORS["obs"], deterministic=True)[0], wanted)
+    with pytest.raises(KDError, match=r"predict: carries a state"):
+        load_teacher(Foreign(memory=(1, 2)).predict, env=(VECTOR, SPACES["Discrete"]))(VECTORS)
+
+
+def test_lists_of_several_lengths_are_one_line() -> None:
+    with pytest.raises(KDError, match="answered with a list that is no array"):
+        load_teacher(lambda x: [[1], [1, 2]], env=(VECTOR, SPACES["Discrete"]))(VECTORS)

@@ -8,9 +8,11 @@ import torch
 
 from kd_agent import KDError
 from kd_agent.policies import PARAMS, compile_ops
+from kd_agent.teachers._activation import Function
 from kd_agent.teachers._archive import Archive
-from kd_agent.teachers._layers import FUNCTIONS, Program, activation, gsde_latent
+from kd_agent.teachers._layers import Program, gsde_latent
 
+TANH = Function("tanh")
 RNG = np.random.default_rng(0)
 BATCH = RNG.normal(size=(5, 4)).astype(np.float32)
 
@@ -54,13 +56,13 @@ def test_a_sequence_ends_with_its_activation_or_with_a_plain_output() -> None:
     wanted = layers(torch.from_numpy(BATCH)).detach()
     built = program(tensors)
     assert built.indices("net") == [0, 2]
-    built.sequence("net", "elu", PARAMS)
+    built.sequence("net", Function("elu"), PARAMS)
     np.testing.assert_allclose(run(built), wanted, rtol=1e-5, atol=1e-6)
     active = program(tensors)
-    active.sequence("net", "elu")
+    active.sequence("net", Function("elu"))
     np.testing.assert_allclose(run(active), torch.nn.functional.elu(wanted), rtol=1e-5, atol=1e-6)
     doubled = program(tensors)
-    doubled.sequence("net", "elu", PARAMS, lambda tensor: 2 * tensor)
+    doubled.sequence("net", Function("elu"), PARAMS, lambda tensor: 2 * tensor)
     np.testing.assert_allclose(run(doubled), 2 * wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -83,26 +85,14 @@ def test_an_lstm_is_torchs_with_or_without_biases(bias: bool) -> None:
     np.testing.assert_allclose(found, wanted[0].detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["<class 'torch.nn.modules.activation.{}'>", "torch.nn.{}", "{}"])
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_activation_is_known_by_the_name_of_its_class(name: str, text: str) -> None:
-    assert activation(program(activation_fn=text.format(name)).archive, "tanh") == FUNCTIONS[name]
-
-
-def test_an_activation_that_is_not_told_is_the_default_and_an_unknown_one_is_named() -> None:
-    assert activation(program().archive, "relu") == "relu"
-    with pytest.raises(KDError, match="the activation 'Mish' is not understood"):
-        activation(program(activation_fn="<class 'torch.nn.modules.activation.Mish'>").archive, "relu")
-
-
 def test_gsde_reads_the_policys_latent_the_features_or_a_network_of_its_own() -> None:
-    assert gsde_latent(program(), "", "features", "latent", "tanh") == "latent"
-    assert gsde_latent(program(sde_net_arch=[]), "", "features", "latent", "tanh") == "features"
+    assert gsde_latent(program(), "", "features", "latent", TANH) == "latent"
+    assert gsde_latent(program(sde_net_arch=[]), "", "features", "latent", TANH) == "features"
     own = {
         "actor.sde_features_extractor.0.weight": RNG.normal(size=(3, 4)),
         "actor.sde_features_extractor.0.bias": [0] * 3,
     }
     built = program(own)
-    register = gsde_latent(built, "actor.", "obs", "latent", "tanh")
+    register = gsde_latent(built, "actor.", "obs", "latent", TANH)
     weight = built.archive.tensors["actor.sde_features_extractor.0.weight"]
     np.testing.assert_allclose(run(built, register), np.tanh(BATCH @ weight.T), rtol=1e-5, atol=1e-6)

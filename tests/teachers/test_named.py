@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import PROBES, TINY, Agent
+from onnx_models import FLOAT, save
+from samples import PROBES, SPACES, TINY, Agent
+from small_agents import VECTOR, VECTORS
 from stable_baselines3 import SAC
 
 from kd_agent import KDError, distill, load_teacher
@@ -97,3 +99,16 @@ def test_without_a_teacher_the_environment_is_the_one_that_the_settings_name() -
     config = resolve(DistillConfig, {"env": "CartPole-v1", "env_kwargs": {"sutton_barto_reward": True}})
     assert named_recipe(config) == recipe_of("CartPole-v1", {"sutton_barto_reward": True})
     assert load_named(config, None) is None
+
+
+def test_the_output_of_an_onnx_teacher_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
+    nodes = [("MatMul", ["x", "w"], "logits", {}), ("Neg", ["logits"], "other", {})]
+    described = {"logits": (FLOAT, ["n", 4]), "other": (FLOAT, ["n", 4])}
+    file = str(save(tmp_path / "t.onnx", nodes, {"x": (FLOAT, ["n", 4])}, described))
+    settings = {"env": "CartPole-v1", "teacher": [file]}
+    answers = {}
+    for output in described:
+        teacher = load_named(resolve(DistillConfig, {**settings, "onnx_output": output}), (VECTOR, SPACES["Discrete"]))
+        assert teacher is not None
+        answers[output] = teacher(VECTORS).params
+    assert torch.equal(answers["other"], -answers["logits"])

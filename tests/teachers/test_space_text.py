@@ -1,6 +1,7 @@
 """Spaces from the text that Stable-Baselines3 writes beside each pickled one."""
 
 import json
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -120,6 +121,9 @@ SILENT: dict[str, Any] = {
     "a bound beyond its type": {**BOX, "dtype": "int8", "low": "[0 0]", "high": "[300 300]"},
     "bytes of any bounds": {**BOX, "dtype": "uint8", "_shape": [900], "low": "[0 ... 0]", "high": "[1 2 ... 9]"},
     "axes whose product is beyond any number": {**BOX, "_shape": [1 << 40, 1 << 40]},
+    "a part of axes of thousands of digits": record(
+        "Dict", spaces=f"{{'a': Box(-1.0, 1.0, ({'9' * 5000},), float32)}}"
+    ),
     "a part of no choices": record("Dict", spaces="{'a': Discrete(3), 'b': Discrete(0)}"),
 }
 
@@ -127,3 +131,14 @@ SILENT: dict[str, Any] = {
 @pytest.mark.parametrize("case", SILENT)
 def test_what_is_not_told_or_makes_no_space_is_none(case: str) -> None:
     assert space(SILENT[case]) is None
+
+
+def test_spaces_that_are_too_large_are_not_made() -> None:
+    started = time.monotonic()
+    huge = "Box(-1.0, 1.0, (4000, 4000), float32)"
+    large = "Box(-1.0, 1.0, (1000, 1000), float32)"
+    assert space(record("Box", _shape="(16000000,)", dtype="float32", low="-1", high="1")) is None
+    assert a_dict(f"{{'a': {huge}}}") is None
+    assert a_dict("{" + ", ".join(f"'k{i}': {large}" for i in range(100)) + "}") is None
+    assert space(record("Box", _shape="(" + "1, " * 2_000_000 + ")", dtype="float32", low="-1", high="1")) is None
+    assert time.monotonic() - started < 2

@@ -8,7 +8,10 @@ import pickle
 import pickletools
 import struct
 import sys
+import time
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -18,7 +21,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from kd_agent.errors import KDError
 from kd_agent.teachers import _unpickle
-from kd_agent.teachers._statistics import find_statistics, read_statistics, write_statistics
+from kd_agent.teachers._request import Request
+from kd_agent.teachers._statistics import read_statistics, write_statistics
+from kd_agent.teachers._statistics_search import Evidence, find_statistics
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "teachers"
 FORBIDDEN = ("import", "open", "exec", "compile", "os.system", "subprocess.Popen", "pickle.find_class")
@@ -224,5 +229,57 @@ def test_statistics_are_found_in_the_usual_places(tmp_path: Path, good: bytes) -
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(good)
         (file.parent / "config.yml").touch()
-        assert find_statistics(tmp_path / zipped) is not None, statistics
-    assert find_statistics(tmp_path / "e" / "Env-v0.zip") is None
+        evidence = Evidence(tmp_path / zipped, True, {"obs": (3,)})
+        assert find_statistics(evidence, Request()) is not None, statistics
+    assert find_statistics(Evidence(tmp_path / "e" / "Env-v0.zip", None, {"obs": (3,)}), Request()) is None
+
+
+def test_limits_are_set_where_the_system_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refuse(limit: int, values: tuple[int, int]) -> None:
+        tried.append(str(limit))
+        raise ValueError("not here")
+
+    names = ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_CORE")
+    elsewhere = SimpleNamespace(setrlimit=refuse, **{name: name for name in names})
+    monkeypatch.setitem(sys.modules, "resource", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        _unpickle.limit()
+    assert tried == list(names)
+    # Where they are known to work, a reader without them must not begin.
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ValueError, match="not here"):
+        _unpickle.limit()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    _unpickle.limit()
+
+
+def test_a_clip_of_infinity_clips_nothing(tmp_path: Path) -> None:
+    env = wrapped(BOX, clip_obs=np.inf)
+    env.save(str(tmp_path / "v.pkl"))
+    normalizer = read_statistics(tmp_path / "v.pkl")["obs"]
+    far = np.float32([[1e20, -1e20, 3]])
+    np.testing.assert_allclose(normalizer(far), env.normalize_obs(far), rtol=1e-5)
+    assert np.isfinite(normalizer.op("obs", "normal").attributes["clip"])
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    size = 1 << 26
+    with zipfile.ZipFile(tmp_path / "v.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (size // 8,)})
+        for name in ("mean", "var", "clip", "epsilon"):
+            archive.writestr(f"{name}.npy", header.getvalue() + bytes(size))
+    assert (tmp_path / "v.npz").stat().st_size < 1 << 20
+    with pytest.raises(KDError, match=r"v\.npz: .* unpacks to more than 16 MiB"):
+        read_statistics(tmp_path / "v.npz")
+
+
+def test_a_pickle_of_nested_tuples_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "v.pkl").write_bytes(b"\x80\x04N" + b"\x85" * 10_000_000 + b".")
+    started = time.monotonic()
+    with pytest.raises(KDError, match="more than statistics do"):
+        read_statistics(tmp_path / "v.pkl")
+    assert time.monotonic() - started < 3

@@ -9,11 +9,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
-from stable_baselines3 import DQN
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from zoo_folders import ENV, agent, zoo
 
 from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
+from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.recipe import ATARI, Recipe, recipe_of, resolve_id
 from kd_agent.environments.vector import make_env, spaces_of, start
 from kd_agent.errors import KDError
@@ -119,11 +122,12 @@ def test_text_is_never_evaluated(tmp_path: Path, text: str, monkeypatch: pytest.
     [
         (
             {"env_wrapper": "gym_minigrid.wrappers.FlatObsWrapper"},
-            "'gym_minigrid.wrappers.FlatObsWrapper' is not known",
+            "'gym_minigrid.wrappers:FlatObsWrapper' is not known",
         ),
-        ({"env_wrapper": "os.system"}, "'os.system' is not known"),
-        ({"env_wrapper": "gym.wrappers.Monitor"}, "'gym.wrappers.Monitor' is not known"),
-        ({"vec_env_wrapper": "my.VecThing"}, "'my.VecThing' is not known"),
+        ({"env_wrapper": "os.system"}, "'os:system' is not known"),
+        ({"env_wrapper": "gym.wrappers.NormalizeObservation"}, "'gym.wrappers:NormalizeObservation' is not known"),
+        ({"env_wrapper": "evil.wrappers.Monitor"}, "'evil.wrappers:Monitor' is not known"),
+        ({"vec_env_wrapper": "my.VecThing"}, "'my:VecThing' is not known"),
         ({"env_wrapper": [3]}, "wrapper '3' is not understood"),
         ({"frame_stack": 10**9}, "frame_stack 1000000000"),
         ({"env_wrapper": {"gym.wrappers.FilterObservation": {"keys": 3}}}, "does not fit into gym.wrappers.FilterObs"),
@@ -133,6 +137,77 @@ def test_what_is_not_known_is_named(tmp_path: Path, config: dict[str, Any], mess
     agent(zoo(tmp_path, config) / f"{ENV}.zip")
     with pytest.raises(KDError, match=message):
         recipe_for(str(tmp_path), ENV, {})
+
+
+HARMLESS = (
+    "stable_baselines3.common.monitor.Monitor",
+    "gymnasium.wrappers.common.OrderEnforcing",
+    "gymnasium.wrappers.PassiveEnvChecker",
+    "gymnasium.wrappers.RecordEpisodeStatistics",
+    "gym.wrappers.Monitor",
+    "gym.wrappers.RecordVideo",
+)
+
+
+def test_wrappers_that_change_nothing_a_policy_sees_are_understood(tmp_path: Path) -> None:
+    vector = ["stable_baselines3.common.vec_env.VecTransposeImage", "stable_baselines3.common.vec_env.VecMonitor"]
+    config = {"env_wrapper": list(HARMLESS), "vec_env_wrapper": vector}
+    agent(zoo(tmp_path, config) / f"{ENV}.zip")
+    assert recipe_for(str(tmp_path), ENV, {}) == recipe_of(ENV)
+
+
+STACKED = gym.wrappers.FrameStackObservation
+TIME_AWARE = gym.wrappers.TimeAwareObservation
+
+
+@pytest.mark.parametrize(
+    ("named", "kwargs", "cls", "wanted"),
+    [
+        ("gymnasium.wrappers.FrameStackObservation", {"stack_size": 3}, STACKED, {"stack_size": 3}),
+        ("gym.wrappers.FrameStack", {"num_stack": 3}, STACKED, {"stack_size": 3}),
+        ("gymnasium.wrappers.TimeAwareObservation", {}, TIME_AWARE, {}),
+        ("gymnasium.wrappers.TimeAwareObservation", {"flatten": True, "normalize_time": True}, TIME_AWARE, None),
+        ("gymnasium.wrappers.TimeAwareObservation", {"flatten": False}, TIME_AWARE, None),
+        ("gymnasium.wrappers.TimeLimit", {"max_episode_steps": 9}, gym.wrappers.TimeLimit, None),
+    ],
+)
+def test_gymnasiums_own_wrappers_are_played_in(
+    tmp_path: Path, named: str, kwargs: dict[str, Any], cls: Any, wanted: dict[str, Any] | None
+) -> None:
+    env = cls(gym.make(ENV), **(kwargs if wanted is None else wanted))
+    policy = "MultiInputPolicy" if isinstance(env.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    zoo(tmp_path, {"env_wrapper": [{named: kwargs}]})
+    model = PPO(policy, env, policy_kwargs={"net_arch": [4]}, seed=0, device="cpu")
+    model.save(tmp_path / f"{ENV}.zip")
+    recipe = recipe_for(str(tmp_path), ENV, {})
+    assert spaces_of(recipe)[0] == env.observation_space
+    teacher = load_teacher(str(tmp_path), env=spaces_of(recipe))
+    # Against SB3 itself, episode by episode.
+    wanted_returns = [evaluate_policy(model, seeded(env, seed), n_eval_episodes=1)[0] for seed in range(3)]
+    assert evaluate(teacher, recipe, seeds=range(3)).returns.tolist() == wanted_returns
+
+
+def seeded(env: Any, seed: int) -> Any:
+    """An environment whose next episode has a seed."""
+    venv = DummyVecEnv([lambda: Monitor(env)])
+    venv.seed(seed)
+    return venv
+
+
+def test_wrappers_of_ones_own_in_the_settings_are_allowed_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"zoo_own_{tmp_path.name.replace('-', '_')}"
+    code = "import gymnasium as gym\nopen('canary', 'w')\nclass Mine(gym.Wrapper):\n    pass\n"
+    (tmp_path / f"{name}.py").write_text(code)
+    agent(zoo(tmp_path / "zoo", {"env_wrapper": f"{name}.Mine"}) / f"{ENV}.zip")
+    with pytest.raises(KDError, match=f"typed: --wrapper {name}:Mine"):
+        recipe_for("zoo", ENV, {})
+    assert not Path("canary").exists()
+    recipe = recipe_for("zoo", ENV, {}, TypedWrappers((f"{name}:Mine",)))
+    assert recipe.wrappers == ((f"{name}:Mine", {}),)
+    assert Path("canary").exists()
 
 
 def test_missing_statistics_are_an_error_for_every_algorithm(tmp_path: Path) -> None:
@@ -148,10 +223,15 @@ def test_missing_statistics_are_an_error_for_every_algorithm(tmp_path: Path) -> 
 
 
 def test_statistics_of_another_shape_are_refused(tmp_path: Path) -> None:
+    zoo(tmp_path, {"normalize": True})
     agent(tmp_path / f"{ENV}.zip")
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Acrobot-v1")]))
-    env.save(str(tmp_path / "vecnormalize.pkl"))
+    env.save(str(tmp_path / ENV / "vecnormalize.pkl"))
     with pytest.raises(KDError, match=r"statistics of shape \(6,\)"):
+        load_teacher(str(tmp_path / f"{ENV}.zip"))
+    # Those of nobody's folder may be another agent's: they are not taken, nor are they enough.
+    (tmp_path / ENV / "vecnormalize.pkl").rename(tmp_path / "vecnormalize.pkl")
+    with pytest.raises(KDError, match="its statistics are missing"):
         load_teacher(str(tmp_path / f"{ENV}.zip"))
 
 
