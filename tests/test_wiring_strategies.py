@@ -78,6 +78,23 @@ def test_a_size_that_the_validation_finds_inferior_is_not_judged_and_the_verdict
     assert result["verdict"]["non_inferior"]
 
 
+def test_a_size_whose_final_fits_are_shown_to_be_inferior_gets_no_verdict(tmp_path: Path) -> None:
+    """Two units hold in every rung, and earn nothing once they are fitted in earnest."""
+    recorder = Recorder()
+
+    def earned(policy: Any) -> float:
+        in_earnest = recorder.fits[-1].told["steps"] == GIVEN["final_steps"]
+        return 0.0 if in_earnest and policy.num_parameters == TWO_UNITS else from_two_units_on(policy)
+
+    recorder.by_policy = earned
+    search = recorded(tmp_path / "run", recorder, **SEARCH).result["search"]
+    assert search["judged"] == [{"hidden": [3], "decision": "non-inferior"}]
+    assert [(row["hidden"], row["rung"], row["decision"]) for row in search["front"][-2:]] == [
+        ([2], 4, "inferior"),
+        ([3], 4, "non-inferior"),
+    ]
+
+
 def test_a_size_that_gets_no_better_is_given_up(tmp_path: Path) -> None:
     """The first attempt of a size is the best, and three more are made before it is given up."""
     recorder = Recorder(by_policy=lambda policy: 50.0)
