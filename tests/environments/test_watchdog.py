@@ -83,14 +83,23 @@ def test_time_between_the_steps_does_not_count(watchdog: Watchdog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "code_of_exit", "message"), [("sleep", 2, "takes longer than 0.5 s"), ("code", 1, "Timeout")]
+    ("how", "interrupt", "code_of_exit", "message"),
+    [
+        ("sleep", "default_int_handler", 2, "takes longer than 0.5 s"),
+        # A shell's background jobs are born deaf to the signal.
+        ("sleep", "SIG_IGN", 2, "does not come back"),
+        ("code", "default_int_handler", 1, "Timeout"),
+    ],
 )
-def test_the_command_ends_and_says_why(how: str, code_of_exit: int, message: str, tmp_path: Path) -> None:
+def test_the_command_ends_and_says_why(
+    how: str, interrupt: str, code_of_exit: int, message: str, tmp_path: Path
+) -> None:
     """What keeps the global lock cannot be interrupted: there the process ends by itself."""
     (tmp_path / "hangs.py").write_text(HANGS)
     code = (
+        f"import signal; signal.signal(signal.SIGINT, signal.{interrupt});"
         "import sys; sys.path.insert(0, '.'); from kd_agent.commands.cli import run;"
-        "from kd_agent.environments import watchdog; watchdog.LAST_RESORT = 1.0;"
+        "from kd_agent.environments import watchdog; watchdog.LAST_RESORT = 4.0;"
         "sys.exit(run('train-teacher', ['--env', 'hangs:Hangs-v0', '--env-kwargs', 'how="
         + how
         + "', '--training.n-envs', '1', '--step-timeout', '0.5', '--no-progress']))"
