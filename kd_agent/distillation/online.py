@@ -12,9 +12,10 @@ from typing import Any
 from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.distillation.dagger import EXTRA, Rounds, collect_rounds, steps_of_round
-from kd_agent.distillation.final_fits import BEST, FinalFits, Validation, final_fits, grade, keep_best
+from kd_agent.distillation.final_fits import BEST, FinalFits, final_fits, grade, keep_best
 from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.outcome import Fitted
+from kd_agent.distillation.validation import Validation
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on, iqm

@@ -190,10 +190,27 @@ def check_settings(config: DistillConfig, use: Use) -> None:
         if name in changed:
             raise KDError(why)
     check_temperature(config)
+    check_size(config)
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
         raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+
+
+def check_size(config: DistillConfig) -> None:
+    """Refuse settings of a student's size that contradict each other, or that its kind has not.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        KDError: The message names them.
+    """
+    if config.compression is not None and config.hidden is not None:
+        raise KDError("--hidden and --compression both say the student's size: name one")
+    for name, asked in (("compression", config.compression is not None), ("grow", bool(config.grow))):
+        if asked and config.student not in (None, "mlp"):
+            raise KDError(f"--{name} counts the parameters of an mlp, not of a {config.student}")
 
 
 def changed_settings(config: DistillConfig) -> list[str]:
@@ -270,6 +287,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("leaves", not is_network, "only a tree has leaves (--student tree)"),
         ("activation", is_network, "a tree has none"),
         ("hidden", is_network, "a tree has no layers"),
+        ("grow", plan.attempts > 1 and not (config.search_size or config.realtime), "no size is tried but those asked for"),
         ("round_steps", is_network, steps),
         ("final_steps", is_network, steps),
         ("batch_size", is_network, steps),

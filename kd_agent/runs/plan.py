@@ -8,7 +8,7 @@ from kd_agent.losses import default_loss, needs
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec
 from kd_agent.settings import Activation, DistillConfig
-from kd_agent.students import default_hidden, default_kind, same_layers, sees_images
+from kd_agent.students import default_hidden, default_kind, hidden_for, same_layers, sees_images
 
 # A student fitted to fewer states than this drives badly, and what it then visits crowds out the states that
 # matter (docs/family.md).
@@ -53,10 +53,12 @@ class Plan:
         temperature: The one that is in force; 1 until an automatic one has been chosen.
         teacher_layer: Name of the teacher's layer that is kept; None where no loss compares layers.
         student_layer: Name of the student's layer that is compared; None: its last.
+        grow: Whether the student may become larger than `hidden`.
     """
 
     student: str
     hidden: tuple[int, ...]
+    grow: bool
     activation: Activation
     leaves: int
     dropout: float
@@ -94,12 +96,16 @@ class Plan:
         decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed), "student": kind}
         if config.activation is None:
             decided["activation"] = _ACTIVATION
-        if config.hidden is None:
+        if config.compression is not None:
+            decided["hidden"] = hidden_for(teacher, observed, config.compression)
+        elif config.hidden is None:
             decided["hidden"] = default_hidden(teacher, observed)
             same = same_layers(teacher, observed)
             # Whoever is as small as its teacher is to be able to be that.
             if same is not None and same.activation and config.activation is None:
                 decided["activation"] = same.activation
+        if config.grow is None:
+            decided["grow"] = kind == "mlp" and config.hidden is None and config.compression is None
         if config.temperature == "auto":
             # Only until the first round is there to measure on.
             decided["temperature"] = 1.0

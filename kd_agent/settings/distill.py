@@ -120,6 +120,17 @@ class DistillConfig(TaughtConfig):
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
+    compression: Annotated[
+        Annotated[float, Field(ge=1, allow_inf_nan=False)] | None,
+        Field(description="its size in another way: so many times fewer parameters than the teacher"),
+    ] = None
+    grow: Annotated[
+        bool | None,
+        Field(
+            description="let it grow, twice the parameters at a time and a tenth of the teacher's at most, where no "
+            "final fit holds; default: where neither --hidden nor --compression says its size"
+        ),
+    ] = None
     activation: Annotated[
         Activation | None, Field(description="its activation; default silu, or that of a teacher whose size it has")
     ] = None
