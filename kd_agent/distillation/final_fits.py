@@ -131,7 +131,7 @@ class FinalFits:
         figures = {}
         if len(sizes) > 1:
             figures["sizes"] = [asdict(size) for size in tried]
-        return Fitted(chosen, kept.student, figures=figures)
+        return Fitted(chosen, kept.student, kept.score, figures=figures)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Online(FinalFits):
         timeline: list[dict[str, float]] = []
         if follower:
             timeline = follower.timeline
-        return Fitted(rounds.run, best.student, figures={"realtime": timeline})
+        return Fitted(rounds.run, best.student, best.score, figures={"realtime": timeline})
 
 
 class Follower:

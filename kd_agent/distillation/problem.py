@@ -275,6 +275,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         teacher: The teacher.
     """
     changed = changed_settings(config)
+    may_grow = plan.attempts > 1 and not (config.search_size or config.realtime)
     several_teachers = len(config.teacher) > 1
     compares_layers = "layer" in needs(plan.loss)
     layers = "no loss compares layers, as hint, relation and intuition do"
@@ -287,7 +288,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("leaves", not is_network, "only a tree has leaves (--student tree)"),
         ("activation", is_network, "a tree has none"),
         ("hidden", is_network, "a tree has no layers"),
-        ("grow", plan.attempts > 1 and not (config.search_size or config.realtime), "no size is tried but those asked for"),
+        ("grow", may_grow, "there is one final fit, or a strategy that has one size or tries all"),
         ("round_steps", is_network, steps),
         ("final_steps", is_network, steps),
         ("batch_size", is_network, steps),

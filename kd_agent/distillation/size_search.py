@@ -153,7 +153,7 @@ class SizeSearch(FinalFits):
                 break
         search = {"chosen": list(hidden), "front": [score.row() for score in book.front()], "judged": verdicts}
         run.reporter.say(table(search))
-        return Fitted(rounds.run, best.student, result, {"search": search})
+        return Fitted(rounds.run, best.student, best.score, result, {"search": search})
 
 
 def ladder(run: Run, first: Rollout) -> list[tuple[int, ...]]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from kd_agent.environments import Recipe
 from kd_agent.evaluation.non_inferiority import ERROR, Verdict, compare
-from kd_agent.policies import HeadSpec
+from kd_agent.policies import Array, HeadSpec
 from kd_agent.rollouts import Predicts, evaluate
 from kd_agent.runs import Costs, Reporter, Run
 
@@ -140,14 +142,14 @@ class PairedComparison:
         self._teacher_returns = list(teacher)
         self._random_returns = list(random)
 
-    def verdict(self, returns: Sequence[float], *, error: float = ERROR) -> Verdict:
+    def verdict(self, returns: Sequence[float] | Array, *, error: float = ERROR) -> Verdict:
         """How a player's returns in the first episodes compare with the teacher's in the same ones.
 
         Args:
-            returns: The player's, in the order of the episodes.
+            returns: The player's `[n]`, in the order of the episodes, or `[K, n]` of several (`compare`).
             error: Of this look.
         """
-        teacher = self.teacher_returns(len(returns))
+        teacher = self.teacher_returns(np.shape(returns)[-1])
         return compare(teacher, returns, self.random_returns, margin=self._margin, error=error)
 
     def play_until_decided(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,43 +49,64 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     for line in references.lines():
         run.reporter.say(line)
     returns, verdict = comparison.play_until_decided(student, "the student", verdict_looks(run))
-    result = judge_returns(run, comparison, returns, verdict)
-    close = measure_agreement(run.teacher, student, run.recipe)
-    result["teacher"] |= references.figures()
-    result["student"] |= {**_file_figures(student_file), "parameters": student.num_parameters, **vars(close)}
-    result["verdict"] |= {
-        "looks": sum(look <= len(returns) for look, _ in verdict_looks(run)),
-        "compression": _compression(run.teacher.origin, student),
-    }
-    if run.teacher.origin.teachers:
-        result["teachers"] = [dict(one) for one in run.teacher.origin.teachers]
+    result = result_of(run, student_file, student, Played(comparison, references, returns, verdict))
     run.reporter.say(sentence(result))
     return result
 
 
-def judge_returns(run: Run, comparison: PairedComparison, returns: Sequence[float], verdict: Verdict) -> dict[str, Any]:
-    """What a verdict on returns comes to: the part of `result.json` that no file is needed for.
+@dataclass(frozen=True)
+class Played:
+    """What was played for a verdict.
 
-    Args:
-        run: The run.
-        comparison: What was played.
+    Attributes:
+        comparison: The episodes of teacher and random policy.
+        references: What the teacher is worth.
         returns: Of the student.
         verdict: On them.
     """
-    teacher = comparison.teacher_returns(len(returns))
-    return {
+
+    comparison: PairedComparison
+    references: References
+    returns: Sequence[float]
+    verdict: Verdict
+
+
+def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> dict[str, Any]:
+    """`result.json` without its costs.
+
+    Args:
+        run: The run.
+        student_file: The saved student.
+        student: The same, loaded.
+        played: What was played.
+    """
+    returns = played.returns
+    origin = run.teacher.origin
+    teacher = played.comparison.teacher_returns(len(returns))
+    close = measure_agreement(run.teacher, student, run.recipe)
+    result: dict[str, Any] = {
         "format": FORMAT,
         "env": run.recipe.env_id,
         "seed": run.config.seed,
-        "teacher": {**_origin_figures(run.teacher.origin), **scores(teacher)},
+        "teacher": {**_origin_figures(origin), **scores(teacher), **played.references.figures()},
         "student": {
+            **_file_figures(student_file),
+            "parameters": student.num_parameters,
             **scores(returns),
             "failures": failures(returns, teacher),
             "worst": worst_episodes(returns, EVALUATION_SEED),
+            **vars(close),
         },
-        "random": scores(comparison.random_returns),
-        "verdict": verdict_figures(verdict),
+        "random": scores(played.comparison.random_returns),
+        "verdict": {
+            **verdict_figures(played.verdict),
+            "looks": sum(look <= len(returns) for look, _ in verdict_looks(run)),
+            "compression": _compression(origin, student),
+        },
     }
+    if origin.teachers:
+        result["teachers"] = [dict(one) for one in origin.teachers]
+    return result
 
 
 def verdict_episodes(run: Run) -> PairedComparison:
@@ -200,4 +222,22 @@ def sentence(result: Mapping[str, Any]) -> str:
         f"margin of {verdict['margin']:.1f}; worst tenth {student['lower_tail']:.1f} of {teacher['lower_tail']:.1f}, "
         f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, greedy; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
+    )
+
+
+def over_seeds(result: Mapping[str, Any]) -> str:
+    """The verdict over several seeds in one line."""
+    verdict, teacher = result["verdict"], result["teacher"]
+    means = [one["student"]["mean"] for one in result["seeds"]]
+    tails = [one["student"]["lower_tail"] for one in result["seeds"]]
+    alone = sum(one["verdict"]["non_inferior"] for one in result["seeds"])
+    each = ", ".join(f"{mean:.1f}" for mean in means)
+    worst = ", ".join(f"{tail:.1f}" for tail in tails)
+    low, high = verdict["difference_ci"]
+    return (
+        f"{verdict['decision']} over {len(means)} seeds: students {each}, teacher "
+        f"{teacher['mean']:.1f}, difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a margin of "
+        f"{verdict['margin']:.1f}; worst tenths {worst} of "
+        f"{teacher['lower_tail']:.1f}; {verdict['episodes']} episodes; {alone} of {len(means)} are non-inferior by "
+        f"themselves; kept is that of seed {result['kept_seed']}, the best in its validation"
     )

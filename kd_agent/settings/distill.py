@@ -200,6 +200,9 @@ class DistillConfig(TaughtConfig):
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 1_000
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
 
+    seeds: Annotated[
+        Count, Field(description="students, each from a seed of its own, from --seed on; one verdict over all of them")
+    ] = 1
     realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
     search_size: Annotated[bool, Field(description="find the smallest student that is still non-inferior")] = False
     control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (
