@@ -1,6 +1,6 @@
 """Is the student as good as its teacher?"""
 
-from kd_agent.evaluation.agreement import Agreement, agree, agreement_on, measure_agreement
+from kd_agent.evaluation.agreement import Agreement, EpisodesAgreement, agree, agreement_on, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
 from kd_agent.evaluation.statistics import compare, iqm, iqm_interval
 from kd_agent.evaluation.teacher_selection import select_teachers
@@ -10,6 +10,7 @@ __all__ = [
     "EVALUATION_SEED",
     "Agreement",
     "Episodes",
+    "EpisodesAgreement",
     "PairedComparison",
     "agree",
     "agreement_on",

@@ -11,7 +11,7 @@ from kd_agent.environments import recipe_of_student
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
-from kd_agent.evaluation.agreement import Agreement, measure_agreement
+from kd_agent.evaluation.agreement import EpisodesAgreement, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
 from kd_agent.evaluation.statistics import Verdict, iqm, iqm_interval
 from kd_agent.loading import load_policy
@@ -45,6 +45,7 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     looks = doublings(config.episodes, config.max_episodes)
     own, verdict = comparison.play_until_decided(student, "the student", looks)
     close = measure_agreement(run.teacher, student, run.recipe)
+    run.costs.add("agreement_steps", close.agreement_steps)
     threshold = gym.spec(run.recipe.env_id).reward_threshold
     result: dict[str, Any] = {
         "format": 1,
@@ -129,7 +130,7 @@ def _teacher_figures(origin: Origin, returns: list[float], threshold: float | No
     }
 
 
-def _student_figures(file: Path, student: Policy, returns: list[float], close: Agreement) -> dict[str, Any]:
+def _student_figures(file: Path, student: Policy, returns: list[float], close: EpisodesAgreement) -> dict[str, Any]:
     raw = file.read_bytes()
     return {
         "file": file.name,
@@ -137,7 +138,7 @@ def _student_figures(file: Path, student: Policy, returns: list[float], close: A
         "bytes": len(raw),
         "parameters": student.num_parameters,
         **scores(returns),
-        **vars(close),
+        **close.figures(),
     }
 
 

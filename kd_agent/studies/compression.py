@@ -14,7 +14,7 @@ from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
-from kd_agent.evaluation import PairedComparison, agreement_on, iqm, iqm_interval, verdict_episodes
+from kd_agent.evaluation import PairedComparison, iqm, iqm_interval, measure_agreement, verdict_episodes
 from kd_agent.native.latency import c_loop
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
@@ -219,7 +219,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
     else:
         returns = comparison.episodes.play(policy, name, episodes)
     verdict = comparison.verdict(returns)
-    close = agreement_on(run.teacher, policy, rollout)
+    close = measure_agreement(run.teacher, policy, run.recipe)
     int8 = "int8" in name
     rom, multiply_adds = _cost(graph, int8=int8)
     return Row(
