@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
-from kd_agent.evaluation.statistics import Floats, bootstrap_interval
+from kd_agent.evaluation.statistics import Floats
 from kd_agent.networks import ActionHead, Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts import Rollout
@@ -26,6 +27,10 @@ STATES = 10_000
 TOLERANCE = 0.05
 """Share of its range by which two values of a Box's part may differ and still count as the same action."""
 _N_ENVS = 16
+_RESAMPLES = 4999
+"""One fewer than 5000: the limits at 2.5 and 97.5 % are then resamples (Davison and Hinkley 1997, section 5.2)."""
+_AT_ONCE = 5_000_000
+"""Numbers drawn at once: all resamples of 10,000 episodes would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +179,23 @@ def _by_state(head: ActionHead, teacher: Array, student: Array, mask: Array | No
 
 def _interval_over_episodes(values: Array, episode: Array) -> tuple[float, float]:
     """95 % interval of the mean of all states' values `[B]`, a bootstrap over episodes."""
-    sums = np.bincount(episode, weights=values).astype(np.float64)
-    lengths = np.bincount(episode).astype(np.float64)
-    return bootstrap_interval((sums, lengths), _ratio, level=0.95, seed=0)
+    # Pairs of an episode's sum and length: what is drawn is an episode with all its states.
+    pairs = np.bincount(episode, weights=values), np.bincount(episode)
+    found = bootstrap(
+        pairs,
+        _ratio,
+        paired=True,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _AT_ONCE // len(pairs[0])),
+        confidence_level=0.95,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    interval = found.confidence_interval
+    return float(interval.low), float(interval.high)
 
 
-def _ratio(sums: Floats, lengths: Floats, axis: int = -1) -> Floats:
+def _ratio(sums: Floats, lengths: Array, axis: int = -1) -> Floats:
     return np.asarray(sums.sum(axis) / lengths.sum(axis))
 
 

@@ -14,8 +14,6 @@ from scipy.stats import bootstrap, trim_mean
 Floats = NDArray[np.float64]
 _RESAMPLES = 4999
 """One fewer than 5000: the limits at 2.5 and 97.5 % are then resamples (Davison and Hinkley 1997, section 5.2)."""
-_AT_ONCE = 5_000_000
-"""Numbers that a bootstrap draws at once."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,6 @@ def bootstrap_interval(
         # Both played the same episodes: what an episode is worth to whoever plays it cancels in the difference.
         paired=len(samples) > 1,
         n_resamples=_RESAMPLES,
-        # Of many episodes not all resamples at once, which would take gigabytes.
-        batch=max(1, _AT_ONCE // len(samples[0])),
         confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(seed),
