@@ -29,8 +29,9 @@ SEAMS = {
     "fit_jointly": "kd_agent.distillation.dagger.fit_jointly",
     "evaluate": "kd_agent.evaluation.comparison.evaluate",
     "compare": "kd_agent.evaluation.comparison.compare",
-    "agreement states": "kd_agent.evaluation.agreement.collect",
+    "agreement states": "kd_agent.evaluation.agreement.play_whole_episodes",
     "agreement": "kd_agent.distillation.temperature.agreement_on",
+    "episodes": "kd_agent.evaluation.agreement.EPISODES",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
     "keeper": "kd_agent.ppo.training.evaluate",
@@ -126,6 +127,7 @@ class Recorder:
     fits: list[Fitted] = field(default_factory=list)
     joint_fits: list[list[Fitted]] = field(default_factory=list)
     plays: list[Played] = field(default_factory=list)
+    agreements: list[dict[str, Any]] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
@@ -138,8 +140,11 @@ class Recorder:
         patch.setattr(SEAMS["fit"], self._fit)
         patch.setattr(SEAMS["fit_jointly"], self._fit_jointly)
         patch.setattr(SEAMS["evaluate"], self._evaluate)
+        play = original("agreement states")
+        patch.setattr(SEAMS["agreement states"], lambda *args, **told: self._agreement(play, *args, **told))
         patch.setattr(SEAMS["report"], lambda folder, result: self.reports.append(dict(result)))
         patch.setattr(SEAMS["say"], lambda reporter, text: self.lines.append(text))
+        patch.setattr(SEAMS["episodes"], 2)
         patch.setattr(SEAMS["states"], 32)
         if not self.trains:
             patch.setattr(SEAMS["train"], _must_not_train)
@@ -167,6 +172,10 @@ class Recorder:
         driver = fingerprint(student.graph) if student else None
         self.rounds.append(Collected(driver, teacher, env.num_envs, told, rollout, student))
         return rollout
+
+    def _agreement(self, play: Any, env: Any, teacher: Teacher, student: Any, **told: Any) -> Any:
+        self.agreements.append({**told, "teacher": teacher, "student": fingerprint(student.graph)})
+        return play(env, teacher, student, **told)
 
     def _fit(self, student: Student, rollouts: Sequence[Rollout], objective: Objective, **told: Any) -> float:
         self.fits.append(moved(student, rollouts, objective, told))

@@ -98,6 +98,14 @@ def test_all_play_the_same_seeds_once_and_the_verdict_within_is_not_prolonged(st
     assert json.loads((folder / "run" / "distilled" / "result.json").read_text())["verdict"]["episodes"] == 6
 
 
+def test_each_is_compared_with_the_teacher_on_the_states_that_it_visits_itself(study: Recorder, folder: Path) -> None:
+    # The first is the distillation's own verdict.
+    _, *measured = [told["student"] for told in study.agreements]
+    assert measured[:2] == [policy_of(folder, "teacher"), policy_of(folder, "pruned")]
+    assert len(set(measured)) == len(measured) == 9
+    assert len({told["first_seed"] for told in study.agreements}) == 1
+
+
 def test_the_study_itself_is_not_gone_on_with_its_distillation_might_be(study: Recorder, folder: Path) -> None:
     assert not (folder / "run" / "config.yaml").exists()
     kept = yaml.safe_load((folder / "run" / "distilled" / "config.yaml").read_text())

@@ -1,6 +1,6 @@
 """Is the student as good as its teacher?"""
 
-from kd_agent.evaluation.agreement import Agreement, agree, agreement_on, measure_agreement
+from kd_agent.evaluation.agreement import Agreement, EpisodesAgreement, agree, agreement_on, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
 from kd_agent.evaluation.non_inferiority import VALIDATION, VERDICT, Verdict, compare
 from kd_agent.evaluation.statistics import iqm, iqm_interval, scores
@@ -21,6 +21,7 @@ __all__ = [
     "VERDICT",
     "Agreement",
     "Episodes",
+    "EpisodesAgreement",
     "PairedComparison",
     "Verdict",
     "agree",

@@ -84,6 +84,7 @@ def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> 
     origin = run.teacher.origin
     teacher = played.comparison.teacher_returns(len(returns))
     close = measure_agreement(run.teacher, student, run.recipe)
+    run.costs.add("agreement_steps", close.agreement_steps)
     result: dict[str, Any] = {
         "format": FORMAT,
         "env": run.recipe.env_id,
@@ -95,7 +96,7 @@ def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> 
             **scores(returns),
             "failures": failures(returns, teacher),
             "worst": worst_episodes(returns, EVALUATION_SEED),
-            **vars(close),
+            **close.figures(),
         },
         "random": scores(played.comparison.random_returns),
         "verdict": {

@@ -14,7 +14,7 @@ from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
-from kd_agent.evaluation import PairedComparison, agreement_on, scores, verdict_episodes
+from kd_agent.evaluation import PairedComparison, measure_agreement, scores, verdict_episodes
 from kd_agent.native.latency import c_loop
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
@@ -223,7 +223,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
         returns = comparison.episodes.play(policy, name, episodes)
     verdict = comparison.verdict(returns)
     figures = scores(returns)
-    close = agreement_on(run.teacher, policy, rollout)
+    close = measure_agreement(run.teacher, policy, run.recipe)
     int8 = "int8" in name
     rom, multiply_adds = _cost(graph, int8=int8)
     return Row(
