@@ -12,7 +12,7 @@ from samples import HEADS, make_student
 from kd_agent.losses import Objective
 from kd_agent.networks import LAYER, Student
 from kd_agent.networks.distributions import Softening
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 
 def numbered(steps: int, envs: int = 1) -> Rollout:

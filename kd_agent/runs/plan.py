@@ -14,12 +14,16 @@ from kd_agent.students import default_hidden, default_kind, same_layers, sees_im
 # matter (docs/family.md).
 _STEPS_OF_A_ROUND = 10_000
 _MOST_ROUNDS = 8
+_USUAL_LIMIT = 1_000
+"""Steps after which an episode is cut where nobody says: most of Gymnasium's environments have this limit."""
+_LEAST_TO_HOLD_OUT = 2
+"""Environments where some of them are to be held out."""
 _ACTIVATION = "silu"
 """Smooth as tanh, but without its costly function; students of 16 units lose nothing by it."""
 
 NUMBERS = {
     "env_steps": 100_000,
-    "n_envs": 16,
+    "n_envs": 16,  # at most: `default_envs`
     "round_steps": 500,
     "final_steps": 6_000,
     "attempts": 8,
@@ -30,7 +34,7 @@ NUMBERS = {
 """For students that see numbers."""
 IMAGES = {
     "env_steps": 40_000,
-    "n_envs": 4,
+    "n_envs": 4,  # at most
     "round_steps": 200,
     "final_steps": 3_000,
     "attempts": 3,
@@ -79,19 +83,25 @@ class Plan:
     learning_rate: float
 
     @staticmethod
-    def of(config: DistillConfig, teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> "Plan":
+    def of(
+        config: DistillConfig,
+        teacher: Teacher,
+        observed: Mapping[str, ObservationSpec],
+        limit: int | None = None,
+    ) -> "Plan":
         """Decide what the settings leave open.
 
         Args:
             config: The settings.
             teacher: Who labels.
             observed: What the student sees of an observation, by key.
+            limit: Steps after which an episode is cut; None: nobody knows.
         """
         asked = {}
         for field in fields(Plan):
             asked[field.name] = getattr(config, field.name)
         kind = config.student or default_kind(teacher, observed)
-        decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed), "student": kind}
+        decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed, limit), "student": kind}
         if config.activation is None:
             decided["activation"] = _ACTIVATION
         if config.hidden is None:
@@ -117,7 +127,23 @@ def default_rounds(env_steps: int) -> int:
     return min(max(env_steps // _STEPS_OF_A_ROUND, 1), _MOST_ROUNDS)
 
 
-def _numbers(config: DistillConfig, kind: str, observed: Mapping[str, ObservationSpec]) -> dict[str, Any]:
+def default_envs(env_steps: int, limit: int | None, most: int) -> int:
+    """Environments for a budget of steps: as many as can play a whole episode each, one at least.
+
+    More of them would see the beginnings of episodes alone, and a student knows nothing of how they end: on LunarLander
+    500 steps of one environment teach what 500 steps of 16 do not.
+
+    Args:
+        env_steps: The budget, over all environments.
+        limit: Steps after which an episode is cut; None: nobody knows.
+        most: No more than these.
+    """
+    return min(max(env_steps // (limit or _USUAL_LIMIT), 1), most)
+
+
+def _numbers(
+    config: DistillConfig, kind: str, observed: Mapping[str, ObservationSpec], limit: int | None
+) -> dict[str, Any]:
     """Budgets and rates: what the settings ask for, else what suits such a student."""
     numbers: dict[str, Any] = dict(_defaults(kind, observed))
     for name in numbers:
@@ -126,6 +152,11 @@ def _numbers(config: DistillConfig, kind: str, observed: Mapping[str, Observatio
         if asked is not None and not tree_has_no_steps:
             numbers[name] = asked
     numbers["rounds"] = config.rounds or default_rounds(numbers["env_steps"])
+    if config.n_envs is None:
+        numbers["n_envs"] = default_envs(numbers["env_steps"], limit, numbers["n_envs"])
+        if config.temperature == "auto":
+            # It is measured on environments that are held out.
+            numbers["n_envs"] = max(numbers["n_envs"], _LEAST_TO_HOLD_OUT)
     return numbers
 
 

@@ -11,7 +11,8 @@ from kd_agent import KDError, load_teacher
 from kd_agent.environments.vector import make_env
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import RANDOM, STUDENT, TEACHER, Rollout, aggregate, collect
+from kd_agent.rollouts.collect import collect
+from kd_agent.rollouts.rollout import RANDOM, STUDENT, TEACHER, Rollout, aggregate
 
 STEPS, ENVS = 60, 3
 
