@@ -165,6 +165,8 @@ class Recorder:
             raise Stopped
         rollout: Rollout = collect(episodes, teacher, student, **told)
         driver = fingerprint(student.graph) if student else None
+        # As it was then: the list grows from round to round.
+        told["before"] = list(told.get("before", ()))
         self.rounds.append(Collected(driver, teacher, episodes.env.num_envs, told, rollout, student))
         return rollout
 

@@ -16,8 +16,6 @@ _STEPS_OF_A_ROUND = 10_000
 _MOST_ROUNDS = 8
 _USUAL_LIMIT = 1_000
 """Steps after which an episode is cut where nobody says: most of Gymnasium's environments have this limit."""
-_LEAST_TO_HOLD_OUT = 2
-"""Environments where some of them are to be held out."""
 _ACTIVATION = "silu"
 """Smooth as tanh, but without its costly function; students of 16 units lose nothing by it."""
 
@@ -127,18 +125,19 @@ def default_rounds(env_steps: int) -> int:
     return min(max(env_steps // _STEPS_OF_A_ROUND, 1), _MOST_ROUNDS)
 
 
-def default_envs(env_steps: int, limit: int | None, most: int) -> int:
-    """Environments for a budget of steps: as many as can play a whole episode each, one at least.
+def default_envs(env_steps: int, limit: int | None, least: int, most: int) -> int:
+    """Environments for a budget of steps: as many as can play a whole episode each.
 
-    More of them would see the beginnings of episodes alone, and a student knows nothing of how they end: on LunarLander
+    More of them would see the beginnings of episodes alone, and a student would not know how they go on: on LunarLander
     500 steps of one environment teach what 500 steps of 16 do not.
 
     Args:
         env_steps: The budget, over all environments.
         limit: Steps after which an episode is cut; None: nobody knows.
+        least: No fewer than these.
         most: No more than these.
     """
-    return min(max(env_steps // (limit or _USUAL_LIMIT), 1), most)
+    return min(max(env_steps // (limit or _USUAL_LIMIT), least), most)
 
 
 def _numbers(
@@ -153,10 +152,9 @@ def _numbers(
             numbers[name] = asked
     numbers["rounds"] = config.rounds or default_rounds(numbers["env_steps"])
     if config.n_envs is None:
-        numbers["n_envs"] = default_envs(numbers["env_steps"], limit, numbers["n_envs"])
-        if config.temperature == "auto":
-            # It is measured on environments that are held out.
-            numbers["n_envs"] = max(numbers["n_envs"], _LEAST_TO_HOLD_OUT)
+        # A temperature is measured on environments that are held out.
+        least = 1 + (config.temperature == "auto")
+        numbers["n_envs"] = default_envs(numbers["env_steps"], limit, least, numbers["n_envs"])
     return numbers
 
 
