@@ -75,6 +75,7 @@ class Collected:
     told: dict[str, Any]
     rollout: Rollout
     policy: Any
+    episodes: Any
 
 
 @dataclass
@@ -167,7 +168,7 @@ class Recorder:
         driver = fingerprint(student.graph) if student else None
         # As it was then: the list grows from round to round.
         told["before"] = list(told.get("before", ()))
-        self.rounds.append(Collected(driver, teacher, episodes.env.num_envs, told, rollout, student))
+        self.rounds.append(Collected(driver, teacher, episodes.env.num_envs, told, rollout, student, episodes))
         return rollout
 
     def _fit(self, student: Student, rollouts: Sequence[Rollout], objective: Objective, **told: Any) -> float:

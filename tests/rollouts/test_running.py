@@ -60,7 +60,7 @@ def test_episodes_go_on_from_call_to_call(cut: int, walk: Recipe) -> None:
     assert not whole[cut].starts.all()
 
 
-@pytest.mark.parametrize("cut", [0, 1, 23, 60])
+@pytest.mark.parametrize("cut", [0, 1, 5, 23, 60])
 def test_other_environments_are_brought_to_where_they_were(cut: int, recipe: Recipe) -> None:
     one = running(recipe)
     play(one, cut)
