@@ -18,13 +18,13 @@ from kd_agent import distill
 from kd_agent.losses import Objective
 from kd_agent.networks import Origin, Student, Teacher
 from kd_agent.policies.graph import PolicyGraph
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.teachers import GraphTeacher
 
 SEAMS = {
-    "collect": "kd_agent.distillation.dagger.collect",
-    "online collect": "kd_agent.distillation.online.collect",
+    "collect": "kd_agent.distillation.collecting.collect_on",
+    "online collect": "kd_agent.distillation.online.collect_on",
     "fit": "kd_agent.learners.gradient.fit",
     "fit_jointly": "kd_agent.distillation.dagger.fit_jointly",
     "evaluate": "kd_agent.evaluation.comparison.evaluate",
@@ -76,6 +76,7 @@ class Collected:
     told: dict[str, Any]
     rollout: Rollout
     policy: Any
+    episodes: Any
 
 
 @dataclass
@@ -165,12 +166,14 @@ class Recorder:
         together = [fit for joint in self.joint_fits for fit in joint]
         return {fit.after for fit in [*self.fits, *together]}
 
-    def _collect(self, collect: Any, env: Any, teacher: Teacher, student: Any, **told: Any) -> Rollout:
+    def _collect(self, collect: Any, episodes: Any, teacher: Teacher, student: Any, **told: Any) -> Rollout:
         if len(self.rounds) == self.stop_at_round:
             raise Stopped
-        rollout: Rollout = collect(env, teacher, student, **told)
+        rollout: Rollout = collect(episodes, teacher, student, **told)
         driver = fingerprint(student.graph) if student else None
-        self.rounds.append(Collected(driver, teacher, env.num_envs, told, rollout, student))
+        # As it was then: the list grows from round to round.
+        told["before"] = list(told.get("before", ()))
+        self.rounds.append(Collected(driver, teacher, episodes.env.num_envs, told, rollout, student, episodes))
         return rollout
 
     def _agreement(self, play: Any, env: Any, teacher: Teacher, student: Any, **told: Any) -> Any:

@@ -20,7 +20,7 @@ from kd_agent.distillation.fitting import new_student, objective_of
 from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
 from kd_agent.environments import Recipe
-from kd_agent.environments.vector import spaces_of
+from kd_agent.environments.vector import episode_limit, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import select_teachers
 from kd_agent.losses import BoundObjective, needs
@@ -112,7 +112,7 @@ class Problem:
         check_learner(config, observed, teacher)
         check_control(config, spaces[0])
         if teacher:
-            plan = Plan.of(config, teacher, observed)
+            plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
             check_masked(teacher, recipe, by_command=use.masks, control=config.control)
@@ -148,7 +148,7 @@ class Problem:
             config = recall_temperature(folder, config)
 
             def _run_with(teacher: Teacher) -> Run:
-                plan = Plan.of(config, teacher, self.observed)
+                plan = Plan.of(config, teacher, self.observed, episode_limit(self.recipe))
                 return Run(config, plan, self.recipe, self.observed, teacher, folder, reporter, events, costs)
 
             def _load(source: Path) -> Teacher:

@@ -165,7 +165,13 @@ class DistillConfig(TaughtConfig):
         Count | None,
         Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),
     ] = None
-    n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 4")] = None
+    n_envs: Annotated[
+        Count | None,
+        Field(
+            description="parallel environments; default as many as can play a whole episode within the budget, "
+            "16 at most, for images 4"
+        ),
+    ] = None
     # DAgger leaves the schedule open, only the mean of beta has to fall to 0 (Ross et al. 2011).
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
