@@ -40,7 +40,7 @@ def row_of(graph: PolicyGraph, mask: Any = None) -> np.ndarray:
 
 
 def chance(head: HeadSpec, row: np.ndarray, actions: Any) -> float:
-    """How likely actions `[n, *A]` drawn from a row `[P]` are to be as far from it: Pearson's test, all parts at once."""
+    """How likely actions `[n, *A]` drawn from a row `[P]` are to be as far from it as these: Pearson's test."""
     flat = np.asarray(actions).reshape(len(actions), -1)
     cells, shares = [], []
     for part, column in enumerate(flat.T):

@@ -219,6 +219,7 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
             steps=steps,
             beta=beta_of(number, plan.rounds * plan.beta_fraction),
             exploration=plan.exploration,
+            deterministic=not run.config.sampled,
             seed=run.seed("round", number),
             layer=plan.teacher_layer,
             advance=advance,

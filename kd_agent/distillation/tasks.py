@@ -49,6 +49,7 @@ _JOINT = (
     "exam_episodes",
     "batch_size",
     "learning_rate",
+    "sampled",
     "episodes",
     "max_episodes",
     "margin",

@@ -38,7 +38,9 @@ class Agreement:
     agreement: float
 
 
-def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0) -> Agreement:
+def measure_agreement(
+    teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0, *, deterministic: bool = True
+) -> Agreement:
     """KL and agreement on about `STATES` states of episodes that the student plays.
 
     Args:
@@ -46,9 +48,12 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
         student: Who plays.
         recipe: Where.
         seed: Of the episodes.
+        deterministic: Whether it plays greedily, rather than by samples.
     """
     env = make_env(recipe, _N_ENVS)
-    rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=seed_of(seed, "agreement"))
+    steps = STATES // _N_ENVS
+    episodes = seed_of(seed, "agreement")
+    rollout = collect(env, teacher, student, steps=steps, beta=0.0, deterministic=deterministic, seed=episodes)
     env.close()
     return agreement_on(teacher, student, rollout)
 

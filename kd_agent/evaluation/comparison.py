@@ -20,6 +20,7 @@ class Episodes:
         costs: Where the steps are booked; None: nowhere.
         purpose: As what, one of `Costs.counts`.
         head: Head of the policies that the random policy is held against; its actions start where theirs do.
+        deterministic: Whether greedy actions are played, rather than samples.
 
     Attributes:
         steps: Environment steps so far.
@@ -35,6 +36,7 @@ class Episodes:
         costs: Costs | None = None,
         purpose: str = "verdict_steps",
         head: HeadSpec | None = None,
+        deterministic: bool = True,
     ) -> None:
         self._recipe = recipe
         self._first_seed = first_seed
@@ -43,6 +45,7 @@ class Episodes:
         self._costs = costs
         self._purpose = purpose
         self._head = head
+        self._deterministic = deterministic
         self.steps = 0
 
     @staticmethod
@@ -63,6 +66,7 @@ class Episodes:
             costs=run.costs,
             purpose=purpose,
             head=run.teacher.head.spec,
+            deterministic=not run.config.sampled,
         )
 
     def play(self, player: Predicts | None, name: str, episodes: int, after: int = 0) -> list[float]:
@@ -80,7 +84,14 @@ class Episodes:
             # What is missing of something that is complete.
             return []
         with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, self._recipe, seeds=seeds, head=self._head, advance=advance)
+            played = evaluate(
+                player,
+                self._recipe,
+                seeds=seeds,
+                head=self._head,
+                deterministic=self._deterministic,
+                advance=advance,
+            )
         steps = int(played.lengths.sum())
         self.steps += steps
         if self._costs:

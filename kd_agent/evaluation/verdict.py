@@ -44,12 +44,13 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     _warn_if_weak(run, comparison.teacher_returns(config.episodes))
     looks = doublings(config.episodes, config.max_episodes)
     own, verdict = comparison.play_until_decided(student, "the student", looks)
-    close = measure_agreement(run.teacher, student, run.recipe)
+    close = measure_agreement(run.teacher, student, run.recipe, deterministic=not config.sampled)
     threshold = gym.spec(run.recipe.env_id).reward_threshold
     result: dict[str, Any] = {
         "format": 1,
         "env": run.recipe.env_id,
         "seed": config.seed,
+        "play": "sampled" if config.sampled else "greedy",
         "teacher": _teacher_figures(run.teacher.origin, comparison.teacher_returns(len(own)), threshold),
         "student": _student_figures(student_file, student, own, close),
         "random": {"iqm": float(iqm(comparison.random_returns))},
@@ -94,14 +95,15 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
+    sampled = student.sampled if config.sampled is None else config.sampled
     result: dict[str, Any] = {
         "env": recipe.env_id,
         "seeds": [seeds.start, seeds.stop],
-        "deterministic": not config.sampled,
+        "deterministic": not sampled,
     }
     for name, player in players.items():
         with reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, recipe, seeds=seeds, deterministic=not config.sampled, advance=advance)
+            played = evaluate(player, recipe, seeds=seeds, deterministic=not sampled, advance=advance)
         result[name] = scores(played.returns.tolist())
     return result
 
@@ -170,10 +172,11 @@ def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in one line."""
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]
+    play = result["play"]
     size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
     return (
         f"{verdict['decision']}: student IQM {student['iqm']:.1f} ({student['parameters']:,} parameters), teacher "
         f"{teacher['iqm']:.1f} ({size}), difference {verdict['difference']:+.1f} "
-        f"[{low:.1f}, {high:.1f}] against a margin of {verdict['margin']:.1f}, {verdict['episodes']} episodes, greedy; "
+        f"[{low:.1f}, {high:.1f}] against a margin of {verdict['margin']:.1f}, {verdict['episodes']} episodes, {play}; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
     )

@@ -183,6 +183,9 @@ class DistillConfig(TaughtConfig):
         Positive | None, Field(description="Adam's first rate, a cosine takes it to 0; default 5e-3, for images 1e-3")
     ] = None
 
+    sampled: Annotated[
+        bool | None, Field(description="play, judge and export by sampled actions instead of the greedy ones")
+    ] = None
     episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
