@@ -13,7 +13,8 @@ from kd_agent.continual.follow_drift import check_pair
 from kd_agent.distillation.online import Online
 from kd_agent.distillation.outcome import Result
 from kd_agent.environments.vector import spaces_of
-from kd_agent.settings import DistillConfig, FollowDriftConfig
+from kd_agent.kickstarting.kickstart import kickstart, load_init
+from kd_agent.settings import DistillConfig, FollowDriftConfig, KickstartConfig
 
 
 def distilled(out: Path, **more: Any) -> Result:
@@ -37,8 +38,9 @@ def test_who_draws_is_not_read_and_who_plays_greedily_is(results: dict[str, Resu
 
 def test_a_student_is_played_as_it_was_judged(results: dict[str, Result]) -> None:
     for result in results.values():
-        again = evaluate(result.policy, ID, seeds=range(20_000, 20_040)).returns
-        assert again.tolist() == result["student"]["returns"]
+        for player in (result.policy, load_teacher(str(result.student_file))):
+            again = evaluate(player, ID, seeds=range(20_000, 20_040)).returns
+            assert again.tolist() == result["student"]["returns"]
 
 
 def test_a_sampled_distillation_is_the_same_again(results: dict[str, Result], tmp_path: Path) -> None:
@@ -58,9 +60,14 @@ def test_an_action_of_a_sampled_student_is_drawn(results: dict[str, Result]) -> 
     np.testing.assert_allclose(np.bincount(moves) / 300, 1 / 3, atol=0.1)
 
 
-def test_what_cannot_be_played_by_samples_is_refused() -> None:
+def test_what_cannot_be_played_by_samples_is_refused(results: dict[str, Result]) -> None:
+    file = str(results["sampled"].student_file)
+    with pytest.raises(KDError, match=r"student\.safetensors: is played by samples; kickstarting"):
+        load_init(KickstartConfig(env=ID, init=file), spaces_of(ID))
     with pytest.raises(KDError, match="leave --sampled out"):
         Online().check(DistillConfig(env=ID, sampled=True, realtime=True))
+    with pytest.raises(KDError, match="unknown setting 'sampled'"):
+        kickstart({"env": ID, "sampled": True})
     teacher = load_teacher(nearly_uniform, env=spaces_of(ID))
     config = FollowDriftConfig(student="s.safetensors", teacher="t.zip", env=ID)
     with pytest.raises(KDError, match=r"s\.safetensors: is played by samples"):
