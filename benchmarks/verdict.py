@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/verdict.py --studies 10000 --jobs 2 --write docs/verdict.md
     python benchmarks/verdict.py --record FOLDER      # plays the pools anew; FOLDER: the public agents
 
-A study is one sequence of looks (`non_inferiority.VERDICT`) on paired returns drawn from a pool. The pools are returns
+A study is one sequence of looks (`looks.VERDICT`) on paired returns drawn from a pool. The pools are returns
 that a teacher earned (verdict_pools.json), and made-up ones of a teacher that crashes. A student is a copy of its
 teacher that earns the same in a share of the episodes (the paired correlation) and something else from the pool in the
 others; then it is made worse: by a whole margin in every episode; by crashes that cost a margin; by half of each; by 5,
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from kd_agent import compare, evaluate
-from kd_agent.evaluation.non_inferiority import VERDICT, _weights
+from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.non_inferiority import _weights
 from kd_agent.evaluation.statistics import TAIL, iqm_interval, lower_tail, mean_interval, weighted_tails
 
 POOLS = Path(__file__).with_name("verdict_pools.json")

@@ -101,6 +101,7 @@ class Played:
     seeds: list[int]
     env_id: str
     verdict: bool
+    deterministic: bool = True
 
 
 @dataclass
@@ -195,13 +196,15 @@ class Recorder:
         self.joint_fits.append(joint)
         return 0.5
 
-    def _evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
+    def _evaluate(
+        self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, deterministic: bool, advance: Any
+    ) -> Evaluation:
         seeds = list(seeds)
         graph = getattr(player, "graph", None)
         who = fingerprint(graph) if graph else None
         is_teacher = isinstance(player, Teacher)
         verdict = bool(graph and graph.provenance and not is_teacher)
-        self.plays.append(Played(who, seeds, recipe.env_id, verdict))
+        self.plays.append(Played(who, seeds, recipe.env_id, verdict, deterministic))
         if player is None:
             earned = [0.0 for _ in seeds]
         elif is_teacher:

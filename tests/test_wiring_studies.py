@@ -27,10 +27,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Recorder:
+    return studied(folder)
+
+
+def studied(folder: Path, **more: Any) -> Recorder:
+    """What reached the stand-ins in a study."""
     recorder = Recorder(by_policy=lambda policy: 90.0)
     given = {**GIVEN, "env": PROBES["Discrete"], "teacher": saved(folder), "rounds": ROUNDS, "env_steps": 88,
              "loss": "kl", "teacher_layer": None, "student_layer": None, "attempts": 1, "hidden": [3],
-             "out": str(folder / "run")}  # fmt: skip
+             "out": str(folder / "run"), **more}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
         patch.setattr(SEAMS["timing"], lambda graph, observations, int8: lambda: np.array([1_000.0]))
@@ -116,3 +121,12 @@ def test_what_is_rounded_is_smaller(folder: Path, study: Recorder) -> None:
     table = rows(folder)
     for name in ("distilled, then int8", "distilled, int8-aware"):
         assert table[name]["bytes"] < table["distilled"]["bytes"]
+
+
+@pytest.mark.parametrize("sampled", [True, None])
+def test_a_study_plays_and_keeps_every_row_as_it_was_asked_to(sampled: bool | None, tmp_path: Path) -> None:
+    study = studied(tmp_path, sampled=sampled, rounds=2)
+    assert {play.deterministic for play in study.plays} == {not sampled}
+    assert {r.told["deterministic"] for r in study.rounds} == {not sampled}
+    files = [tmp_path / "run" / row["file"] for row in rows(tmp_path).values()]
+    assert [load_policy(file).sampled for file in files] == [bool(sampled)] * 9

@@ -197,3 +197,12 @@ def test_a_teacher_whose_student_could_not_share_is_refused(tmp_path: Path) -> N
     teachers = [saved(tmp_path, task, kind="gru") for task in TASKS]
     with pytest.raises(KDError, match="needs a gru student; the tasks of one are shared by an mlp"):
         distill_tasks({**SETTINGS, "teacher": teachers, "out": str(tmp_path / "run")})
+
+
+def test_tasks_are_played_and_kept_by_samples_where_that_is_asked_for(tmp_path: Path, together: Recorder) -> None:
+    sampled = taught(tmp_path, Recorder(SCORES), sampled=True)
+    for run, greedy in ((sampled, False), (together, True)):
+        assert {r.told["deterministic"] for r in run.rounds} == {greedy}
+        assert {play.deterministic for play in run.plays} == {greedy}
+        assert {result["play"] for result in run.result["tasks"].values()} == {"greedy" if greedy else "sampled"}
+        assert {policy.sampled for policy in run.result.policies.values()} == {not greedy}

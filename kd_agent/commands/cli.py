@@ -199,7 +199,8 @@ def _zoo_sweep(config: SweepConfig) -> int:
 def _render(config: Any, student: Path, env: str | None, folder: Path, task: str | None = None) -> None:
     from kd_agent.rollouts.render import watch
 
-    print(watch(student, env, config.env_kwargs, folder, task=task, wrapper=config.wrapper), file=sys.stderr)
+    more: dict[str, Any] = {"wrapper": config.wrapper, "sampled": config.sampled}
+    print(watch(student, env, config.env_kwargs, folder, task=task, **more), file=sys.stderr)
 
 
 _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {

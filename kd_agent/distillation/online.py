@@ -48,6 +48,8 @@ class Online(FinalFits):
                 f"--realtime fits one student on and on to single states, which a {config.student} is not "
                 "fitted by; take --student mlp or cnn"
             )
+        if config.sampled:
+            raise KDError("--realtime follows a teacher by its greedy evaluations: leave --sampled out")
         measured = {"--search-size": config.search_size, "--temperature auto": config.temperature == "auto"}
         for name, asked in measured.items():
             if asked:

@@ -50,6 +50,7 @@ _JOINT = (
     "exam_episodes",
     "batch_size",
     "learning_rate",
+    "sampled",
     "episodes",
     "max_episodes",
     "margin",

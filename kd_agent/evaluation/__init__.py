@@ -2,7 +2,8 @@
 
 from kd_agent.evaluation.agreement import Agreement, EpisodesAgreement, agree, agreement_on, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
-from kd_agent.evaluation.non_inferiority import VALIDATION, VERDICT, Verdict, compare
+from kd_agent.evaluation.looks import VALIDATION, VERDICT
+from kd_agent.evaluation.non_inferiority import Verdict, compare
 from kd_agent.evaluation.statistics import iqm, iqm_interval, scores
 from kd_agent.evaluation.teacher_selection import select_teachers
 from kd_agent.evaluation.verdict import (

@@ -76,7 +76,9 @@ class EpisodesAgreement(Agreement):
         return {**vars(self), "kl_ci": list(self.kl_ci), "agreement_ci": list(self.agreement_ci)}
 
 
-def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0) -> EpisodesAgreement:
+def measure_agreement(
+    teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0, *, deterministic: bool = True
+) -> EpisodesAgreement:
     """KL and agreement on whole episodes that the student plays: `EPISODES` and `STATES` at least.
 
     Every state counts alike, and so a long episode more than a short one.
@@ -86,6 +88,7 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
         student: Who plays.
         recipe: Where.
         seed: Of the episodes.
+        deterministic: Whether it plays greedily, rather than by samples.
 
     Raises:
         KDError: The environment failed or tells no masks that are needed, or the teacher answered NaN.
@@ -94,7 +97,15 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
     # 30 bits: what counts up from there stays among the 31 that environments take.
     first_seed = seed_of(seed, "agreement") >> 33
     try:
-        said = play_whole_episodes(env, teacher, student, first_seed=first_seed, episodes=EPISODES, states=STATES)
+        said = play_whole_episodes(
+            env,
+            teacher,
+            student,
+            first_seed=first_seed,
+            episodes=EPISODES,
+            states=STATES,
+            deterministic=deterministic,
+        )
     finally:
         env.close()
     kl, kl_uniform, same = _by_state(teacher.head, said.teacher, said.student, said.mask)

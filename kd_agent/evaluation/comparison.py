@@ -22,6 +22,7 @@ class Episodes:
         costs: Where the steps are booked; None: nowhere.
         purpose: As what, one of `Costs.counts`.
         head: Head of the policies that the random policy is held against; its actions start where theirs do.
+        deterministic: Whether greedy actions are played, rather than samples.
 
     Attributes:
         steps: Environment steps so far.
@@ -37,6 +38,7 @@ class Episodes:
         costs: Costs | None = None,
         purpose: str = "verdict_steps",
         head: HeadSpec | None = None,
+        deterministic: bool = True,
     ) -> None:
         self._recipe = recipe
         self._first_seed = first_seed
@@ -45,6 +47,7 @@ class Episodes:
         self._costs = costs
         self._purpose = purpose
         self._head = head
+        self._deterministic = deterministic
         self.steps = 0
 
     @staticmethod
@@ -65,10 +68,11 @@ class Episodes:
             costs=run.costs,
             purpose=purpose,
             head=run.teacher.head.spec,
+            deterministic=not run.config.sampled,
         )
 
     def play(
-        self, player: Predicts | None, name: str, episodes: int, after: int = 0, *, deterministic: bool = True
+        self, player: Predicts | None, name: str, episodes: int, after: int = 0, *, deterministic: bool | None = None
     ) -> list[float]:
         """Returns of a player in consecutive episodes.
 
@@ -77,8 +81,10 @@ class Episodes:
             name: What it is called.
             episodes: How many episodes.
             after: Number of the first of them.
-            deterministic: Greedy actions rather than samples.
+            deterministic: Greedy actions rather than samples; None: as all play here.
         """
+        if deterministic is None:
+            deterministic = self._deterministic
         first = self._first_seed + after
         seeds = range(first, first + episodes)
         if not seeds:

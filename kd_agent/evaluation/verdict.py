@@ -12,7 +12,8 @@ from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
-from kd_agent.evaluation.non_inferiority import LEVEL, VERDICT, Part, Verdict
+from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.non_inferiority import LEVEL, Part, Verdict
 from kd_agent.evaluation.references import References
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.loading import load_policy
@@ -83,12 +84,13 @@ def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> 
     returns = played.returns
     origin = run.teacher.origin
     teacher = played.comparison.teacher_returns(len(returns))
-    close = measure_agreement(run.teacher, student, run.recipe)
+    close = measure_agreement(run.teacher, student, run.recipe, deterministic=not run.config.sampled)
     run.costs.add("agreement_steps", close.agreement_steps)
     result: dict[str, Any] = {
         "format": FORMAT,
         "env": run.recipe.env_id,
         "seed": run.config.seed,
+        "play": "sampled" if run.config.sampled else "greedy",
         "teacher": {**_origin_figures(origin), **scores(teacher), **played.references.figures()},
         "student": {
             **_file_figures(student_file),
@@ -149,14 +151,15 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
+    sampled = student.sampled if config.sampled is None else config.sampled
     result: dict[str, Any] = {
         "env": recipe.env_id,
         "seeds": [seeds.start, seeds.stop],
-        "deterministic": not config.sampled,
+        "deterministic": not sampled,
     }
     for name, player in players.items():
         with reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, recipe, seeds=seeds, deterministic=not config.sampled, advance=advance)
+            played = evaluate(player, recipe, seeds=seeds, deterministic=not sampled, advance=advance)
         result[name] = scores(played.returns.tolist())
     return result
 
@@ -214,6 +217,7 @@ def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in one line."""
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]
+    play = result["play"]
     size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
     whose = "" if teacher["better_than_random"] else " to a teacher that is no better than chance"
     tail = verdict["lower_tail"]
@@ -221,7 +225,7 @@ def sentence(result: Mapping[str, Any]) -> str:
         f"{verdict['decision']}{whose}: student {student['mean']:.1f} ({student['parameters']:,} parameters), teacher "
         f"{teacher['mean']:.1f} ({size}), difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a "
         f"margin of {verdict['margin']:.1f}; worst tenth {student['lower_tail']:.1f} of {teacher['lower_tail']:.1f}, "
-        f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, greedy; "
+        f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, {play}; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
     )
 

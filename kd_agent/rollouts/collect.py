@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent.environments import as_policies_act
 from kd_agent.networks import PolicyOutput, State, Teacher
-from kd_agent.policies import Array, Policy
+from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts.rollout import RANDOM, STUDENT, TEACHER, Rollout
 from kd_agent.rollouts.running import RunningEpisodes
 from kd_agent.rollouts.steps import episode_seeds, random_allowed
@@ -29,6 +29,7 @@ def collect(
     steps: int,
     beta: float,
     exploration: float = 0.0,
+    deterministic: bool = True,
     seed: int | Sequence[int] = 0,
     layer: str | None = None,
     advance: Advance = lambda done, **figures: None,
@@ -42,6 +43,7 @@ def collect(
         steps: Steps `T` of each environment.
         beta: Probability that the teacher acts.
         exploration: Probability of a random action.
+        deterministic: Teacher and student act greedily; else by samples.
         seed: Entropy of everything random here, the episodes' seeds included.
         layer: Name of the teacher's layer to keep.
         advance: Called with the number of steps taken.
@@ -55,6 +57,7 @@ def collect(
         steps=steps,
         beta=beta,
         exploration=exploration,
+        deterministic=deterministic,
         seed=rng,
         layer=layer,
         advance=advance,
@@ -70,13 +73,14 @@ def collect_on(
     steps: int,
     beta: float,
     exploration: float = 0.0,
+    deterministic: bool = True,
     seed: int | np.random.Generator = 0,
     layer: str | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Rollout:
     """Play on from where the episodes are and label every state.
 
-    At each step of each environment the teacher acts greedily with probability `beta`, else the
+    At each step of each environment the teacher acts with probability `beta`, else the
     student does (DAgger, Ross et al. 2011); a share `exploration` of the actions is random. Both carry
     their memory along every step, whoever acts, and begin anew with each episode. Where one of them plays with action
     masks, everybody keeps to what is allowed, random actions too.
@@ -90,7 +94,8 @@ def collect_on(
         steps: Steps `T` of each environment.
         beta: Probability that the teacher acts.
         exploration: Probability of a random action.
-        seed: Entropy of who acts and of random actions.
+        deterministic: Teacher and student act greedily; else by samples.
+        seed: Entropy of who acts, of random actions and of samples.
         layer: Name of the teacher's layer to keep.
         advance: Called with the number of steps taken, over all environments.
 
@@ -104,7 +109,16 @@ def collect_on(
     random_actions = batch_space(acted, env.num_envs)
     random_actions.seed(int(rng.integers(2**31)))
     # What is drawn here is drawn in this order by every run that there has been: a new draw goes to the end.
-    players = _Players(teacher, student, random_actions, rng, beta=beta, exploration=exploration, layer=layer)
+    players = _Players(
+        teacher,
+        student,
+        random_actions,
+        rng,
+        beta=beta,
+        exploration=exploration,
+        deterministic=deterministic,
+        layer=layer,
+    )
     if before and players.remember:
         for observations, starts in _shown(before):
             players.look(observations, starts)
@@ -155,6 +169,7 @@ class _Players:
         *,
         beta: float,
         exploration: float,
+        deterministic: bool,
         layer: str | None,
     ) -> None:
         self._teacher = teacher
@@ -164,6 +179,7 @@ class _Players:
         # Without a student there is nobody else to act.
         self._beta = beta if student else 1.0
         self._exploration = exploration
+        self._deterministic = deterministic
         self._layer = layer
         self._teacher_memory: State = None
         self._student_memory: State = None
@@ -197,17 +213,21 @@ class _Players:
         self._teacher_memory = label.state
         params = label.params.numpy()
         driver = self._drawn(len(starts))
-        actions = self._teacher.head.spec.greedy(params)
+        actions = self._chosen(self._teacher.head.spec, params)
         # A student with a memory sees every state, also those where somebody else acts.
         if self._student and (self._student.recurrent or (driver == STUDENT).any()):
             chosen, self._student_memory = self._student.step_batch(
                 observations, self._student_memory, starts, action_masks
             )
-            _overwrite(actions, driver == STUDENT, self._student.graph.head.greedy(chosen))
+            _overwrite(actions, driver == STUDENT, self._chosen(self._student.graph.head, chosen))
         if (driver == RANDOM).any():
             _overwrite(actions, driver == RANDOM, self._random(action_masks))
         self.record = {"params": params, "driver": driver, **_more(label, self._layer)}
         return actions
+
+    def _chosen(self, head: HeadSpec, params: Array) -> Array:
+        """Actions `[N, *A]` of rows `[N, P]`."""
+        return head.greedy(params) if self._deterministic else head.sample(params, self._rng)
 
     def _random(self, action_masks: Array | None) -> Array:
         """Uniformly random actions `[N, *A]` among those that are allowed."""

@@ -41,9 +41,16 @@ class Answers:
 
 
 def play_whole_episodes(
-    env: VecEnv, teacher: Teacher, student: Policy, *, first_seed: int, episodes: int, states: int
+    env: VecEnv,
+    teacher: Teacher,
+    student: Policy,
+    *,
+    first_seed: int,
+    episodes: int,
+    states: int,
+    deterministic: bool = True,
 ) -> Answers:
-    """Let a student play, greedily, and ask its teacher in each state.
+    """Let a student play and ask its teacher in each state.
 
     Played are the first of the seeds that make up both so many episodes and so many states. Episodes of later seeds,
     begun while the last of these were playing, do not count, not even those that ended: a short one would do so sooner.
@@ -55,13 +62,14 @@ def play_whole_episodes(
         first_seed: Of the first episode; the others' count up.
         episodes: How many at least.
         states: How many at least.
+        deterministic: Whether it plays greedily, rather than by samples.
 
     Raises:
         KDError: The environment failed or tells no masks that are needed, or the teacher answered NaN.
     """
     head = teacher.head.spec
     masked = head if teacher.expects_masks or student.expects_masks else None
-    both = _Both(env, teacher, student, first_seed)
+    both = _Both(env, teacher, student, first_seed, deterministic)
     steps = play(env, count(first_seed), both.act, masked)
     lengths: Counter[int] = Counter()
     wanted = None
@@ -90,11 +98,13 @@ class _Both:
         rows: What they said in each step, by the names of `Answers`.
     """
 
-    def __init__(self, env: VecEnv, teacher: Teacher, student: Policy, first_seed: int) -> None:
+    def __init__(self, env: VecEnv, teacher: Teacher, student: Policy, first_seed: int, deterministic: bool) -> None:
         self._env = env
         self._teacher = teacher
         self._student = student
         self._first_seed = first_seed
+        self._deterministic = deterministic
+        self._rng = np.random.default_rng(first_seed)
         self._teacher_memory: State = None
         self._student_memory: Any = None
         self.rows: list[dict[str, Array]] = []
@@ -118,7 +128,8 @@ class _Both:
         if label.mask is not None:
             row["mask"] = label.mask.numpy()
         self.rows.append(row)
-        return self._student.graph.head.greedy(chosen)
+        head = self._student.graph.head
+        return head.greedy(chosen) if self._deterministic else head.sample(chosen, self._rng)
 
     def answers(self, episodes: int) -> Answers:
         """What was said in the first episodes."""

@@ -204,6 +204,9 @@ class DistillConfig(TaughtConfig):
         Count, Field(description="evaluation episodes after which most verdicts fall; a bad student's falls earlier")
     ] = 90
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 1_000
+    sampled: Annotated[
+        bool | None, Field(description="play, judge and export by sampled actions instead of the greedy ones")
+    ] = None
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
 
     seeds: Annotated[

@@ -76,7 +76,7 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
     info = get_args(f.type)[-1]
     # A flag that is absent leaves no value at all, so that it cannot overrule a file by its default.
     shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
-    if annotation is bool:
+    if annotation in (bool, bool | None):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
     elif f.name.endswith("wrapper"):
         # Repeated or side by side: wrappers add up, while of any other flag the last one counts.

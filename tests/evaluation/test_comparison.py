@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,13 @@ class Ground:
 
     def __init__(self) -> None:
         self.played: list[tuple[Any, list[int]]] = []
+        self.greedily: list[bool] = []
 
-    def evaluate(self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, advance: Any) -> Evaluation:
+    def evaluate(
+        self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, deterministic: bool, advance: Any
+    ) -> Evaluation:
         seeds = list(seeds)
+        self.greedily.append(deterministic)
         self.played.append((player, seeds))
         if player is None:
             earned = [0.0 for _ in seeds]
@@ -169,3 +174,13 @@ def test_looks_begin_and_end_where_they_are_to_and_double_in_between(first: int,
     assert (looks[0], looks[-1]) == (first, last)
     assert all(one < other <= 2 * one for one, other in pairwise(looks))
     assert all(other == 2 * one for one, other in pairwise(looks[:-1]))
+
+
+@pytest.mark.parametrize("sampled", [True, False, None])
+def test_the_episodes_of_a_run_are_played_by_samples_where_that_is_asked_for(
+    sampled: bool | None, ground: Ground, tmp_path: Path
+) -> None:
+    with begun(tmp_path / "run", sampled=sampled) as run:
+        found = PairedComparison(Episodes.of(run, first_seed=500), TEACHER, margin=0.05, random_episodes=2)
+        found.verdict(found.episodes.play(Paid(99.0), "the student", 4))
+    assert ground.greedily == [not sampled] * 3

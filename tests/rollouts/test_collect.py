@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from draws import chance
+from known_policies import graph_of, teacher_of
 from sample_graphs import memory_graph
 from samples import HEADS, PROBES, Agent, make_student
 from walks import WALK, Walk
@@ -113,6 +115,31 @@ def test_the_environment_is_told_what_its_driver_wants(teacher: Teacher, student
     random = told[rollout.driver == RANDOM]
     assert len(set(random.tolist())) > 1
     assert (random != theirs[rollout.driver == RANDOM]).any()
+
+
+def test_teacher_and_student_act_by_samples_where_that_is_asked_for(register_env: Any) -> None:
+    env_id = register_env("Recorded-v0", RecordedProbe)
+    rows = {TEACHER: np.float32([0, 0.5, 1, 1.5]), STUDENT: np.float32([1, 0, 1.2, 0])}
+    graphs = {who: graph_of(np.zeros((4, 4)), bias=row) for who, row in rows.items()}
+    teacher, student = teacher_of(graphs[TEACHER]), Policy(graphs[STUDENT])
+    for deterministic in (False, True):
+        env = make_env(env_id, ENVS)
+        rollout = collect(env, teacher, student, steps=900, beta=0.5, deterministic=deterministic)
+        told = np.array(env.get_attr("told")).T
+        for who, row in rows.items():
+            drawn = told[rollout.driver == who]
+            if deterministic:
+                assert set(drawn.tolist()) == {int(row.argmax())}
+            else:
+                assert chance(student.graph.head, row, drawn) > 1e-3
+        # Labels are rows, however the actions are chosen.
+        np.testing.assert_allclose(rollout.params, np.broadcast_to(rows[TEACHER], rollout.params.shape))
+
+
+def test_what_is_sampled_while_collecting_follows_from_the_seed(teacher: Teacher, student: Policy) -> None:
+    first = gather(teacher, student, beta=0.5, deterministic=False, seed=(3, 1))
+    assert same(first, gather(teacher, student, beta=0.5, deterministic=False, seed=(3, 1)))
+    assert not same(first, gather(teacher, student, beta=0.5, seed=(3, 1)))
 
 
 def test_the_same_seed_gives_the_same_arrays_and_another_seed_others(teacher: Teacher, student: Policy) -> None:

@@ -138,3 +138,9 @@ def test_wrappers_add_up_side_by_side_and_repeated() -> None:
     found = parse("distill", DistillConfig, "", words)
     assert found.wrapper == ("a:A", "b:B,n=1", "c:C")
     assert found.teacher_wrapper == ("d:D",)
+
+
+def test_what_is_asked_for_or_left_to_the_file_or_refused_is_three_things() -> None:
+    for cls, words in ((EvaluateConfig, [STUDENT]), (DistillConfig, ["--env", "CartPole-v1"])):
+        found = [parsed(cls, *words, *flag).sampled for flag in ([], ["--sampled"], ["--no-sampled"])]
+        assert found == [None, True, False]
