@@ -61,7 +61,8 @@ class EpisodesAgreement(Agreement):
         mean_abs_difference: Mean absolute difference of two continuous actions over their parts, in the
             environment's units; None of others.
         agreement_episodes: Number of episodes.
-        agreement_steps: Number of their states, each an environment step.
+        agreement_states: Number of their states.
+        agreement_steps: Steps that environments took for it.
     """
 
     kl_ci: tuple[float, float]
@@ -69,6 +70,7 @@ class EpisodesAgreement(Agreement):
     agreement_tolerance: float | None
     mean_abs_difference: float | None
     agreement_episodes: int
+    agreement_states: int
     agreement_steps: int
 
     def figures(self) -> dict[str, Any]:
@@ -119,7 +121,8 @@ def measure_agreement(
         agreement_tolerance=TOLERANCE if continuous else None,
         mean_abs_difference=_mean_abs_difference(teacher.head.spec, said.teacher, said.student) if continuous else None,
         agreement_episodes=len(np.unique(said.episode)),
-        agreement_steps=len(said.episode),
+        agreement_states=len(said.episode),
+        agreement_steps=said.steps,
     )
 
 

@@ -27,12 +27,14 @@ class Answers:
         episode: Number of each state's episode `[S]`, from 0 in the order of the seeds.
         teacher: The teacher's rows `[S, P]`.
         student: The student's, who acted by them.
+        steps: Steps that the environments took in all, those of episodes that do not count included.
         mask: What was allowed `[S, M]`, where rows are masked; None elsewhere.
     """
 
     episode: Array
     teacher: Array
     student: Array
+    steps: int
     mask: Array | None = None
 
     def __post_init__(self) -> None:
@@ -135,4 +137,5 @@ class _Both:
         """What was said in the first episodes."""
         columns = {name: np.concatenate([row[name] for row in self.rows]) for name in self.rows[0]}
         counts = columns["episode"] < episodes
-        return Answers(**{name: column[counts] for name, column in columns.items()})
+        steps = len(columns["episode"])
+        return Answers(**{name: column[counts] for name, column in columns.items()}, steps=steps)

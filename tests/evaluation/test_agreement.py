@@ -81,7 +81,9 @@ def test_it_is_measured_on_whole_episodes_of_seeds_of_their_own(monkeypatch: pyt
     found = measure_agreement(TEACHER, student, recipe)
     told, said = played[0]
     assert (told["episodes"], told["states"]) == (3, 90)
-    assert (found.agreement_episodes, found.agreement_steps) == (len(set(said.episode)), len(said.episode))
+    assert (found.agreement_episodes, found.agreement_states) == (len(set(said.episode)), len(said.episode))
+    # What was stepped while the last of them played is paid for too.
+    assert found.agreement_steps == said.steps >= len(said.episode)
     kl = TEACHER.head.kl(torch.from_numpy(said.teacher), torch.from_numpy(said.student))
     assert found.kl == pytest.approx(float(kl.mean()))
     assert found.agreement == np.mean(said.teacher.argmax(-1) == said.student.argmax(-1))
@@ -109,7 +111,7 @@ def test_every_state_counts_alike_and_the_intervals_are_over_episodes(monkeypatc
     # In some episodes they differ by much, in others by little.
     noise = rng.normal(size=(len(episode), 4)) * rng.uniform(0, 3, 25)[episode][:, None]
     student = (teacher + noise).astype(np.float32)
-    found = measured(monkeypatch, "categorical", Answers(episode, teacher, student))
+    found = measured(monkeypatch, "categorical", Answers(episode, teacher, student, steps=len(episode)))
     kl = TEACHER.head.kl(torch.from_numpy(teacher), torch.from_numpy(student)).double().numpy()
     same = (teacher.argmax(-1) == student.argmax(-1)).astype(float)
     for values, point, interval in ((kl, found.kl, found.kl_ci), (same, found.agreement, found.agreement_ci)):
@@ -130,7 +132,7 @@ def test_continuous_actions_come_with_their_tolerance_and_their_difference_in_un
     """Parts of a range of 2 and of 5; what is beyond the range is no action."""
     teacher = np.float32([[0.0, 1.0, 0, 0], [0.0, 1.0, 0, 0], [0.0, 1.0, 0, 0], [9.0, 1.0, 0, 0]])
     student = np.float32([[0.09, 1.24, 0, 0], [0.11, 1.0, 0, 0], [0.0, 1.26, 0, 0], [1.0, 1.0, 0, 0]])
-    found = measured(monkeypatch, "diag_gaussian", Answers(np.array([0, 0, 1, 1]), teacher, student))
+    found = measured(monkeypatch, "diag_gaussian", Answers(np.array([0, 0, 1, 1]), teacher, student, steps=4))
     assert found.agreement_tolerance == TOLERANCE == 0.05
     assert found.agreement == 0.5
     assert found.agreement_ci == (0.5, 0.5)
