@@ -11,8 +11,6 @@ from kd_agent.runs import Run, checkpoint_file
 
 EXTRA = 8
 """The part of the budget, one in so many, that each round has which is collected beyond it."""
-_RUNNING = "running."
-"""Before the names of what a round's file says of the episodes that go on after it."""
 
 
 def running_episodes(run: Run, purpose: str) -> RunningEpisodes:
@@ -92,7 +90,7 @@ def steps_of_round(env_steps: int, parts: int, n_envs: int) -> int:
 
 
 def keep_round(run: Run, number: int, rollout: Rollout, episodes: RunningEpisodes) -> None:
-    """Write a round's data into the run folder, and how the episodes came about that run at its end.
+    """Write a round's data into the run folder, and how the episodes came about that go on after it.
 
     Args:
         run: The run.
@@ -100,10 +98,8 @@ def keep_round(run: Run, number: int, rollout: Rollout, episodes: RunningEpisode
         rollout: Its data.
         episodes: What it was collected from.
     """
-    arrays = rollout.arrays()
-    for name, array in episodes.arrays().items():
-        arrays[f"{_RUNNING}{name}"] = array
-    run.folder.save_arrays(f"round-{number}", arrays)
+    run.folder.save_arrays(f"episodes-{number}", episodes.arrays())
+    run.folder.save_arrays(f"round-{number}", rollout.arrays())
 
 
 def read_round(run: Run, number: int, episodes: RunningEpisodes) -> Rollout:
@@ -121,12 +117,13 @@ def read_round(run: Run, number: int, episodes: RunningEpisodes) -> Rollout:
     if arrays is None:
         raise KDError(f"{run.folder.path}: its checkpoint lacks round-{number}.npz")
     with run.folder.reading(checkpoint_file(f"round-{number}")):
-        running = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_RUNNING)}
         rollout = Rollout.from_arrays(arrays)
         _check_round(run, rollout)
-        # States that were followed along (`online`) come from no episodes that could go on.
-        if running:
-            episodes.restore({name.removeprefix(_RUNNING): array for name, array in running.items()})
+    running = run.folder.load_arrays(f"episodes-{number}")
+    # States that were followed along (`online`) come from no episodes that could go on.
+    if running is not None:
+        with run.folder.reading(checkpoint_file(f"episodes-{number}")):
+            episodes.restore(running)
     return rollout
 
 

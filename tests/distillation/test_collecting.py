@@ -123,7 +123,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield found
 
 
-def test_a_rounds_file_says_how_the_running_episodes_came_about(run: Run) -> None:
+def test_a_round_is_kept_with_how_its_running_episodes_came_about(run: Run) -> None:
     one, other = running_episodes(run, "episodes"), running_episodes(run, "episodes")
     rollout = collect_round(run, one, None, [])
     keep_round(run, 0, rollout, one)
@@ -136,7 +136,7 @@ def test_a_rounds_file_says_how_the_running_episodes_came_about(run: Run) -> Non
         episodes.close()
 
 
-def test_a_rounds_file_that_says_nothing_of_episodes_is_read_too(run: Run) -> None:
+def test_a_round_without_running_episodes_is_read_too(run: Run) -> None:
     episodes = running_episodes(run, "episodes")
     rollout = collect_round(run, episodes, None, [])
     run.folder.save_arrays("round-0", rollout.arrays())
@@ -149,7 +149,7 @@ def test_running_episodes_of_another_run_are_refused(run: Run) -> None:
     one = running_episodes(run, "episodes")
     keep_round(run, 0, collect_round(run, one, None, []), one)
     other = running_episodes(run.planned(n_envs=3), "episodes")
-    with pytest.raises(KDError, match=r"round-0\.npz: damaged \(its running episodes are of other environments\)"):
+    with pytest.raises(KDError, match=r"episodes-0\.npz: damaged \(its running episodes are of other environments\)"):
         read_round(run, 0, other)
 
 
