@@ -14,6 +14,7 @@ from kd_agent.errors import KDError
 if TYPE_CHECKING:
     from kd_agent.distillation.distill import distill
     from kd_agent.distillation.tasks import distill_tasks
+    from kd_agent.evaluation.non_inferiority import compare
     from kd_agent.export import export
     from kd_agent.loading import load_policy
     from kd_agent.policies import Policy
@@ -29,10 +30,21 @@ _HOMES = {
     "distill": "kd_agent.distillation.distill",
     "distill_tasks": "kd_agent.distillation.tasks",
     "evaluate": "kd_agent.rollouts.evaluate",
+    "compare": "kd_agent.evaluation.non_inferiority",
     "export": "kd_agent.export",
 }
 
-__all__ = ["KDError", "Policy", "distill", "distill_tasks", "evaluate", "export", "load_policy", "load_teacher"]
+__all__ = [
+    "KDError",
+    "Policy",
+    "compare",
+    "distill",
+    "distill_tasks",
+    "evaluate",
+    "export",
+    "load_policy",
+    "load_teacher",
+]
 
 
 class _Package(ModuleType):

@@ -89,6 +89,8 @@ def _distill(config: DistillConfig) -> int:
     if config.render:
         # In the environment that the student's file keeps, wrappers and all.
         _render(config, result.student_file, None, result.path)
+    if config.strict and not result.shown_to_be_good:
+        return 1
     return 0
 
 

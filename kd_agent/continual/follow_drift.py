@@ -17,7 +17,7 @@ from kd_agent.environments import Recipe, recipe_of_student
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env, spaces_of
 from kd_agent.errors import KDError
-from kd_agent.evaluation import doublings, scores, verdict_episodes
+from kd_agent.evaluation import scores, verdict_episodes, verdict_figures, verdict_looks
 from kd_agent.networks import Teacher, check_fits
 from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
@@ -265,13 +265,11 @@ def _verdicts(config: FollowDriftConfig, run: Run, old: Recipe, *, before: Polic
 
 def _verdict(run: Run, before: Policy, after: Policy) -> dict[str, Any]:
     """The student as it is on as many episodes as its verdict needs, and the others on the same ones."""
-    config = run.config
     world = run.recipe
     comparison = verdict_episodes(run)
-    looks = doublings(config.episodes, config.max_episodes)
-    after_returns, after_verdict = comparison.play_until_decided(after, "the student as it is", looks)
+    after_returns, after_verdict = comparison.play_until_decided(after, "the student as it is", verdict_looks(run))
     before_returns = comparison.episodes.play(before, "the student as it was", len(after_returns))
-    verdicts = {"before": comparison.verdict(before_returns, looks=len(looks)), "after": after_verdict}
+    verdicts = {"before": comparison.verdict(before_returns, error=after_verdict.error), "after": after_verdict}
     players = {
         "teacher": comparison.teacher_returns(len(after_returns)),
         "before": before_returns,
@@ -280,11 +278,11 @@ def _verdict(run: Run, before: Policy, after: Policy) -> dict[str, Any]:
     }
     shown = {player: scores(returns) for player, returns in players.items()}
     run.reporter.say(
-        f"{after_verdict.decision}, IQM {shown['after']['iqm']:.1f}, before {shown['before']['iqm']:.1f}, "
-        f"teacher {shown['teacher']['iqm']:.1f}"
+        f"{after_verdict.decision}, mean {shown['after']['mean']:.1f}, before {shown['before']['mean']:.1f}, "
+        f"teacher {shown['teacher']['mean']:.1f}"
     )
     result: dict[str, Any] = {"env": world.env_id, "env_kwargs": dict(world.env_kwargs), **shown}
     for player, verdict in verdicts.items():
-        for key, value in asdict(verdict).items():
+        for key, value in verdict_figures(verdict).items():
             result[f"{player}_{key}"] = value
     return result

@@ -223,7 +223,7 @@ def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -
             layer=plan.teacher_layer,
             advance=advance,
         )
-    run.costs.add("env_steps", rollout.driver.size)
+    run.costs.add("collect_steps", rollout.driver.size)
     if policy:
         before = agreement_on(run.teacher, policy, rollout).agreement
         run.events.add_scalar("distill/agreement_before_fit", before, number)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kd_agent.distillation.dagger import Rounds, collect_rounds
 from kd_agent.distillation.outcome import Fitted
-from kd_agent.evaluation import Episodes, PairedComparison, iqm
+from kd_agent.evaluation import VALIDATION, Episodes, PairedComparison
 from kd_agent.networks import Student, Teacher
 from kd_agent.policies import Array
 from kd_agent.ppo.teacher import Watch
@@ -19,6 +19,10 @@ from kd_agent.runs import Run, RunFolder, checkpoint_file
 from kd_agent.settings import DistillConfig
 
 VALIDATION_SEED = 10_000
+_MAIN_LOOK = 60
+"""Episodes after which most students are decided."""
+_RANDOM = 20
+"""Episodes of the random policy, which give the scale."""
 BEST = "best"
 """Checkpoint of the best attempt."""
 
@@ -28,8 +32,8 @@ class Grade:
     """What a validation says of a student.
 
     Attributes:
-        score: Its IQM.
-        holds: Whether it is shown to hold the teacher's return, up to the margin.
+        score: How far the worse of its two parts is from being lost, in margins (`Verdict.score`).
+        holds: Whether both parts hold, at a validation's error.
         returns: Of its episodes.
     """
 
@@ -61,7 +65,7 @@ class Attempt:
 
     @property
     def score(self) -> float:
-        """Its IQM."""
+        """Its score."""
         return self.grades[0].score
 
     @property
@@ -99,22 +103,24 @@ class Attempt:
 
 
 class Validation(PairedComparison):
-    """Episodes that teacher and students play, a quarter first, then half, then all.
+    """Episodes that teacher and students play, as in the verdict and by both its parts, but with a larger error.
 
     Args:
         run: The run.
+
+    Attributes:
+        looks: Numbers of episodes after which a student is looked at, each with its error.
     """
 
     def __init__(self, run: Run) -> None:
         total = run.plan.exam_episodes
         self._run = run
-        # A student that is far off is known to be so after a quarter of the episodes.
-        self._looks = sorted({max(1, total // 4), max(1, total // 2), total})
-        episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="exam_steps")
-        super().__init__(episodes, run.teacher, margin=run.config.margin, random_episodes=self._looks[0])
+        self.looks = VALIDATION.looks(min(_MAIN_LOOK, total), total)
+        episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="validation_steps")
+        super().__init__(episodes, run.teacher, margin=run.config.margin, random_episodes=min(_RANDOM, total))
 
     def grade(self, student: Student, number: int, rival: float | None = None) -> Grade:
-        """Let a student play until it is shown to hold the teacher's return, or falls behind the best so far.
+        """Let a student play until it is decided whether it holds, or falls behind the best so far.
 
         Where only one attempt of one size is allowed there is nothing to choose, and no validation.
 
@@ -125,20 +131,19 @@ class Validation(PairedComparison):
         """
         if self._run.plan.attempts == 1 and not self._run.config.search_size:
             return Grade(0.0, holds=True)
-        policy = student.policy()
-        returns: list[float] = []
-        for look in self._looks:
-            returns += self.episodes.play(policy, f"attempt {number + 1}", look - len(returns), len(returns))
-            verdict = self.verdict(returns, looks=len(self._looks))
-            score = float(iqm(returns))
-            if verdict.non_inferior or (rival is not None and score < rival - verdict.margin):
-                break
-        self._run.events.add_scalar("validation/iqm", score, number)
-        return Grade(score, verdict.non_inferior, returns)
+        returns, verdict = self.play_until_decided(student.policy(), f"attempt {number + 1}", self.looks, rival=rival)
+        self._run.events.add_scalar("validation/score", verdict.score, number)
+        self._run.events.add_scalar("validation/mean", float(np.mean(returns)), number)
+        return Grade(verdict.score, verdict.non_inferior, returns)
 
-    def decision(self, attempt: Attempt) -> str:
-        """What the validation said of an attempt: "non-inferior", "inferior" or "undecided"."""
-        return self.verdict(attempt.returns, looks=len(self._looks)).decision
+    def decision(self, returns: Sequence[float]) -> str:
+        """What is said of returns at a look of the same number of episodes: "non-inferior", "inferior" or "undecided".
+
+        Args:
+            returns: Of a student, in the order of the episodes.
+        """
+        errors = dict(self.looks)
+        return self.verdict(returns, error=errors.get(len(returns), VALIDATION.other)).decision
 
 
 class FinalFits:

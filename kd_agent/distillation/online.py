@@ -204,5 +204,5 @@ class Follower:
             layer=plan.teacher_layer,
         )
         env.close()
-        run.costs.add("env_steps", rollout.driver.size)
+        run.costs.add("collect_steps", rollout.driver.size)
         return rollout

@@ -61,17 +61,25 @@ class Result(dict[str, Any]):
         """Whether the student is as good as its teacher, and how that was found."""
         return dict(self["verdict"])
 
+    @property
+    def shown_to_be_good(self) -> bool:
+        """Whether the student is non-inferior, and to a teacher that is better than the random policy."""
+        return bool(self["verdict"]["non_inferior"] and self["teacher"]["better_than_random"])
+
     def figures(self) -> dict[str, str]:
         """What a reader wants first, by name."""
         teacher = self["teacher"]
         student = self["student"]
         verdict = self["verdict"]
         low, high = verdict["difference_ci"]
+        tail = verdict["lower_tail"]
         return {
             "environment": str(self["env"]),
             "verdict": f"{verdict['decision']} after {verdict['episodes']} episodes",
-            "IQM": f"{student['iqm']:.1f}, teacher {teacher['iqm']:.1f}",
+            "mean": f"{student['mean']:.1f}, teacher {teacher['mean']:.1f}",
+            "worst tenth": f"{student['lower_tail']:.1f}, teacher {teacher['lower_tail']:.1f}",
             "difference": f"{verdict['difference']:+.1f} [{low:.1f}, {high:.1f}], margin {verdict['margin']:.1f}",
+            "difference of the worst tenth": f"{tail['difference']:+.1f}, margin {tail['margin']:.1f}",
             "parameters": f"{student['parameters']:,}, teacher {teacher['parameters']:,}",
             "run folder": str(self.path),
         }
@@ -103,7 +111,7 @@ class TasksResult(Result):
         """What a reader wants first, by name."""
         figures = {}
         for task, result in self["tasks"].items():
-            scores = f"IQM {result['student']['iqm']:.1f}, teacher {result['teacher']['iqm']:.1f}"
+            scores = f"mean {result['student']['mean']:.1f}, teacher {result['teacher']['mean']:.1f}"
             figures[task] = f"{result['verdict']['decision']}, {scores}"
         sizes = self["parameters"]
         figures["parameters"] = f"{sizes['total']:,}, of which {sizes['shared']:,} are shared"

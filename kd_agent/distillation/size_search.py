@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from kd_agent.distillation.dagger import Rounds
 from kd_agent.distillation.final_fits import Attempt, FinalFits, Validation, final_fits
 from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.outcome import Fitted, judge_student
 from kd_agent.errors import KDError
-from kd_agent.evaluation import iqm, iqm_interval
+from kd_agent.evaluation import VALIDATION, scores
 from kd_agent.rollouts import Rollout
 from kd_agent.runs import Run, RunFolder
 from kd_agent.settings import DistillConfig
@@ -43,6 +45,7 @@ class Score:
         gradient_steps: Of its fits at this rung.
         returns: Of its episodes in the validation, in seed order.
         decision: Of the comparison with the teacher on them.
+        score: Of the same: how far the worse part is from being lost, in margins.
     """
 
     hidden: tuple[int, ...]
@@ -51,19 +54,17 @@ class Score:
     gradient_steps: int
     returns: list[float]
     decision: str
-
-    @property
-    def iqm(self) -> float:
-        """The score."""
-        return float(iqm(self.returns))
+    score: float
 
     def row(self) -> dict[str, Any]:
         """What `result.json` says of it."""
+        figures = scores(self.returns)
+        del figures["returns"]
         return {
             "hidden": list(self.hidden),
             "parameters": self.parameters,
-            "iqm": self.iqm,
-            "iqm_ci": list(iqm_interval(self.returns)),
+            **figures,
+            "score": self.score,
             "holds": self.decision == "non-inferior",
             "decision": self.decision,
             "rung": self.rung,
@@ -136,9 +137,10 @@ class SizeSearch(FinalFits):
         for hidden in _finalists(rounds, validation, book):
             rounds.runs = [run.planned(hidden=hidden)]
             best = final_fits(rounds, [validation], name=f"best-{_name(hidden)}", patience=PATIENCE)
-            score = book.add(_final_score(run, hidden, best, validation.decision(best)))
+            score = book.add(_final_score(run, hidden, best, validation.decision(best.returns)))
             run.reporter.say(
-                f"size {_name(hidden)}: {score.parameters} parameters, validation {score.iqm:.1f}, {score.decision}"
+                f"size {_name(hidden)}: {score.parameters} parameters, validation {np.mean(score.returns):.1f}, "
+                f"{score.decision}"
             )
             # The verdict costs more episodes than the validation: what is known to be inferior does not get one, but
             # for the largest, because a search ends with a student and a verdict.
@@ -185,14 +187,14 @@ def survivors(field: Sequence[Score]) -> list[Score]:
     dominated = set()
     for place, score in enumerate(candidates):
         smaller = candidates[:place]
-        if any(other.iqm >= score.iqm for other in smaller):
+        if any(other.score >= score.score for other in smaller):
             dominated.add(score.hidden)
 
     def _order(score: Score) -> tuple[int, float]:
         if score.hidden not in dominated:
-            return (2, score.iqm)
+            return (2, score.score)
         if score.decision == "inferior":
-            return (0, score.iqm)
+            return (0, score.score)
         return (1, -score.parameters)
 
     # The last of the field is never a candidate: the run's own size is what all others are measured against.
@@ -203,9 +205,9 @@ def survivors(field: Sequence[Score]) -> list[Score]:
 
 def table(search: dict[str, Any]) -> str:
     """The front in lines."""
-    lines = [f"{'hidden':>8} {'parameters':>10} {'IQM':>8}  95 % interval, episodes of the validation"]
+    lines = [f"{'hidden':>8} {'parameters':>10} {'mean':>8}  95 % interval, episodes of the validation"]
     for row in search["front"]:
-        low, high = row["iqm_ci"]
+        low, high = row["mean_ci"]
         stage = f"rung {row['rung']}"
         if row["rung"] == LAST:
             stage = "final fit"
@@ -213,7 +215,7 @@ def table(search: dict[str, Any]) -> str:
         if row["hidden"] == search["chosen"]:
             mark = "  <- chosen"
         lines.append(
-            f"{_name(row['hidden']):>8} {row['parameters']:>10,} {row['iqm']:>8.1f}  [{low:.1f}, {high:.1f}], "
+            f"{_name(row['hidden']):>8} {row['parameters']:>10,} {row['mean']:>8.1f}  [{low:.1f}, {high:.1f}], "
             f"{row['episodes']}, {row['decision']} at {stage}{mark}"
         )
     return "\n".join(lines)
@@ -249,14 +251,14 @@ def _measured(run: Run, data: Sequence[Rollout], validation: Validation, hidden:
     fit(sized, student, data, name=name, steps=steps, seed=run.seed("fit", rung))
     policy = student.policy()
     returns = validation.episodes.play(policy, name, episodes)
-    decision = validation.verdict(returns, looks=RUNGS).decision
-    return Score(hidden, policy.num_parameters, rung, steps, returns, decision)
+    verdict = validation.verdict(returns, error=VALIDATION.other)
+    return Score(hidden, policy.num_parameters, rung, steps, returns, verdict.decision, verdict.score)
 
 
 def _final_score(run: Run, hidden: tuple[int, ...], best: Attempt, decision: str) -> Score:
     steps = best.tried * run.plan.final_steps
     parameters = best.student.policy().num_parameters
-    return Score(hidden, parameters, LAST, steps, list(best.returns), decision)
+    return Score(hidden, parameters, LAST, steps, list(best.returns), decision, best.score)
 
 
 def _name(hidden: Sequence[int]) -> str:

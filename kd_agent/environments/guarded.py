@@ -34,7 +34,8 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     Attributes:
         seeds: Seeds of the coming episodes; each reset takes the next one.
-        episode_seed: Seed of the present episode.
+        episode_seed: Seed of the present episode; None: it has none.
+        last_episode: Seed, return and length of the one before; None: there was none.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._watchdog = watchdog
         self._length = 0
         self._return = 0.0
-        self._last: tuple[int | None, float, int] | None = None
+        self.last_episode: tuple[int | None, float, int] | None = None
         self._cut_outside = False
         self._specs = _readable_specs(env.observation_space)
         self._actions = env.action_space
@@ -68,7 +69,7 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
             KDError: The environment raised an error, or what it shows is not what its space says.
         """
         if self._cut_outside:
-            self._last = (self.episode_seed, self._return, self._length)
+            self.last_episode = (self.episode_seed, self._return, self._length)
         self._cut_outside = False
         self.episode_seed = next(self.seeds, seed)
         self._length = 0
@@ -95,11 +96,11 @@ class GuardedEnv(gym.Wrapper[Any, Any, Any, Any]):
         if not math.isfinite(self._return):
             raise self._failure("earned more in one episode than a number can hold")
         info = self._own(info)
-        if self._length == 1 and self._last:
-            info[LAST_EPISODE] = self._last
+        if self._length == 1 and self.last_episode:
+            info[LAST_EPISODE] = self.last_episode
         if over or cut:
-            self._last = (self.episode_seed, self._return, self._length)
-            info[EPISODE] = self._last
+            self.last_episode = (self.episode_seed, self._return, self._length)
+            info[EPISODE] = self.last_episode
         return observation, earned, over, cut, info
 
     def close(self) -> None:

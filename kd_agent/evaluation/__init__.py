@@ -1,27 +1,41 @@
 """Is the student as good as its teacher?"""
 
 from kd_agent.evaluation.agreement import Agreement, EpisodesAgreement, agree, agreement_on, measure_agreement
-from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
-from kd_agent.evaluation.statistics import compare, iqm, iqm_interval
+from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.non_inferiority import VALIDATION, VERDICT, Verdict, compare
+from kd_agent.evaluation.statistics import iqm, iqm_interval, scores
 from kd_agent.evaluation.teacher_selection import select_teachers
-from kd_agent.evaluation.verdict import EVALUATION_SEED, evaluate_file, judge, scores, verdict_episodes
+from kd_agent.evaluation.verdict import (
+    EVALUATION_SEED,
+    evaluate_file,
+    judge,
+    judge_returns,
+    verdict_episodes,
+    verdict_figures,
+    verdict_looks,
+)
 
 __all__ = [
     "EVALUATION_SEED",
+    "VALIDATION",
+    "VERDICT",
     "Agreement",
     "Episodes",
     "EpisodesAgreement",
     "PairedComparison",
+    "Verdict",
     "agree",
     "agreement_on",
     "compare",
-    "doublings",
     "evaluate_file",
     "iqm",
     "iqm_interval",
     "judge",
+    "judge_returns",
     "measure_agreement",
     "scores",
     "select_teachers",
     "verdict_episodes",
+    "verdict_figures",
+    "verdict_looks",
 ]

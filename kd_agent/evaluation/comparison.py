@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kd_agent.environments import Recipe
-from kd_agent.evaluation.statistics import Verdict, compare, iqm
+from kd_agent.evaluation.non_inferiority import ERROR, Verdict, compare
 from kd_agent.policies import HeadSpec
 from kd_agent.rollouts import Predicts, evaluate
 from kd_agent.runs import Costs, Reporter, Run
@@ -65,7 +65,9 @@ class Episodes:
             head=run.teacher.head.spec,
         )
 
-    def play(self, player: Predicts | None, name: str, episodes: int, after: int = 0) -> list[float]:
+    def play(
+        self, player: Predicts | None, name: str, episodes: int, after: int = 0, *, deterministic: bool = True
+    ) -> list[float]:
         """Returns of a player in consecutive episodes.
 
         Args:
@@ -73,6 +75,7 @@ class Episodes:
             name: What it is called.
             episodes: How many episodes.
             after: Number of the first of them.
+            deterministic: Greedy actions rather than samples.
         """
         first = self._first_seed + after
         seeds = range(first, first + episodes)
@@ -80,7 +83,9 @@ class Episodes:
             # What is missing of something that is complete.
             return []
         with self._reporter.stage(f"{self._stage} {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, self._recipe, seeds=seeds, head=self._head, advance=advance)
+            played = evaluate(
+                player, self._recipe, seeds=seeds, deterministic=deterministic, head=self._head, advance=advance
+            )
         steps = int(played.lengths.sum())
         self.steps += steps
         if self._costs:
@@ -135,43 +140,35 @@ class PairedComparison:
         self._teacher_returns = list(teacher)
         self._random_returns = list(random)
 
-    def verdict(self, returns: Sequence[float], *, looks: int = 1) -> Verdict:
+    def verdict(self, returns: Sequence[float], *, error: float = ERROR) -> Verdict:
         """How a player's returns in the first episodes compare with the teacher's in the same ones.
 
         Args:
             returns: The player's, in the order of the episodes.
-            looks: How often the comparison may be made; the error is shared among them.
+            error: Of this look.
         """
         teacher = self.teacher_returns(len(returns))
-        return compare(teacher, returns, float(iqm(self.random_returns)), margin=self._margin, looks=looks)
+        return compare(teacher, returns, self.random_returns, margin=self._margin, error=error)
 
-    def play_until_decided(self, player: Predicts, name: str, looks: Sequence[int]) -> tuple[list[float], Verdict]:
+    def play_until_decided(
+        self, player: Predicts, name: str, looks: Sequence[tuple[int, float]], *, rival: float | None = None
+    ) -> tuple[list[float], Verdict]:
         """Let a player play on while its verdict is open: its returns, and the verdict on them.
 
         Args:
             player: Who plays.
             name: What it is called.
-            looks: Numbers of episodes, increasing, after each of which the verdict may fall.
+            looks: Numbers of episodes, increasing, after each of which the verdict may fall, each with its error
+                (`Boundary.looks`).
+            rival: Score (`Verdict.score`) of the best so far; a player that falls a margin behind is not looked at
+                further. None: there is none.
         """
         returns: list[float] = []
-        for episodes in looks:
+        for episodes, error in looks:
             returns += self.episodes.play(player, name, episodes - len(returns), len(returns))
-            # Looking often until one likes what one sees would err more than 5 %: the looks share the error, and so
-            # all of them count, however early the verdict falls.
-            verdict = self.verdict(returns, looks=len(looks))
+            verdict = self.verdict(returns, error=error)
             if verdict.decision != "undecided":
                 break
+            if rival is not None and verdict.score < rival - 1:
+                break
         return returns, verdict
-
-
-def doublings(episodes: int, max_episodes: int) -> list[int]:
-    """After how many episodes a comparison is made: `episodes`, each doubling of them, and the maximum.
-
-    Args:
-        episodes: At the first look.
-        max_episodes: At the last.
-    """
-    looks = [episodes]
-    while looks[-1] < max_episodes:
-        looks.append(min(2 * looks[-1], max_episodes))
-    return looks

@@ -1,45 +1,23 @@
-"""Scores and the verdict: interquartile means, paired bootstrap intervals, non-inferiority.
+"""Scores: means, interquartile means, lower tails, and their bootstrap intervals.
 
-IQM after Agarwal et al. 2021 (Deep RL at the Edge of the Statistical Precipice); the intervals are
-percentile bootstraps over episodes (scipy.stats.bootstrap).
+IQM after Agarwal et al. 2021 (Deep RL at the Edge of the Statistical Precipice); the lower tail is the conditional
+value at risk (Rockafellar and Uryasev 2000); intervals are percentile bootstraps over episodes (scipy.stats.bootstrap).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap, trim_mean
+from scipy.stats import bootstrap, trim_mean, ttest_ind
 
 Floats = NDArray[np.float64]
+TAIL = 0.1
+"""The share of the episodes that the lower tail is the mean of: the worst tenth."""
+WORST = 5
+"""How many of the worst episodes are named by their seeds."""
 _RESAMPLES = 4999
 """One fewer than 5000: the limits at 2.5 and 97.5 % are then resamples (Davison and Hinkley 1997, section 5.2)."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Outcome of a paired comparison.
-
-    Attributes:
-        decision: "non-inferior", "inferior" or "undecided".
-        episodes: Number of paired episodes.
-        margin: The loss in return that counts as none.
-        difference: Student IQM minus teacher IQM.
-        difference_ci: Its interval at `level`.
-        level: Coverage of the interval, after Bonferroni's adjustment for the looks.
-    """
-
-    decision: str
-    episodes: int
-    margin: float
-    difference: float
-    difference_ci: tuple[float, float]
-    level: float
-
-    @property
-    def non_inferior(self) -> bool:
-        """Whether the student is shown to be as good as the teacher, up to the margin."""
-        return self.decision == "non-inferior"
 
 
 def iqm(returns: ArrayLike, axis: int = -1) -> Floats:
@@ -53,6 +31,43 @@ def iqm(returns: ArrayLike, axis: int = -1) -> Floats:
     return np.asarray(trim_mean(np.asarray(returns, np.float64), 0.25, axis=axis))
 
 
+def lower_tail(returns: ArrayLike) -> float:
+    """Mean of the worst tenth of the episodes.
+
+    Args:
+        returns: `[n]`.
+    """
+    values = np.asarray(returns, np.float64)
+    alike = np.full((1, len(values)), 1 / len(values))
+    return float(weighted_tails(alike, values)[0])
+
+
+def weighted_tails(weights: Floats, returns: Floats) -> Floats:
+    """The lower tail of the same returns under many weights, `[S]`.
+
+    Args:
+        weights: `[S, n]`, each row sums to 1.
+        returns: `[n]`.
+    """
+    worst_first = np.argsort(returns)
+    cumulated = np.cumsum(weights[:, worst_first], axis=1)
+    # Of the episode in which the worst tenth ends, only that part counts which lies in it.
+    within = np.minimum(cumulated, TAIL)
+    counted = np.diff(within, axis=1, prepend=0.0)
+    return np.asarray(counted @ returns[worst_first] / TAIL)
+
+
+def mean_interval(returns: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Bootstrap interval of a mean (the point itself where there is one value).
+
+    Args:
+        returns: `[n]`.
+        level: Coverage.
+        seed: Seed of the bootstrap.
+    """
+    return _interval(returns, np.mean, level, seed)
+
+
 def iqm_interval(returns: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval of an interquartile mean (the point itself where there is one value).
 
@@ -61,28 +76,17 @@ def iqm_interval(returns: ArrayLike, level: float = 0.95, seed: int = 0) -> tupl
         level: Coverage.
         seed: Seed of the bootstrap.
     """
+    return _interval(returns, iqm, level, seed)
+
+
+def _interval(returns: ArrayLike, statistic: Callable[..., Floats], level: float, seed: int) -> tuple[float, float]:
     values = np.asarray(returns, np.float64)
-    if len(values) < 2:
-        return float(iqm(values)), float(iqm(values))
-    return bootstrap_interval((values,), iqm, level=level, seed=seed)
-
-
-def bootstrap_interval(
-    samples: Sequence[Floats], statistic: Callable[..., Floats], *, level: float, seed: int
-) -> tuple[float, float]:
-    """Percentile interval of a statistic, a bootstrap over episodes; several samples are drawn in pairs.
-
-    Args:
-        samples: Arrays `[n]` of the same episodes.
-        statistic: Of such samples, along the keyword `axis`.
-        level: Coverage.
-        seed: Seed of the bootstrap.
-    """
+    if len(values) < 2 or np.ptp(values) == 0:
+        point = float(statistic(values))
+        return point, point
     found = bootstrap(
-        tuple(samples),
+        (values,),
         statistic,
-        # Both played the same episodes: what an episode is worth to whoever plays it cancels in the difference.
-        paired=len(samples) > 1,
         n_resamples=_RESAMPLES,
         confidence_level=level,
         method="percentile",
@@ -92,38 +96,58 @@ def bootstrap_interval(
     return float(interval.low), float(interval.high)
 
 
-def compare(
-    teacher: ArrayLike, student: ArrayLike, random_iqm: float, *, margin: float = 0.05, looks: int = 1, seed: int = 0
-) -> Verdict:
-    """Is the student non-inferior to the teacher?
+def mean_difference_interval(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the second mean minus the first, of two samples that are not paired (Welch 1947).
 
     Args:
-        teacher: Returns `[n]` of the teacher, in seed order.
-        student: Returns `[n]` of the student on the same seeds.
-        random_iqm: IQM of the random policy, for scale.
-        margin: Allowed loss, as a fraction of |teacher IQM - random IQM|.
-        looks: How often the comparison may be repeated; the error is shared among them.
-        seed: Seed of the bootstrap.
-
-    One episode has no interval: it decides nothing.
+        first: `[n]`.
+        second: `[m]`.
+        level: Coverage.
     """
-    t = np.asarray(teacher, np.float64)
-    s = np.asarray(student, np.float64)
-    # Bonferroni: each look may err with its part of 5 %.
-    level = 1 - 0.05 / looks
-    allowed = margin * abs(float(iqm(t)) - random_iqm)
-    difference = float(iqm(s) - iqm(t))
-    if len(t) < 2:
-        return Verdict("undecided", len(t), allowed, difference, (difference, difference), level)
-    low, high = bootstrap_interval((t, s), _iqm_difference, level=level, seed=seed)
-    decision = "undecided"
-    # Non-inferiority, not "no significant difference": too few episodes leave it undecided instead of passing it.
-    if low >= -allowed:
-        decision = "non-inferior"
-    elif high < -allowed:
-        decision = "inferior"
-    return Verdict(decision, len(t), allowed, difference, (low, high), level)
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    difference = float(np.mean(other) - np.mean(one))
+    if min(len(one), len(other)) < 2:
+        return -np.inf, np.inf
+    if np.ptp(one) == np.ptp(other) == 0:
+        return difference, difference
+    interval = ttest_ind(other, one, equal_var=False).confidence_interval(level)
+    return float(interval.low), float(interval.high)
 
 
-def _iqm_difference(teacher: Floats, student: Floats, axis: int = -1) -> Floats:
-    return iqm(student, axis) - iqm(teacher, axis)
+def scores(returns: Sequence[float]) -> dict[str, Any]:
+    """Returns in seed order and what they come to: mean and IQM with 95 % intervals, lower tail, median, minimum.
+
+    Args:
+        returns: `[n]`.
+    """
+    return {
+        "returns": list(returns),
+        "mean": float(np.mean(returns)),
+        "mean_ci": list(mean_interval(returns)),
+        "iqm": float(iqm(returns)),
+        "iqm_ci": list(iqm_interval(returns)),
+        "lower_tail": lower_tail(returns),
+        "median": float(np.median(returns)),
+        "minimum": float(np.min(returns)),
+    }
+
+
+def failures(returns: Sequence[float], of_teacher: Sequence[float]) -> float:
+    """Share of the episodes that end below the worst of the teacher's.
+
+    Args:
+        returns: Of the student.
+        of_teacher: Of the teacher, in as many episodes.
+    """
+    return float(np.mean(np.asarray(returns) < np.min(of_teacher)))
+
+
+def worst_episodes(returns: Sequence[float], first_seed: int) -> list[dict[str, float]]:
+    """Seed and return of the worst episodes, the worst first.
+
+    Args:
+        returns: In the order of their seeds.
+        first_seed: Seed of the first; the others count up.
+    """
+    worst = np.argsort(returns, kind="stable")[:WORST]
+    return [{"seed": first_seed + int(place), "return": float(returns[place])} for place in worst]

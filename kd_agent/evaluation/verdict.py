@@ -1,19 +1,19 @@
 """The verdict on a student: the same seeds as the teacher, more of them while it is open."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import gymnasium as gym
 
 from kd_agent.environments import recipe_of_student
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
-from kd_agent.evaluation.agreement import EpisodesAgreement, measure_agreement
-from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
-from kd_agent.evaluation.statistics import Verdict, iqm, iqm_interval
+from kd_agent.evaluation.agreement import measure_agreement
+from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.non_inferiority import LEVEL, VERDICT, Part, Verdict
+from kd_agent.evaluation.references import References
+from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.loading import load_policy
 from kd_agent.networks import Origin, check_fits
 from kd_agent.policies import Policy
@@ -24,6 +24,10 @@ from kd_agent.teachers import load_teacher, viewing
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
+FORMAT = 2
+"""Of `result.json`."""
+RANDOM_EPISODES = 40
+"""The random policy's, which give the scale."""
 
 
 def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str, Any]:
@@ -39,22 +43,19 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     """
     # What is judged is the file, as whoever deploys it reads it: NumPy and not torch, after saving and loading.
     student = load_policy(student_file, task=task)
-    config = run.config
     comparison = verdict_episodes(run)
-    _warn_if_weak(run, comparison.teacher_returns(config.episodes))
-    looks = doublings(config.episodes, config.max_episodes)
-    own, verdict = comparison.play_until_decided(student, "the student", looks)
+    references = References.of(run, comparison)
+    for line in references.lines():
+        run.reporter.say(line)
+    returns, verdict = comparison.play_until_decided(student, "the student", verdict_looks(run))
+    result = judge_returns(run, comparison, returns, verdict)
     close = measure_agreement(run.teacher, student, run.recipe)
     run.costs.add("agreement_steps", close.agreement_steps)
-    threshold = gym.spec(run.recipe.env_id).reward_threshold
-    result: dict[str, Any] = {
-        "format": 1,
-        "env": run.recipe.env_id,
-        "seed": config.seed,
-        "teacher": _teacher_figures(run.teacher.origin, comparison.teacher_returns(len(own)), threshold),
-        "student": _student_figures(student_file, student, own, close),
-        "random": {"iqm": float(iqm(comparison.random_returns))},
-        "verdict": _verdict_figures(verdict, _compression(run.teacher.origin, student)),
+    result["teacher"] |= references.figures()
+    result["student"] |= {**_file_figures(student_file), "parameters": student.num_parameters, **close.figures()}
+    result["verdict"] |= {
+        "looks": sum(look <= len(returns) for look, _ in verdict_looks(run)),
+        "compression": _compression(run.teacher.origin, student),
     }
     if run.teacher.origin.teachers:
         result["teachers"] = [dict(one) for one in run.teacher.origin.teachers]
@@ -62,10 +63,41 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     return result
 
 
+def judge_returns(run: Run, comparison: PairedComparison, returns: Sequence[float], verdict: Verdict) -> dict[str, Any]:
+    """What a verdict on returns comes to: the part of `result.json` that no file is needed for.
+
+    Args:
+        run: The run.
+        comparison: What was played.
+        returns: Of the student.
+        verdict: On them.
+    """
+    teacher = comparison.teacher_returns(len(returns))
+    return {
+        "format": FORMAT,
+        "env": run.recipe.env_id,
+        "seed": run.config.seed,
+        "teacher": {**_origin_figures(run.teacher.origin), **scores(teacher)},
+        "student": {
+            **scores(returns),
+            "failures": failures(returns, teacher),
+            "worst": worst_episodes(returns, EVALUATION_SEED),
+        },
+        "random": scores(comparison.random_returns),
+        "verdict": verdict_figures(verdict),
+    }
+
+
 def verdict_episodes(run: Run) -> PairedComparison:
     """The episodes on which a verdict falls: the same for every student of a teacher."""
     episodes = Episodes.of(run, first_seed=EVALUATION_SEED)
-    return PairedComparison(episodes, run.teacher, margin=run.config.margin, random_episodes=run.config.episodes)
+    random_episodes = min(RANDOM_EPISODES, run.config.max_episodes)
+    return PairedComparison(episodes, run.teacher, margin=run.config.margin, random_episodes=random_episodes)
+
+
+def verdict_looks(run: Run) -> list[tuple[int, float]]:
+    """After how many episodes a run's verdict may fall, each with its error."""
+    return VERDICT.looks(run.config.episodes, run.config.max_episodes)
 
 
 def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
@@ -107,39 +139,18 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def _warn_if_weak(run: Run, returns: list[float]) -> None:
-    """Say so where the teacher's returns stay below the environment's reward threshold."""
-    # A student can hold the return of a teacher that is worth nothing: the verdict alone would look like a success.
-    env_id = run.recipe.env_id
-    threshold = gym.spec(env_id).reward_threshold
-    score = float(iqm(returns))
-    if threshold is not None and score < threshold:
-        run.reporter.say(f"WARNING: the teacher is weak: IQM {score:.1f}, {env_id} counts as solved from {threshold:g}")
-
-
-def _teacher_figures(origin: Origin, returns: list[float], threshold: float | None) -> dict[str, Any]:
-    figures = scores(returns)
+def _origin_figures(origin: Origin) -> dict[str, Any]:
     return {
         "source": origin.source,
         "sha256": origin.sha256,
         "algo": origin.algo,
         "parameters": origin.num_parameters,
-        **figures,
-        "reward_threshold": threshold,
-        "weak": threshold is not None and figures["iqm"] < threshold,
     }
 
 
-def _student_figures(file: Path, student: Policy, returns: list[float], close: EpisodesAgreement) -> dict[str, Any]:
+def _file_figures(file: Path) -> dict[str, Any]:
     raw = file.read_bytes()
-    return {
-        "file": file.name,
-        "sha256": hashlib.sha256(raw).hexdigest(),
-        "bytes": len(raw),
-        "parameters": student.num_parameters,
-        **scores(returns),
-        **close.figures(),
-    }
+    return {"file": file.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
 
 
 def _compression(origin: Origin, student: Policy) -> float | None:
@@ -149,22 +160,32 @@ def _compression(origin: Origin, student: Policy) -> float | None:
     return origin.num_parameters / student.num_parameters
 
 
-def _verdict_figures(verdict: Verdict, compression: float | None) -> dict[str, Any]:
+def verdict_figures(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as `result.json` has it."""
     return {
         "non_inferior": verdict.non_inferior,
         "decision": verdict.decision,
         "episodes": verdict.episodes,
+        "mean": _part_figures(verdict.mean),
+        "lower_tail": _part_figures(verdict.lower_tail),
+        # Those of the mean, where the first format has its own.
         "margin": verdict.margin,
         "difference": verdict.difference,
         "difference_ci": list(verdict.difference_ci),
-        "level": verdict.level,
-        "compression": compression,
+        "level": LEVEL,
+        "error": verdict.error,
+        "reasons": list(verdict.reasons),
     }
 
 
-def scores(returns: list[float]) -> dict[str, Any]:
-    """Returns in seed order, their IQM and its 95 % interval."""
-    return {"returns": returns, "iqm": float(iqm(returns)), "iqm_ci": list(iqm_interval(returns))}
+def _part_figures(part: Part) -> dict[str, Any]:
+    return {
+        "difference": part.difference,
+        "difference_ci": list(part.difference_ci),
+        "bounds": list(part.bounds),
+        "margin": part.margin,
+        "decision": part.decision,
+    }
 
 
 def sentence(result: Mapping[str, Any]) -> str:
@@ -172,9 +193,12 @@ def sentence(result: Mapping[str, Any]) -> str:
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]
     size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
+    whose = "" if teacher["better_than_random"] else " to a teacher that is no better than chance"
+    tail = verdict["lower_tail"]
     return (
-        f"{verdict['decision']}: student IQM {student['iqm']:.1f} ({student['parameters']:,} parameters), teacher "
-        f"{teacher['iqm']:.1f} ({size}), difference {verdict['difference']:+.1f} "
-        f"[{low:.1f}, {high:.1f}] against a margin of {verdict['margin']:.1f}, {verdict['episodes']} episodes, greedy; "
+        f"{verdict['decision']}{whose}: student {student['mean']:.1f} ({student['parameters']:,} parameters), teacher "
+        f"{teacher['mean']:.1f} ({size}), difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a "
+        f"margin of {verdict['margin']:.1f}; worst tenth {student['lower_tail']:.1f} of {teacher['lower_tail']:.1f}, "
+        f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, greedy; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
     )

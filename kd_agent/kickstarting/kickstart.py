@@ -129,8 +129,8 @@ class Kickstart:
             model.learn(training.total_steps, callback=[fading, keeper], tb_log_name="ppo")
             keeper.check()
         env.close()
-        run.costs.add("env_steps", model.num_timesteps)
-        run.costs.add("exam_steps", keeper.steps)
+        run.costs.add("collect_steps", model.num_timesteps)
+        run.costs.add("validation_steps", keeper.steps)
         run.costs.add("gradient_steps", gradient_steps(model))
         figures = {
             "method": config.method,
@@ -147,7 +147,7 @@ class Kickstart:
         seed = run.seed("first look")
         rollout = collect(env, run.teacher, None, steps=_FIRST_STEPS, beta=1.0, seed=seed)
         env.close()
-        run.costs.add("env_steps", rollout.driver.size)
+        run.costs.add("collect_steps", rollout.driver.size)
         states = rollout.obs[OBSERVATION]
         return Normalizer.of(states.reshape(-1, *states.shape[2:]))
 
@@ -157,7 +157,7 @@ class Kickstart:
         over = round((config.fade_fraction - config.critic_warmup) * config.total_steps)
         if config.fade != "adaptive":
             return Fade(config.fade, config.weight, over)
-        episodes = Episodes.of(self._run, first_seed=_SCORE_SEED, stage="scoring", purpose="env_steps")
+        episodes = Episodes.of(self._run, first_seed=_SCORE_SEED, stage="scoring", purpose="collect_steps")
         teacher = float(iqm(episodes.play(self._run.teacher, "the teacher", _SCORE_EPISODES)))
         random = float(iqm(episodes.play(None, "the random policy", _SCORE_EPISODES)))
         return Fade(config.fade, config.weight, over, teacher, random)

@@ -66,7 +66,8 @@ def add_control(run: Run, result: dict[str, Any]) -> None:
         control = load_teacher(str(run.folder.path / CONTROL_FILE), env=spaces_of(run.recipe))
         episodes = Episodes.of(run, first_seed=EVALUATION_SEED)
         returns = episodes.play(control, "the control", result["verdict"]["episodes"])
-    against = compare(returns, result["student"]["returns"], result["random"]["iqm"], margin=run.config.margin)
+    student = result["student"]["returns"]
+    against = compare(returns, student, result["random"]["returns"], margin=run.config.margin)
     result["control"] = {
         "parameters": control.origin.num_parameters,
         **run.folder.read_json(_RECORD),
@@ -93,7 +94,7 @@ def control_training(training: TrainingConfig, steps: int, activation: Activatio
 def train_control(run: Run) -> None:
     """Train the plan's network by PPO for as many steps as the student had, and keep the last weights."""
     # All that the student has cost counts for the control: its states, and the episodes that chose the best of it.
-    steps = run.costs.of("env_steps") + run.costs.of("exam_steps")
+    steps = run.costs.of("collect_steps") + run.costs.of("validation_steps")
     training = control_training(run.config.training, steps, run.plan.activation)
     config = replace(run.config, training=training)
     env = training_env(config, run.recipe)
@@ -122,6 +123,6 @@ def sentence(control: dict[str, Any]) -> str:
     """How the student compares, in one line."""
     low, high = control["difference_ci"]
     return (
-        f"control: the same network after {control['env_steps']:,} steps of PPO reaches IQM {control['iqm']:.1f}; "
+        f"control: the same network after {control['env_steps']:,} steps of PPO has a mean of {control['mean']:.1f}; "
         f"the student is {control['difference']:+.1f} from it [{low:.1f}, {high:.1f}]"
     )

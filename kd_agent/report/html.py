@@ -60,7 +60,7 @@ def _draw_pairs(axes: Axes, teacher: list[float], student: list[float]) -> None:
 def _front(result: dict[str, Any]) -> Markup:
     """Score against size of everything that the search tried, as SVG: filled where the last fits were made."""
     rows = result["search"]["front"]
-    teacher = result["teacher"]["iqm"]
+    teacher = result["teacher"]["mean"]
     margin = result["verdict"]["margin"]
     last = max(row["rung"] for row in rows)
     # A student that learnt nothing would press all others into a line: below this they are arrows with a number.
@@ -79,7 +79,7 @@ def _front(result: dict[str, Any]) -> Markup:
                 fill = colour
             _draw_size(axes, place, row, floor, colour=colour, fill=fill)
         axes.set_xticks(range(len(rows)), list(map(_size, rows)))
-        axes.set(xlabel="hidden layers, and parameters that act", ylabel="IQM of the validation")
+        axes.set(xlabel="hidden layers, and parameters that act", ylabel="mean return of the validation")
         if margin:
             axes.set_ylim(bottom=floor - margin / 2)
         axes.legend(frameon=False, loc="lower right")
@@ -87,13 +87,13 @@ def _front(result: dict[str, Any]) -> Markup:
 
 
 def _draw_size(axes: Axes, place: int, row: dict[str, Any], floor: float, *, colour: str, fill: str) -> None:
-    iqm = row["iqm"]
-    if iqm < floor:
+    mean = row["mean"]
+    if mean < floor:
         axes.plot(place, floor, "v", color=colour, mfc=fill)
-        axes.annotate(f"{iqm:.0f}", (place, floor), (0, 8), textcoords="offset points", ha="center")
+        axes.annotate(f"{mean:.0f}", (place, floor), (0, 8), textcoords="offset points", ha="center")
         return
-    low, high = row["iqm_ci"]
-    axes.errorbar(place, iqm, yerr=[[iqm - low], [high - iqm]], fmt="o", color=colour, capsize=3, mfc=fill)
+    low, high = row["mean_ci"]
+    axes.errorbar(place, mean, yerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3, mfc=fill)
 
 
 def _size(row: dict[str, Any]) -> str:

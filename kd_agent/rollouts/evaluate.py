@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from kd_agent.environments import Recipe, as_policies_act, recipe_of
 from kd_agent.environments.guarded import EPISODE, LAST_EPISODE
 from kd_agent.environments.own_wrappers import TypedWrappers
+from kd_agent.environments.parked import park_those_without_seed
 from kd_agent.environments.vector import action_masks, has_masks, make_env
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher, head_for
@@ -109,11 +110,12 @@ def evaluate(
     found: dict[int, tuple[float, int]] = {}
     try:
         for step in play(venv, iter(wanted), player.act, masked):
+            # Of each seed the whole episode counts: taking the first that end would favour the short ones.
             for seed, score, length in _ended_episodes(step.infos):
-                # Once all seeds are given out, an environment plays on without one until the others are done. Of
-                # each seed the whole episode counts: taking the first that end would favour the short ones.
                 if seed is not None:
                     found[seed] = (score, length)
+            # Once all seeds are given out, who has ended has nothing more to do: no step is taken for nothing.
+            park_those_without_seed(venv, step.ended)
             advance(len(found))
             if len(found) == len(wanted):
                 break

@@ -9,23 +9,33 @@ import numpy as np
 from kd_agent.policies import Array
 
 _PREFIX = "cost."
+ENV_STEPS = (
+    "selection_steps",  # what several teachers are worth
+    "collect_steps",  # labelled states
+    "validation_steps",  # which fit is the best
+    "verdict_steps",  # the verdict
+    "agreement_steps",  # KL and agreement on the student's own episodes
+)
+"""What environments are stepped for."""
 
 
 class Costs:
     """The ledger.
 
     Attributes:
-        counts: Steps by purpose: `env_steps`, `exam_steps`, `gate_steps`, `gradient_steps`.
+        counts: Steps by purpose: those of environments (`ENV_STEPS`), and `gradient_steps`.
         seconds: Wall-clock seconds by stage: `teacher_s`, `distill_s`, `evaluate_s`, ...
+        cpu_seconds: The CPU seconds of this process, by the same stages.
     """
 
     def __init__(self) -> None:
-        # What a reader of the result looks for is there, spent or not. The keys are part of the file's contract: an
-        # exam is what the code calls a validation, a gate the selection of teachers.
-        self.counts = dict.fromkeys(("env_steps", "gradient_steps", "exam_steps", "gate_steps"), 0)
+        # What a reader of the result looks for is there, spent or not. The keys are part of the file's contract.
+        self.counts = dict.fromkeys((*ENV_STEPS, "gradient_steps"), 0)
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self._open: list[str] = []
         self._since = 0.0
+        self._cpu_since = 0.0
 
     def add(self, purpose: str, steps: int) -> None:
         """Book steps.
@@ -66,16 +76,25 @@ class Costs:
                 self.counts[name.removeprefix(_PREFIX)] = int(arrays.pop(name))
 
     def to_json(self) -> dict[str, float]:
-        """Counts, and seconds to the hundredth, by name; those of the present stage up to now."""
+        """Counts, and seconds to the hundredth, by name; those of the present stage up to now.
+
+        `all_env_steps` is the sum of all steps of environments, `env_steps` those of the labels alone.
+        """
         self._book_seconds()
         entries: dict[str, float] = dict(self.counts)
+        entries["env_steps"] = self.of("collect_steps")
+        entries["all_env_steps"] = sum(map(self.of, ENV_STEPS))
         for stage, spent in self.seconds.items():
             entries[stage] = round(spent, 2)
+            entries[stage.removesuffix("_s") + "_cpu_s"] = round(self.cpu_seconds[stage], 2)
         return entries
 
     def _book_seconds(self) -> None:
         now = time.monotonic()
+        cpu_now = time.process_time()
         if self._open:
             stage = self._open[-1]
             self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+            self.cpu_seconds[stage] = self.cpu_seconds.get(stage, 0.0) + cpu_now - self._cpu_since
         self._since = now
+        self._cpu_since = cpu_now

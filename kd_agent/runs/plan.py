@@ -34,7 +34,7 @@ IMAGES = {
     "round_steps": 200,
     "final_steps": 3_000,
     "attempts": 3,
-    "exam_episodes": 20,
+    "exam_episodes": 60,
     "batch_size": 64,
     "learning_rate": 1e-3,
 }

@@ -8,7 +8,7 @@ from kd_agent.runs.folder import CONFIG_FILE, TEACHER_FILE, RunFolder
 from kd_agent.runs.run import Run
 from kd_agent.settings import plain, to_yaml
 
-_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "trials", "step_timeout"})
+_PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "strict", "trials", "step_timeout"})
 """Settings that do not change a run's result."""
 
 

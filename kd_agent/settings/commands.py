@@ -116,8 +116,8 @@ class TasksConfig:
     exam_episodes: Annotated[Count, Field(description="episodes on which a final fit is validated in each task")] = 100
     batch_size: Annotated[Count, Field(description="states of each task in a gradient step")] = 512
     learning_rate: Annotated[Positive, Field(description="Adam's first rate, a cosine takes it to 0")] = 5e-3
-    episodes: Annotated[Count, Field(description="evaluation episodes of each task")] = 100
-    max_episodes: Annotated[Count, Field(description="evaluation episodes while a verdict is open")] = 400
+    episodes: Annotated[Count, Field(description="evaluation episodes of each after which most verdicts fall")] = 90
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while a verdict is open")] = 1_000
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
     seed: Annotated[Seed, Field(description="everything follows from it")] = 0
     device: Annotated[str, Field(description="torch device")] = "cpu"
@@ -134,7 +134,7 @@ class SweepConfig:
     teachers: Annotated[str, Field(description="the folder")]
     out: Annotated[str, Field(description="where the runs and sweep.json go; finished runs are not done again")]
     jobs: Annotated[Count, Field(description="how many at once")] = 2
-    episodes: Annotated[Count, Field(description="evaluation episodes of each")] = 100
+    episodes: Annotated[Count, Field(description="evaluation episodes of each after which most verdicts fall")] = 90
     settings: Annotated[
         str | None, Field(description="a YAML file of settings for every run, as distill's --config")
     ] = None

@@ -174,7 +174,7 @@ class DistillConfig(TaughtConfig):
         ),
     ] = None
     exam_episodes: Annotated[
-        Count | None, Field(description="episodes on which a final fit is validated; default 100, for images 20")
+        Count | None, Field(description="episodes on which a final fit is validated at most: 100, for images 60")
     ] = None
     batch_size: Annotated[
         Count | None, Field(description="minibatch of a gradient step; default 512, for images 64")
@@ -183,8 +183,10 @@ class DistillConfig(TaughtConfig):
         Positive | None, Field(description="Adam's first rate, a cosine takes it to 0; default 5e-3, for images 1e-3")
     ] = None
 
-    episodes: Annotated[Count, Field(description="evaluation episodes")] = 100
-    max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 400
+    episodes: Annotated[
+        Count, Field(description="evaluation episodes after which most verdicts fall; a bad student's falls earlier")
+    ] = 90
+    max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 1_000
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
 
     realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
@@ -192,6 +194,10 @@ class DistillConfig(TaughtConfig):
     control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (
         False
     )
+
+    strict: Annotated[
+        bool, Field(description="exit with 1 unless the student is non-inferior to a teacher that beats chance")
+    ] = False
 
     out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
     render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False

@@ -14,7 +14,7 @@ from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
-from kd_agent.evaluation import PairedComparison, iqm, iqm_interval, measure_agreement, verdict_episodes
+from kd_agent.evaluation import PairedComparison, measure_agreement, scores, verdict_episodes
 from kd_agent.native.latency import c_loop
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
@@ -59,8 +59,9 @@ class Row:
         multiply_adds: Per action.
         microseconds: Median time of one action in a C loop.
         returns: Of each episode, in seed order.
-        iqm: Their interquartile mean.
-        iqm_ci: Its 95 % interval.
+        mean: Their mean.
+        mean_ci: Its 95 % interval.
+        lower_tail: The mean of the worst tenth.
         decision: Against the teacher, on the same seeds.
         kl: Mean KL from the teacher on the states that the student visits, in nats.
         agreement: Share of those states with the teacher's greedy action.
@@ -72,8 +73,9 @@ class Row:
     multiply_adds: int
     microseconds: float | None
     returns: list[float]
-    iqm: float
-    iqm_ci: tuple[float, float]
+    mean: float
+    mean_ci: tuple[float, float]
+    lower_tail: float
     decision: str
     kl: float
     agreement: float
@@ -127,16 +129,17 @@ def _check(config: DistillConfig) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
-    heads = "policy", "bytes", "multiply-adds", "us in C", "IQM", "95 % interval", "verdict", "KL", "agreement"
+    sizes = ["policy", "bytes", "multiply-adds", "us in C"]
+    heads = [*sizes, "mean", "95 % interval", "worst tenth", "verdict", "KL", "agreement"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         time = ""
         if row.microseconds is not None:
             time = f"{row.microseconds:.3f}"
-        low, high = row.iqm_ci
+        low, high = row.mean_ci
         lines.append(
-            f"| {row.name} | {row.bytes:,} | {row.multiply_adds:,} | {time} | {row.iqm:.1f} | "
-            f"{low:.1f} to {high:.1f} | {row.decision} | {row.kl:.2g} | {row.agreement:.1%} |"
+            f"| {row.name} | {row.bytes:,} | {row.multiply_adds:,} | {time} | {row.mean:.1f} | "
+            f"{low:.1f} to {high:.1f} | {row.lower_tail:.1f} | {row.decision} | {row.kl:.2g} | {row.agreement:.1%} |"
         )
     return "\n".join(lines)
 
@@ -219,6 +222,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
     else:
         returns = comparison.episodes.play(policy, name, episodes)
     verdict = comparison.verdict(returns)
+    figures = scores(returns)
     close = measure_agreement(run.teacher, policy, run.recipe)
     int8 = "int8" in name
     rom, multiply_adds = _cost(graph, int8=int8)
@@ -229,8 +233,9 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
         multiply_adds=multiply_adds,
         microseconds=_microseconds(graph, rollout, int8=int8),
         returns=returns,
-        iqm=float(iqm(returns)),
-        iqm_ci=iqm_interval(returns),
+        mean=figures["mean"],
+        mean_ci=figures["mean_ci"],
+        lower_tail=figures["lower_tail"],
         decision="" if is_teacher else verdict.decision,  # Against itself it has none.
         kl=close.kl,
         agreement=close.agreement,

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from kd_agent import plugins
@@ -20,7 +21,7 @@ from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.problem import Problem, Use, check_losses
 from kd_agent.distillation.size_search import ladder
 from kd_agent.errors import KDError
-from kd_agent.evaluation import iqm, iqm_interval
+from kd_agent.evaluation.statistics import mean_interval
 from kd_agent.losses import needs
 from kd_agent.rollouts import Rollout
 from kd_agent.runs import CONFIG_FILE, Run, RunFolder
@@ -39,7 +40,7 @@ _USE = Use(
         "realtime": _ONLY_FITS + "realtime",
     }
 )
-_COLUMNS = frozenset({"number", "hidden", "loss", "temperature", "parameters", "iqm", "regret", "decision"})
+_COLUMNS = frozenset({"number", "hidden", "loss", "temperature", "parameters", "mean", "regret", "decision"})
 """What is known of a trial."""
 _GUESSES = 5
 """Trials drawn at random before the sampler (TPE, Bergstra et al. 2011) goes by the others."""
@@ -71,12 +72,12 @@ def search_settings(config: SearchConfig) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> str:
     """The trials that no other one equals or beats in both respects, the smallest first."""
     rows = sorted(front(result["trials"]), key=lambda row: row["parameters"])
-    lines = [f"{'parameters':>10} {'loss of return':>15} {'IQM':>8}  settings"]
+    lines = [f"{'parameters':>10} {'loss of return':>15} {'mean':>8}  settings"]
     for row in rows:
         mark = ""
         if row["number"] == result["best"]["number"]:
             mark = "  <- best"
-        lines.append(f"{row['parameters']:>10,} {row['regret']:>13.1f} % {row['iqm']:>8.1f}  {_words(row)}{mark}")
+        lines.append(f"{row['parameters']:>10,} {row['regret']:>13.1f} % {row['mean']:>8.1f}  {_words(row)}{mark}")
     return "\n".join(lines)
 
 
@@ -124,7 +125,7 @@ def _searched(run: Run, rollouts: Sequence[Rollout], count: int) -> dict[str, An
         _write(run, trials)
         run.reporter.say(
             f"trial {len(trials)} of {count}: {_words(row)}: {row['parameters']:,} parameters, validation "
-            f"{row['iqm']:.1f}, {row['regret']:.1f} % lost, {row['decision']}"
+            f"{row['mean']:.1f}, {row['regret']:.1f} % lost, {row['decision']}"
         )
     return _write(run, trials)
 
@@ -168,11 +169,11 @@ def _tried(
     scale = verdict.margin / run.config.margin
     return {
         "parameters": policy.num_parameters,
-        "iqm": float(iqm(returns)),
-        "iqm_ci": list(iqm_interval(returns)),
+        "mean": float(np.mean(returns)),
+        "mean_ci": list(mean_interval(returns)),
         # In per cent of what the teacher earns beyond the random policy; where that is nothing, nothing can be lost.
         "regret": -100 * verdict.difference / scale if scale else 0.0,
-        "decision": verdict.decision,
+        "decision": validation.decision(returns),
     }
 
 

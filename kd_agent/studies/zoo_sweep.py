@@ -32,8 +32,8 @@ _COLUMNS = (
     "student",
     "non-inferior",
     "compression",
-    "teacher IQM",
-    "student IQM",
+    "teacher mean",
+    "student mean",
     "s",
 )
 
@@ -165,7 +165,7 @@ def environment(teacher: Path) -> str:
 def _row(name: str, teacher: Path, out: Path, error: str | None, seconds: float | None) -> dict[str, Any]:
     folder = RunFolder(out)
     row: dict[str, Any] = dict.fromkeys(
-        ("algo", "teacher_parameters", "student_parameters", "compression", "teacher_iqm", "student_iqm", "seconds")
+        ("algo", "teacher_parameters", "student_parameters", "compression", "teacher_mean", "student_mean", "seconds")
     )
     row |= {
         "name": name,
@@ -192,13 +192,16 @@ def _figures(result: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         "teacher_parameters": result["teacher"]["parameters"],
         "student_parameters": result["student"]["parameters"],
         "compression": result["verdict"]["compression"],
-        "teacher_iqm": result["teacher"]["iqm"],
-        "student_iqm": result["student"]["iqm"],
+        "teacher_mean": result["teacher"]["mean"],
+        "student_mean": result["student"]["mean"],
+        "teacher_lower_tail": result["teacher"]["lower_tail"],
+        "student_lower_tail": result["student"]["lower_tail"],
+        "episodes": result["verdict"]["episodes"],
         "non_inferior": result["verdict"]["non_inferior"],
         "decision": result["verdict"]["decision"],
         "difference": result["verdict"]["difference"],
         "difference_ci": result["verdict"]["difference_ci"],
-        "random_iqm": result["random"]["iqm"],
+        "random_mean": result["random"]["mean"],
         "seconds": seconds or cost["teacher_s"] + cost["distill_s"] + cost["evaluate_s"],
     }
 
@@ -208,7 +211,7 @@ def sentence(row: dict[str, Any]) -> str:
     if row["error"]:
         return f"{row['name']}: {row['error']}"
     return (
-        f"{row['name']}: {row['decision']}, IQM {row['student_iqm']:.1f} of {row['teacher_iqm']:.1f}, "
+        f"{row['name']}: {row['decision']}, mean {row['student_mean']:.1f} of {row['teacher_mean']:.1f}, "
         f"{_smaller(row)}, {row['seconds']:.0f} s"
     )
 
@@ -253,7 +256,7 @@ def _small_enough(row: dict[str, Any]) -> bool:
 
 
 def _table_line(row: dict[str, Any]) -> str:
-    if row["error"] or row["teacher_iqm"] is None:
+    if row["error"] or row["teacher_mean"] is None:
         return f"| {row['name']} | | {row['env']} | | | {_cell(row['error'])} | | | | |"
     cells = [
         row["name"],
@@ -263,8 +266,8 @@ def _table_line(row: dict[str, Any]) -> str:
         f"{row['student_parameters']:,}",
         row["decision"],
         "" if row["compression"] is None else f"{row['compression']:.1f}",
-        f"{row['teacher_iqm']:.1f}",
-        f"{row['student_iqm']:.1f}",
+        f"{row['teacher_mean']:.1f}",
+        f"{row['student_mean']:.1f}",
         f"{row['seconds']:.0f}",
     ]
     return f"| {' | '.join(map(_cell, cells))} |"
@@ -283,14 +286,14 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, needed once
 
-    done = [row for row in rows if row["teacher_iqm"] is not None and row["teacher_iqm"] != row["random_iqm"]]
+    done = [row for row in rows if row["teacher_mean"] is not None and row["teacher_mean"] != row["random_mean"]]
     figure = Figure(figsize=(8, 1 + 0.32 * max(len(done), 3)), layout="constrained")
     axes = figure.subplots()
     axes.axvspan(-5, 0, color="#eeeeee", label="margin")
     axes.axvline(0, color="#999999", linewidth=1)
     done.sort(key=lambda row: row["compression"] or 0, reverse=True)
     for place, row in enumerate(done):
-        per_cent = 100 / abs(row["teacher_iqm"] - row["random_iqm"])
+        per_cent = 100 / abs(row["teacher_mean"] - row["random_mean"])
         low = per_cent * row["difference_ci"][0]
         middle = per_cent * row["difference"]
         high = per_cent * row["difference_ci"][1]
@@ -298,7 +301,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3)
     names = [f"{row['name']}  ({_smaller(row)})" for row in done]
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set(xlabel="student minus teacher, IQM, % of (teacher minus random)\ngreen: non-inferior, red: not")
+    axes.set(xlabel="student minus teacher, mean return, % of (teacher minus random)\ngreen: non-inferior, red: not")
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)

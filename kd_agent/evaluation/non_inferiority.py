@@ -1,0 +1,314 @@
+"""The verdict on returns: non-inferior, inferior or undecided, by the mean and by the lower tail.
+
+Both parts must hold, an intersection-union test (Berger 1982): each is tested at the full level. A part holds where its
+lower bound is above minus its margin. The bounds are Gaffke's (2005): the episodes are weighted at random as in
+Rubin's Bayesian bootstrap (1981), *with one episode more*, which the student lost: it earned what the random policy
+earns where the teacher earned its mean. For returns of two values that is the exact binomial bound (Clopper and Pearson
+1934). So a failure that nobody has seen yet counts as much as it may happen: without one in n episodes it may happen
+in 1 - error^(1/n) of them. The bounds from above are the mirror image: one episode more, which the teacher lost.
+docs/verdict.md has the error rates, measured.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kd_agent.errors import KDError
+from kd_agent.evaluation.statistics import TAIL, Floats, lower_tail, weighted_tails
+
+FEWEST = 20
+"""Fewer episodes decide nothing."""
+ERROR = 0.025
+"""Probability of "non-inferior" for a student that is worse by a whole margin, over all looks together."""
+LEVEL = 0.95
+"""Coverage of the intervals."""
+_Statistic = Callable[[Floats, Floats], Floats]
+"""From weights `[S, n]` and returns `[n]` to a figure under each, `[S]`."""
+_DRAWS = 4999
+_DECIMALS = 9
+"""Digits that count: two sums of the same returns differ in the last ones."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the two things that are compared.
+
+    Attributes:
+        difference: Student minus teacher, in units of return.
+        difference_ci: Its bootstrap interval at `LEVEL`.
+        bounds: What it may be at least and at most, each with the look's error, unseen failures counted.
+        margin: The loss that counts as none.
+        decision: "non-inferior", "inferior" or "undecided".
+    """
+
+    difference: float
+    difference_ci: tuple[float, float]
+    bounds: tuple[float, float]
+    margin: float
+    decision: str
+
+    @property
+    def non_inferior(self) -> bool:
+        """Whether the loss is shown to be less than the margin."""
+        return self.decision == "non-inferior"
+
+    @property
+    def room(self) -> float:
+        """How far the difference lies from minus the margin; negative: beyond it."""
+        return self.difference + self.margin
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a paired comparison.
+
+    Attributes:
+        decision: "non-inferior" where both parts are, "inferior" where one is, else "undecided".
+        episodes: Number of paired episodes.
+        mean: The mean return.
+        lower_tail: The mean of the worst tenth of the episodes; of returns of two values there is no tail, and this is
+            the mean once more.
+        error: The error of this look.
+        reasons: Why, a sentence each.
+    """
+
+    decision: str
+    episodes: int
+    mean: Part
+    lower_tail: Part
+    error: float
+    reasons: tuple[str, ...]
+
+    @property
+    def non_inferior(self) -> bool:
+        """Whether the student is shown to be as good as the teacher, up to the margins."""
+        return self.decision == "non-inferior"
+
+    @property
+    def score(self) -> float:
+        """How far the worse part is from being lost, in margins: 1 is the teacher's level, below 0 the loss counts."""
+        if not self.margin > 0:
+            return self.difference
+        return min(part.room / part.margin for part in (self.mean, self.lower_tail))
+
+    @property
+    def difference(self) -> float:
+        """Student mean minus teacher mean."""
+        return self.mean.difference
+
+    @property
+    def difference_ci(self) -> tuple[float, float]:
+        """Its interval."""
+        return self.mean.difference_ci
+
+    @property
+    def margin(self) -> float:
+        """The loss in mean return that counts as none."""
+        return self.mean.margin
+
+
+def compare(
+    teacher_returns: ArrayLike,
+    student_returns: ArrayLike,
+    random_returns: ArrayLike,
+    *,
+    margin: float = 0.05,
+    looks: int = 1,
+    error: float = ERROR,
+) -> Verdict:
+    """Is the student as good as the teacher, up to a small margin, in the mean and in the worst tenth?
+
+    The lower tail's margin is ten times the mean's: the same loss, if all of it falls on the worst tenth.
+
+    Args:
+        teacher_returns: Returns `[n]` of the teacher.
+        student_returns: Returns `[n]` of the student in the same episodes, in the same order.
+        random_returns: Returns of the random policy, in any episodes, for scale.
+        margin: Loss of mean return that counts as none, as a fraction of |teacher mean - random mean|.
+        looks: How often the comparison may be made while more episodes come; the error is shared among them.
+        error: Probability of a wrong "non-inferior" over all looks.
+
+    Raises:
+        KDError: Returns are missing, NaN or infinite, or not paired; the margin is not positive.
+    """
+    teacher = _returns(teacher_returns, "the teacher's")
+    student = _returns(student_returns, "the student's")
+    random = _returns(random_returns, "the random policy's")
+    if len(teacher) != len(student):
+        raise KDError(
+            f"the teacher has {len(teacher)} returns, the student {len(student)}: both must play the same episodes"
+        )
+    if not margin > 0 or looks < 1:
+        raise KDError(f"margin {margin} and looks {looks}: both must be positive")
+    return _Comparison(teacher, student, random, margin, error / looks).verdict()
+
+
+class _Comparison:
+    """The returns of two, and the episodes weighted at random: the last weight is that of the episode more.
+
+    Args:
+        teacher: Returns `[n]`.
+        student: Returns `[n]`.
+        random: Returns of the random policy.
+        margin: As a fraction of the scale.
+        error: Of this look.
+    """
+
+    def __init__(self, teacher: Floats, student: Floats, random: Floats, margin: float, error: float) -> None:
+        self._teacher = teacher
+        self._student = student
+        self._mean = float(np.mean(teacher))
+        self._scale = abs(self._mean - float(np.mean(random)))
+        self._margin = margin * self._scale
+        self._error = error
+        self._weights = _weights(len(teacher))
+        # Success or failure: nothing but the rate of success can differ.
+        self._rates = len(np.unique(np.concatenate([teacher, student, random]))) == 2
+        self._better_than_random = self._mean > float(np.mean(random))
+
+    def verdict(self) -> Verdict:
+        """The verdict."""
+        mean = self._part(_weighted_means, float(np.mean(self._student) - self._mean), self._margin)
+        tail = mean
+        if not self._rates:
+            difference = lower_tail(self._student) - lower_tail(self._teacher)
+            tail = self._part(weighted_tails, difference, self._margin / TAIL)
+        decisions = {mean.decision, tail.decision}
+        decision = "undecided"
+        if decisions == {"non-inferior"}:
+            decision = "non-inferior"
+        elif "inferior" in decisions:
+            decision = "inferior"
+        reasons = self._reasons(mean, tail)
+        return Verdict(decision, len(self._teacher), mean, tail, self._error, reasons)
+
+    def _part(self, statistic: _Statistic, difference: float, margin: float) -> Part:
+        seen = self._weights[:, :-1] / self._weights[:, :-1].sum(axis=1, keepdims=True)
+        spread = statistic(seen, self._student) - statistic(seen, self._teacher)
+        outside = (1 - LEVEL) / 2
+        interval = np.quantile(spread, [outside, 1 - outside])
+        lost = self._mean - self._scale
+        at_least = self._with_one_more(statistic, teacher=self._mean, student=lost)
+        at_most = self._with_one_more(statistic, teacher=lost, student=self._mean)
+        low = float(np.quantile(at_least, self._error, method="lower"))
+        high = float(np.quantile(at_most, 1 - self._error, method="higher"))
+        decision = "undecided"
+        if len(self._teacher) >= FEWEST and margin > 0:
+            # A student that is worse by exactly the margin is worse.
+            if round(low + margin, _DECIMALS) > 0:
+                decision = "non-inferior"
+            elif round(high + margin, _DECIMALS) < 0:
+                decision = "inferior"
+        return Part(difference, (float(interval[0]), float(interval[1])), (low, high), margin, decision)
+
+    def _with_one_more(self, statistic: _Statistic, *, teacher: float, student: float) -> Floats:
+        """Differences under all weights, an episode with these returns among the others."""
+        of_student = statistic(self._weights, np.append(self._student, student))
+        return np.asarray(of_student - statistic(self._weights, np.append(self._teacher, teacher)))
+
+    def _reasons(self, mean: Part, tail: Part) -> tuple[str, ...]:
+        episodes = len(self._teacher)
+        if not self._margin > 0:
+            return ("the teacher earns what the random policy earns: a margin of 0 decides nothing",)
+        reasons = []
+        if not self._better_than_random:
+            reasons.append("the teacher is worse than the random policy: its student is no better for being like it")
+        if episodes < FEWEST:
+            reasons.append(f"{episodes} episodes decide nothing: at least {FEWEST} are needed")
+            return tuple(reasons)
+        if self._rates:
+            reasons.append(_sentence("success rate, in units of return", mean))
+        else:
+            reasons += [_sentence("mean", mean), _sentence("worst tenth", tail)]
+        open_parts = [part for part in (mean, tail) if part.decision == "undecided"]
+        if open_parts and "inferior" not in (mean.decision, tail.decision):
+            needed = max(_episodes_needed(part, episodes) for part in open_parts)
+            reasons.append(f"about {needed:,} episodes would decide")
+        return tuple(reasons)
+
+
+def _weighted_means(weights: Floats, returns: Floats) -> Floats:
+    return np.asarray(weights @ returns)
+
+
+@lru_cache(maxsize=2)
+def _weights(episodes: int) -> Floats:
+    """Random weights `[S, episodes + 1]`, uniform among those that sum to 1: the same in every comparison."""
+    drawn = np.random.default_rng(0).standard_exponential((_DRAWS, episodes + 1))
+    return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
+
+
+def _returns(values: ArrayLike, whose: str) -> Floats:
+    array = np.atleast_1d(np.asarray(values, np.float64))
+    if array.ndim != 1 or not len(array):
+        raise KDError(f"{whose} returns must be a list of numbers, one an episode")
+    if not np.isfinite(array).all():
+        raise KDError(f"{whose} returns contain NaN or infinity")
+    return array
+
+
+def _sentence(name: str, part: Part) -> str:
+    low, high = part.difference_ci
+    words = {"non-inferior": "holds", "inferior": "is lost", "undecided": "is open"}
+    return (
+        f"the {name} {words[part.decision]}: {part.difference:+.1f} [{low:.1f}, {high:.1f}], with unseen failures at "
+        f"least {part.bounds[0]:.1f}, against a margin of {part.margin:.1f}"
+    )
+
+
+def _episodes_needed(part: Part, episodes: int) -> int:
+    """How many episodes would decide a part, if its difference stayed what it is."""
+    # Bounds close in on the difference as the root of the number of episodes.
+    low, high = part.bounds
+    distance = part.difference - low if part.room > 0 else high - part.difference
+    room = max(abs(part.room), 1e-9 + part.margin / 100)
+    needed = episodes * (distance / room) ** 2
+    # Two digits are what such a guess is worth.
+    rounded = float(f"{max(needed, episodes + 1):.2g}")
+    return int(max(rounded, episodes + 10))
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The errors of the looks of a sequence: nearly all of it is spent at one look, where most students are decided.
+
+    Attributes:
+        main: Error at the main look.
+        other: Error at each other look.
+    """
+
+    main: float
+    other: float
+
+    def looks(self, episodes: int, max_episodes: int) -> list[tuple[int, float]]:
+        """When a comparison is made while episodes come in: numbers of episodes, increasing, each with its error.
+
+        Before the main look, from 20 episodes on and every 10, none but a bad student can be decided; after it come
+        looks at a third more episodes each.
+
+        Args:
+            episodes: Those of the main look.
+            max_episodes: Those of the last look.
+        """
+        looks = [(look, self.other) for look in range(FEWEST, episodes - _APART, _EVERY)]
+        looks.append((episodes, self.main))
+        last = episodes
+        while last < max_episodes:
+            last = min(max(_EVERY * round(last * _GROWTH / _EVERY), last + _EVERY), max_episodes)
+            looks.append((last, self.other))
+        return looks
+
+
+VERDICT = Boundary(main=0.02, other=0.006)
+"""Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
+episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
+that, and at 90 leaves room for the differences of single episodes."""
+VALIDATION = Boundary(main=0.1, other=0.06)
+"""A validation chooses and proves nothing: it may err more often, and so is made in fewer episodes."""
+_EVERY = 10
+_APART = 5
+"""An early look nearer than this to the main one would be for nothing."""
+_GROWTH = 1.3
