@@ -255,16 +255,18 @@ def test_a_run_of_other_bits_holds_within_a_tolerance_that_is_named(run: Path) -
     assert "kl is written as 1e-09, found in [" in claims(run, tolerance=1.01 * away)[1]
 
 
-def test_fewer_episodes_end_with_a_look(agents: dict[str, Agent], tmp_path: Path) -> None:
-    """A verdict after 24 has looks after 20 and after 24; the first of them is enough for 3 episodes."""
-    distill(settings(agents["Box"], tmp_path / "run", episodes=26, max_episodes=26, final_steps=1500))
-    result = read(tmp_path / "run")
-    count = result["verdict"]["episodes"]
+@pytest.mark.parametrize(("episodes", "enough"), [(26, 20), (22, 22)])
+def test_all_play_again_as_they_were_interrupted_and_fewer_episodes_end_with_a_look(
+    episodes: int, enough: int, agents: dict[str, Agent], tmp_path: Path
+) -> None:
+    """Continuous returns hang on how many episodes are played at once: 20 and 6, or of the teacher 20 and 2."""
+    distill(settings(agents["Box"], tmp_path / "run", episodes=episodes, max_episodes=episodes, final_steps=1500))
+    assert read(tmp_path / "run")["verdict"]["episodes"] == episodes
+    assert claims(tmp_path / "run")[1] == ""
     held, fault = claims(tmp_path / "run", episodes=3)
     assert fault == ""
-    assert f"student: played again, 20 of {count} episodes have the same return" in held
+    assert f"student: played again, {enough} of {episodes} episodes have the same return" in held
     assert not any("KL" in text for text in held)
-    assert claims(tmp_path / "run")[1] == ""
 
 
 def test_the_looks_at_which_playing_was_interrupted(run: Path) -> None:
