@@ -14,6 +14,7 @@ from kd_agent.environments.vector import make_env
 from kd_agent.networks import Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts import Rollout, collect
+from kd_agent.runs import Costs
 from kd_agent.runs.seeds import seed_of
 
 STATES = 10_000
@@ -38,7 +39,9 @@ class Agreement:
     agreement: float
 
 
-def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0) -> Agreement:
+def measure_agreement(
+    teacher: Teacher, student: Policy, recipe: Recipe, seed: int = 0, costs: Costs | None = None
+) -> Agreement:
     """KL and agreement on about `STATES` states of episodes that the student plays.
 
     Args:
@@ -46,10 +49,13 @@ def measure_agreement(teacher: Teacher, student: Policy, recipe: Recipe, seed: i
         student: Who plays.
         recipe: Where.
         seed: Of the episodes.
+        costs: Where the steps are booked; None: nowhere.
     """
     env = make_env(recipe, _N_ENVS)
     rollout = collect(env, teacher, student, steps=STATES // _N_ENVS, beta=0.0, seed=seed_of(seed, "agreement"))
     env.close()
+    if costs:
+        costs.add("agreement_steps", rollout.driver.size)
     return agreement_on(teacher, student, rollout)
 
 

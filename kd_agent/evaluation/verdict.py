@@ -49,7 +49,7 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
         run.reporter.say(line)
     returns, verdict = comparison.play_until_decided(student, "the student", verdict_looks(run))
     result = judge_returns(run, comparison, returns, verdict)
-    close = measure_agreement(run.teacher, student, run.recipe)
+    close = measure_agreement(run.teacher, student, run.recipe, costs=run.costs)
     result["teacher"] |= references.figures()
     result["student"] |= {**_file_figures(student_file), "parameters": student.num_parameters, **vars(close)}
     result["verdict"] |= {
