@@ -141,6 +141,13 @@ def test_means_that_are_not_paired_differ_by_welchs_interval() -> None:
     assert 11 - half < narrow[0] < 11 < narrow[1] < 11 + half
 
 
+def test_a_sample_of_equal_values_is_as_good_as_any_and_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    """The returns of a teacher that earns all there is; the interval hangs on the other sample alone."""
+    half = t(2).ppf(0.975) * np.sqrt(4 / 3)
+    assert mean_difference_interval([1.0, 3.0, 5.0], [500.0] * 20) == pytest.approx((497 - half, 497 + half))
+    assert not recwarn.list
+
+
 def test_one_value_tells_nothing_of_a_difference_and_constant_ones_all() -> None:
     assert mean_difference_interval([1.0], [5.0, 6.0]) == (-np.inf, np.inf)
     assert mean_difference_interval([1.0, 2.0], [5.0]) == (-np.inf, np.inf)
