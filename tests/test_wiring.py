@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recorder import ATTEMPTS, GIVEN, ROUNDS, SCORES, TEACHER, Recorder, fingerprint, recorded
+from recorder import ATTEMPTS, GIVEN, OPEN, ROUNDS, TEACHER, Recorder, fingerprint, recorded, wavering
 
 from kd_agent import load_policy
 from kd_agent.runs.seeds import seed_of
@@ -18,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Recorder:
     """A whole run in which no attempt holds."""
-    return recorded(folder)
+    return recorded(folder, Recorder(OPEN, wavering))
 
 
 def test_the_teacher_drives_first_and_less_from_round_to_round_and_no_extra_round(run: Recorder) -> None:
@@ -154,19 +154,20 @@ def test_the_exam_is_sat_by_every_attempt_on_as_many_episodes_as_asked_for(run: 
     attempts = [fit.after for fit in run.fits[ROUNDS - 1 :]]
     assert list(dict.fromkeys(play.who for play in run.validations())) == attempts
     for attempt in attempts:
-        assert sum(len(play.seeds) for play in run.validations() if play.who == attempt) == 8
+        assert sum(len(play.seeds) for play in run.validations() if play.who == attempt) == 40
 
 
 def test_the_seeds_of_exam_and_verdict_have_nothing_in_common(run: Recorder) -> None:
     exam = {seed for play in run.validations() for seed in play.seeds}
     verdict = {seed for play in run.verdicts() for seed in play.seeds}
-    assert (len(exam), len(verdict)) == (8, 12)
+    assert (len(exam), len(verdict)) == (40, 30)
     assert not exam & verdict
 
 
 def test_the_teacher_plays_every_seed_that_a_student_plays_and_chance_does_too(run: Recorder) -> None:
     students = {seed for play in [*run.validations(), *run.verdicts()] for seed in play.seeds}
-    teacher = [seed for play in run.plays if play.who == fingerprint(TEACHER.graph) for seed in play.seeds]
+    greedy = [play for play in run.plays if play.who == fingerprint(TEACHER.graph) and play.deterministic]
+    teacher = [seed for play in greedy for seed in play.seeds]
     assert set(teacher) == students
     assert len(teacher) == len(students)
     chance = [play.seeds for play in run.plays if play.who is None]
@@ -176,17 +177,17 @@ def test_the_teacher_plays_every_seed_that_a_student_plays_and_chance_does_too(r
 def test_the_verdict_has_the_margin_and_the_episodes_that_were_asked_for(run: Recorder) -> None:
     verdict = run.result["verdict"]
     assert verdict["margin"] == pytest.approx(0.2 * 100)
-    assert (verdict["decision"], verdict["episodes"]) == ("undecided", 12)
-    assert [len(play.seeds) for play in run.verdicts()] == [6, 6]
+    assert (verdict["decision"], verdict["episodes"]) == ("undecided", 30)
+    assert [len(play.seeds) for play in run.verdicts()] == [20, 10]
 
 
 def test_a_clear_verdict_falls_after_the_first_episodes(tmp_path: Path) -> None:
-    run = recorded(tmp_path / "run", Recorder(SCORES), attempts=1)
-    assert (run.result["verdict"]["decision"], run.result["verdict"]["episodes"]) == ("non-inferior", 6)
+    run = recorded(tmp_path / "run", Recorder([]), attempts=1)
+    assert (run.result["verdict"]["decision"], run.result["verdict"]["episodes"]) == ("non-inferior", 20)
 
 
 def test_attempts_end_when_one_holds_by_the_margin_that_was_asked_for(tmp_path: Path) -> None:
-    run = recorded(tmp_path / "run", Recorder([10.0, 85.0]))
+    run = recorded(tmp_path / "run", Recorder([10.0, 90.0]))
     assert len(run.fits) == ROUNDS - 1 + 2
     assert len(run.rounds) == ROUNDS + 1
     assert {play.who for play in run.verdicts()} == {run.fits[-1].after}

@@ -1,4 +1,4 @@
-"""A validation plays no more than it must, decides at the level that is shared, and keeps what is best."""
+"""A validation plays no more than it must, decides at an error of its own, and keeps what is best."""
 
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ def episodes_of_attempts(run: Recorder) -> list[int]:
 
 
 def test_a_validation_ends_where_the_return_is_held_or_the_best_is_out_of_reach(tmp_path: Path) -> None:
-    """The margin is 20: 50 is within it of 60, 30 is not, and 100 is what the teacher earns."""
-    run = recorded(tmp_path / "run", Recorder([60.0, 50.0, 30.0, 100.0]))
-    assert episodes_of_attempts(run) == [8, 8, 2, 2]
+    """The margin is 20: 79 is within it of 84, 63.5 is not, and 100 is what the teacher earns."""
+    run = recorded(tmp_path / "run", Recorder([84.0, 79.0, 63.5, 100.0]))
+    assert episodes_of_attempts(run) == [40, 40, 20, 20]
     assert {play.who for play in run.verdicts()} == {run.fits[-1].after}
 
 
 def test_a_single_attempt_is_not_validated(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", Recorder([]), attempts=1)
     assert run.on_seeds(VALIDATION) == []
-    assert run.result["cost"]["exam_steps"] == 0
+    assert run.result["cost"]["validation_steps"] == 0
 
 
 def test_a_single_attempt_of_several_sizes_is(tmp_path: Path) -> None:
@@ -35,29 +35,28 @@ def test_a_single_attempt_of_several_sizes_is(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", recorder, attempts=1, search_size=True, hidden=[1], **PLAIN)
     final = [fit.after for fit in run.fits if fit.told["steps"] == GIVEN["final_steps"]]
     assert len(final) == 1
-    assert [len(play.seeds) for play in run.validations() if play.who == final[0]] == [2]
+    assert [len(play.seeds) for play in run.validations() if play.who == final[0]] == [20]
 
 
-def test_the_random_policy_plays_as_far_as_the_first_look_in_a_validation_and_in_a_verdict(tmp_path: Path) -> None:
+def test_the_random_policy_plays_episodes_of_its_own_number_in_a_validation_and_in_a_verdict(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", attempts=2)
     chance = [play.seeds for play in run.plays if play.who is None]
-    assert chance == [list(range(VALIDATION, VALIDATION + 2)), list(range(VERDICT, VERDICT + 6))]
+    assert chance == [list(range(VALIDATION, VALIDATION + 20)), list(range(VERDICT, VERDICT + 30))]
 
 
-def test_every_comparison_shares_its_level_among_all_looks_that_it_may_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A validation looks after 2, 4 and 8 episodes, a verdict after 6 and 12."""
-    told: list[tuple[int, int, float]] = []
+def test_every_comparison_has_the_error_of_its_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation looks after 20, 30 and 40 episodes, a verdict after 20 and 30."""
+    told: list[tuple[int, float, float]] = []
     compare = original("compare")
 
-    def spied(teacher: Any, student: Any, chance: float, *, margin: float, looks: int) -> Any:
-        told.append((len(student), looks, margin))
-        return compare(teacher, student, chance, margin=margin, looks=looks)
+    def spied(teacher: Any, student: Any, chance: Any, *, margin: float, error: float) -> Any:
+        told.append((len(student), error, margin))
+        return compare(teacher, student, chance, margin=margin, error=error)
 
     monkeypatch.setattr(SEAMS["compare"], spied)
-    recorded(tmp_path / "run", Recorder([50.0, 40.0], wavering), attempts=2)
-    assert told == [(2, 3, 0.2), (4, 3, 0.2), (8, 3, 0.2)] * 2 + [(6, 2, 0.2), (12, 2, 0.2)]
+    recorded(tmp_path / "run", Recorder([84.0, 79.0], wavering), attempts=2)
+    validation = [(20, 0.06, 0.2), (30, 0.06, 0.2), (40, 0.1, 0.2)]
+    assert told == [*validation, *validation, (20, 0.02, 0.2), (30, 0.006, 0.2)]
 
 
 def test_what_was_played_is_booked_as_what_it_was_played_for(tmp_path: Path) -> None:
@@ -65,8 +64,12 @@ def test_what_was_played_is_booked_as_what_it_was_played_for(tmp_path: Path) -> 
     run = recorded(tmp_path / "run")
     played = {first: 10 * sum(len(play.seeds) for play in run.on_seeds(first)) for first in (VALIDATION, VERDICT)}
     cost = run.result["cost"]
-    assert (cost["exam_steps"], cost["verdict_steps"]) == (played[VALIDATION], played[VERDICT])
-    assert cost["gate_steps"] == 0
+    assert (cost["validation_steps"], cost["verdict_steps"]) == (played[VALIDATION], played[VERDICT])
+    assert cost["selection_steps"] == 0
+    # KL and agreement on 32 states, by 16 environments.
+    assert cost["agreement_steps"] == 32
+    assert cost["all_env_steps"] == cost["collect_steps"] + played[VALIDATION] + played[VERDICT] + 32
+    assert cost["env_steps"] == cost["collect_steps"]
 
 
 def test_agreement_is_measured_where_the_judged_student_goes_on_states_of_its_own(tmp_path: Path) -> None:

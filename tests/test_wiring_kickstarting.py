@@ -105,7 +105,7 @@ def test_what_a_kickstart_costs_is_counted_from_its_first_look_on(run: Kickstart
     cost = run.result["cost"]
     [model] = run.models
     assert cost["env_steps"] == FIRST_LOOK + model.num_timesteps == FIRST_LOOK + 256
-    assert cost["exam_steps"] == 7 * len(run.programs)
+    assert cost["validation_steps"] == 7 * len(run.programs)
     assert cost["gradient_steps"] == len(run.weights)
     assert cost["verdict_steps"] == 10 * sum(len(play.seeds) for play in run.recorder.plays)
 

@@ -23,7 +23,7 @@ def test_the_control_is_the_students_network_trained_as_long_and_plays_the_verdi
     assert model.policy.net_arch == {"pi": [7, 3], "vf": [9]}
     assert model.policy.activation_fn.__name__ == "Tanh"
     assert model.seed == 3
-    spent = run.result["cost"]["env_steps"] + run.result["cost"]["exam_steps"]
+    spent = run.result["cost"]["env_steps"] + run.result["cost"]["validation_steps"]
     assert 0 <= total - spent < model.n_steps * model.n_envs
     *_, last = run.plays
     assert last.seeds == [seed for play in run.verdicts() for seed in play.seeds]
@@ -63,6 +63,6 @@ def test_a_control_that_was_trained_before_is_not_trained_again(
     for resume in (False, True):
         scores = [] if resume else [100.0]
         run = recorded(tmp_path / "run", Recorder(scores), control=True, training=TRAINING, resume=resume)
-        assert run.result["control"]["iqm"] == 100.0
+        assert run.result["control"]["mean"] == 100.0
         assert {"teacher_s", "distill_s", "evaluate_s", "control_s"} <= set(run.result["cost"])
     assert len(learnt) == 1

@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_costs_as_much_as_one_that_was_not(
     played = [seed for play in again.plays if play.who in (None, TEACHER_NAME) for seed in play.seeds]
     validated = [seed for seed in played if VALIDATION <= seed < VERDICT]
     # What teacher and random policy have played before they do not play again.
-    assert len(validated) == (0 if missing else 8 + 2)
+    assert len(validated) == (0 if missing else 20 + 20)
 
 
 def test_a_finished_run_is_judged_again_and_nothing_else(run: Recorder, folder: Path) -> None:
@@ -117,7 +117,8 @@ def test_every_second_belongs_to_the_innermost_stage(monkeypatch: pytest.MonkeyP
 
 def test_a_runs_stages_are_told_apart(run: Recorder) -> None:
     seconds = {name for name in run.result["cost"] if name.endswith("_s")}
-    assert seconds == {"teacher_s", "distill_s", "evaluate_s"}
+    stages = {"teacher", "distill", "evaluate"}
+    assert seconds == {f"{stage}_{clock}" for stage in stages for clock in ("s", "cpu_s")}
 
 
 def test_a_ledger_is_restored_as_it_was_kept() -> None:

@@ -44,19 +44,19 @@ def test_a_search_judges_the_last_fit_of_the_smallest_size_that_holds(search: Re
     assert [fit.told["steps"] for fit in chosen] == [GIVEN["final_steps"]]
     assert policy.graph.provenance["config"]["hidden"] == [2]
     assert {play.who for play in search.verdicts()} == {chosen[0].after}
-    assert [len(play.seeds) for play in search.verdicts()] == [6]
+    assert [len(play.seeds) for play in search.verdicts()] == [20]
     assert search.result["search"]["judged"] == [{"hidden": [2], "decision": "non-inferior"}]
 
 
 def test_each_rung_doubles_steps_and_episodes_and_has_a_seed_of_its_own(search: Recorder) -> None:
-    """Of 11 steps and 8 episodes, and the sizes that go on from rung to rung."""
+    """Of 11 steps and 40 episodes, and the sizes that go on from rung to rung."""
     by_steps = {steps: [fit for fit in search.fits if fit.told["steps"] == steps] for steps in (1, 2, 5)}
     assert [len(fits) for fits in by_steps.values()] == [4, 3, 2]
     assert {units(fit) for fit in by_steps[1]} == {0, 1, 2, 3}
     seeds = [{fit.told["seed"] for fit in fits} for fits in by_steps.values()]
     assert [len(seed) for seed in seeds] == [1, 1, 1]
     assert len(set.union(*seeds)) == 3
-    for fits, episodes in zip(by_steps.values(), (1, 2, 4), strict=True):
+    for fits, episodes in zip(by_steps.values(), (5, 10, 20), strict=True):
         for fit in fits:
             assert [len(play.seeds) for play in search.plays if play.who == fit.after] == [episodes]
             assert len(fit.rollouts) == ROUNDS
@@ -120,7 +120,7 @@ def test_a_search_that_was_stopped_measures_nothing_twice_and_comes_to_the_same(
     assert again.fits == []
     assert [play for play in again.plays if min(play.seeds) < 20_000] == []
     assert again.result["search"] == search.result["search"]
-    for name in ("env_steps", "gradient_steps", "exam_steps"):
+    for name in ("env_steps", "gradient_steps", "validation_steps"):
         assert again.result["cost"][name] == search.result["cost"][name]
     files = [(path / "student.safetensors").read_bytes() for path in (folder, tmp_path / "run")]
     assert files[0] == files[1]

@@ -16,8 +16,8 @@ TASKS = {PROBES["Discrete"]: "categorical", PROBES["Box"]: "diag_gaussian"}
 ROUNDS, ATTEMPTS = 2, 3
 SETTINGS: dict[str, Any] = {
     "tasks": list(TASKS), "hidden": [5, 4], "activation": "tanh", "seed": 3, "env_steps": 64, "rounds": ROUNDS,
-    "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS, "exam_episodes": 4, "batch_size": 13,
-    "learning_rate": 0.017, "episodes": 6, "max_episodes": 7, "margin": 0.2, "quiet": True,
+    "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS, "exam_episodes": 40, "batch_size": 13,
+    "learning_rate": 0.017, "episodes": 20, "max_episodes": 21, "margin": 0.2, "quiet": True,
 }  # fmt: skip
 """No setting has its default."""
 SCORES = [100.0, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -127,7 +127,7 @@ def test_what_all_tasks_cost_is_told_together(together: Recorder) -> None:
     steps_of_a_round = {"own": 64 // ROUNDS, "extra": 64 // 8}
     assert cost["env_steps"] == 2 * (ROUNDS * steps_of_a_round["own"] + (ATTEMPTS - 1) * steps_of_a_round["extra"])
     assert cost["gradient_steps"] == 7 + 11 * ATTEMPTS
-    assert cost["exam_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(10_000))
+    assert cost["validation_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(10_000))
     assert cost["verdict_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(20_000))
     assert {"teacher_s", "distill_s", "evaluate_s"} <= set(cost)
 
@@ -156,7 +156,7 @@ def test_tasks_that_were_stopped_go_on_each_with_its_own_student_and_data(
     for found, wanted in zip(again.joint_fits, fits, strict=True):
         assert [fit.before for fit in found] == [fit.before for fit in wanted]
         assert [len(fit.rollouts) for fit in found] == [len(fit.rollouts) for fit in wanted]
-    for name in ("env_steps", "gradient_steps", "exam_steps"):
+    for name in ("env_steps", "gradient_steps", "validation_steps"):
         assert again.result["cost"][name] == together.result["cost"][name]
     for task in TASKS:
         files = [load_policy(path / "run" / "student.safetensors", task=task) for path in (folder, tmp_path)]

@@ -60,7 +60,7 @@ def test_teachers_are_not_selected_where_that_was_not_asked_for(tmp_path: Path) 
     recorder = taught_by_two(tmp_path, Recorder(teachers={fingerprints[1]: 10.0}), teacher_gate=False)
     assert [one["weight"] for one in recorder.result["teachers"]] == [0.5, 0.5]
     assert recorder.on_seeds(SELECTION) == []
-    assert recorder.result["cost"]["gate_steps"] == 0
+    assert recorder.result["cost"]["selection_steps"] == 0
 
 
 def test_a_selection_has_seeds_of_its_own_and_is_booked_as_what_it_is(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_selection_has_seeds_of_its_own_and_is_booked_as_what_it_is(tmp_path: 
     recorder = taught_by_two(tmp_path, Recorder())
     played = recorder.on_seeds(SELECTION)
     assert [play.seeds for play in played] == [list(range(SELECTION, SELECTION + 48))] * 4
-    assert recorder.result["cost"]["gate_steps"] == 10 * 48 * 4
+    assert recorder.result["cost"]["selection_steps"] == 10 * 48 * 4
 
 
 def test_a_stopped_run_goes_on_with_the_teachers_that_it_has_selected(tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_a_stopped_run_goes_on_with_the_teachers_that_it_has_selected(tmp_path: 
     assert again.on_seeds(SELECTION) == []
     assert [one["weight"] for one in again.result["teachers"]] == [1.0, 0.0]
     # The two teachers and the random policy; those who are selected are one, who plays no more alone.
-    assert again.result["cost"]["gate_steps"] == 10 * 48 * 3
+    assert again.result["cost"]["selection_steps"] == 10 * 48 * 3

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kd_agent.evaluation.non_inferiority import FEWEST, VERDICT, compare
+from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.non_inferiority import FEWEST, compare
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.evaluation.verdict import EVALUATION_SEED, verdict_figures
 

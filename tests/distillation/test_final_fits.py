@@ -16,7 +16,7 @@ from kd_agent.distillation.dagger import collect_rounds
 from kd_agent.distillation.final_fits import Attempt, Grade, Validation, final_fits
 from kd_agent.rollouts import Rollout
 
-SEVERAL = {"attempts": 3, "exam_episodes": 8, "hidden": [1], "rounds": 2, "final_steps": 1, "margin": 1e-4}
+SEVERAL = {"attempts": 3, "exam_episodes": 20, "hidden": [1], "rounds": 2, "final_steps": 1, "margin": 1e-4}
 """One unit after one step cannot hold the return of a teacher that knows all, so that all attempts are made."""
 
 
@@ -36,16 +36,16 @@ def test_attempts_go_on_while_none_holds_and_each_sees_one_more_round(agent: Age
     assert attempts_made(result, given) == 3
     rounds = sorted((tmp_path / "run" / "checkpoint").glob("round-*.npz"))
     assert len(rounds) == 2 + 2
-    assert result["cost"]["exam_steps"] >= 50 * 8
+    assert result["cost"]["validation_steps"] >= 50 * 20
 
 
 def test_an_attempt_that_holds_is_the_last(agent: Agent, tmp_path: Path) -> None:
-    given = settings(agent, tmp_path / "run", attempts=5, exam_episodes=8, margin=1e6)
+    given = settings(agent, tmp_path / "run", attempts=5, exam_episodes=20, margin=1e6)
     assert attempts_made(distill(given), given) == 1
 
 
 def test_a_single_attempt_is_not_validated(agent: Agent, tmp_path: Path) -> None:
-    assert distill(settings(agent, tmp_path / "run", attempts=1))["cost"]["exam_steps"] == 0
+    assert distill(settings(agent, tmp_path / "run", attempts=1))["cost"]["validation_steps"] == 0
 
 
 def test_the_best_of_all_attempts_is_kept() -> None:
@@ -98,7 +98,7 @@ def fitted(tmp_path: Path, scores: list[float], patience: int | None = None, **m
     recorder = Recorder(scores)
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
-        settings = {"rounds": 1, "env_steps": 32, "attempts": 6, "exam_episodes": 8, **more}
+        settings = {"rounds": 1, "env_steps": 32, "attempts": 6, "exam_episodes": 60, **more}
         with begun(tmp_path / "run", **settings) as run:
             rounds = collect_rounds([run])
             return final_fits(rounds, [Validation(run)], patience=patience), recorder
@@ -106,15 +106,57 @@ def fitted(tmp_path: Path, scores: list[float], patience: int | None = None, **m
 
 def test_patience_ends_when_so_many_attempts_in_a_row_are_no_better(tmp_path: Path) -> None:
     best, recorder = fitted(tmp_path, [10.0, 20.0, 5.0, 6.0, 30.0], patience=2)
-    assert (best.number, best.score, best.tried) == (1, 20.0, 4)
+    assert (best.number, best.tried) == (1, 4)
+    # In margins of 5: 80 are missing, of which the first 5 do not count.
+    assert best.score == pytest.approx(-15)
     assert len(recorder.fits) == 4
 
 
 def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_path: Path) -> None:
-    """8 episodes are played 2, 4 and 8 at a time: the first attempt plays all, a much worse one only the first two."""
-    _, recorder = fitted(tmp_path, [90.0, 10.0, 89.0], attempts=3)
-    played = [sum(len(play.seeds) for play in recorder.validations() if play.who == fit.after) for fit in recorder.fits]
-    assert played[1] == 2 < played[2]
+    """The third is not shown to be inferior yet when it has fallen behind; without a rival it plays on."""
+    _, recorder = fitted(tmp_path, [94.5, 93.5, 89.0], attempts=3)
+    assert episodes_of(recorder) == [60, 60, 20]
+    _, alone = fitted(tmp_path / "alone", [89.0], attempts=2, patience=0)
+    assert episodes_of(alone)[0] > 20
+
+
+def episodes_of(recorder: Recorder) -> list[int]:
+    return [sum(len(play.seeds) for play in recorder.validations() if play.who == fit.after) for fit in recorder.fits]
+
+
+def test_a_validation_looks_every_10_episodes_up_to_60_and_errs_less_afterwards(tmp_path: Path) -> None:
+    early = [(look, 0.06) for look in (20, 30, 40, 50)]
+    for total, expected in (
+        (100, [*early, (60, 0.1), (80, 0.06), (100, 0.06)]),
+        (60, [*early, (60, 0.1)]),
+        (8, [(8, 0.1)]),
+    ):
+        with begun(tmp_path / str(total), attempts=2, exam_episodes=total) as run:
+            assert Validation(run).looks == expected
+
+
+def test_a_validation_judges_by_both_parts_of_the_verdict_and_scores_the_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an error of 0.1, 60 episodes are enough; at that of a verdict they are not."""
+    Recorder().install(monkeypatch)
+    with begun(tmp_path / "run", attempts=2, exam_episodes=100) as run:
+        validation = Validation(run)
+        assert validation.decision([100.0] * 60) == "non-inferior"
+        assert validation.verdict([100.0] * 60).decision == "undecided"
+        assert validation.decision([100.0] * 50) == "undecided"
+        crashing = [115.0] * 50 + [-20.0] * 10
+        assert validation.decision(crashing) == "inferior"
+        assert validation.verdict(crashing).score == pytest.approx((50 - 120) / 50)
+
+
+def test_a_grade_is_the_verdicts_score_and_its_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Recorder(by_policy=lambda policy: 97.5).install(monkeypatch)
+    with begun(tmp_path / "run", attempts=2, exam_episodes=80) as run:
+        student = collect_rounds([run]).new_students(0)[0]
+        grade = Validation(run).grade(student, 0)
+    assert grade.score == pytest.approx(0.5)
+    assert (grade.holds, list(grade.returns)) == (False, [97.5] * 80)
 
 
 def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(

@@ -22,7 +22,7 @@ def test_a_limit_holds_while_collecting_validating_and_judging_and_the_student_r
     episodes = result["verdict"]["episodes"]
     # teacher, student and the random policy: nine steps an episode
     assert result["cost"]["verdict_steps"] == 9 * 3 * episodes
-    assert result["cost"]["exam_steps"] % 9 == 0
+    assert result["cost"]["validation_steps"] % 9 == 0
     student = tmp_path / "run" / "student.safetensors"
     assert load_policy(student).graph.provenance["recipe"]["max_episode_steps"] == 9
     asked = {"student": str(student), "episodes": 3, "quiet": True}

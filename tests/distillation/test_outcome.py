@@ -27,7 +27,7 @@ def test_a_student_is_saved_with_where_it_comes_from_and_judged(
 ) -> None:
     recorder = Recorder(verdict=lambda seed: 100.0)
     recorder.install(monkeypatch)
-    with begun(tmp_path / "run") as run:
+    with begun(tmp_path / "run", episodes=90, max_episodes=90) as run:
         student = build_student(run, rollout, 0)
         result = judge_student(run, student)
         policy = load_policy(tmp_path / "run" / "student.safetensors")

@@ -294,7 +294,7 @@ def test_teachers_are_selected_before_the_plan_is_made(tmp_path: Path, monkeypat
     recorder = Recorder()
     recorder.install(monkeypatch)
     with begun(tmp_path / "run", EnsembleTeacher([good(), good("other")])) as run:
-        assert run.teacher.origin.gate_steps == run.costs.of("gate_steps") > 0
+        assert run.teacher.origin.gate_steps == run.costs.of("selection_steps") > 0
         assert [record["weight"] for record in run.teacher.origin.teachers] == [0.5, 0.5]
 
 

@@ -13,16 +13,18 @@ from samples import PROBES, Agent, settings
 from kd_agent import KDError, distill, load_policy
 from kd_agent.distillation.outcome import Result, TasksResult
 
-FIGURES = {
+FIGURES: dict[str, Any] = {
     "env": "CartPole-v1",
-    "teacher": {"iqm": 500.0, "parameters": 12_345},
-    "student": {"iqm": 499.5, "parameters": 67},
+    "teacher": {"mean": 500.0, "lower_tail": 490.0, "parameters": 12_345, "better_than_random": True},
+    "student": {"mean": 499.5, "lower_tail": 470.0, "parameters": 67},
     "verdict": {
         "decision": "non-inferior",
+        "non_inferior": True,
         "episodes": 100,
         "difference": -0.5,
         "difference_ci": [-1.0, 0.25],
         "margin": 20.0,
+        "lower_tail": {"difference": -20.0, "margin": 200.0},
     },
 }
 
@@ -62,8 +64,10 @@ def test_it_reads_well(tmp_path: Path) -> None:
         "Result",
         "  environment: CartPole-v1",
         "  verdict: non-inferior after 100 episodes",
-        "  IQM: 499.5, teacher 500.0",
+        "  mean: 499.5, teacher 500.0",
+        "  worst tenth: 470.0, teacher 490.0",
         "  difference: -0.5 [-1.0, 0.2], margin 20.0",
+        "  difference of the worst tenth: -20.0, margin 200.0",
         "  parameters: 67, teacher 12,345",
         f"  run folder: {tmp_path}",
     ]
@@ -71,10 +75,21 @@ def test_it_reads_well(tmp_path: Path) -> None:
 
 def test_a_notebook_shows_a_table_in_which_nothing_is_markup() -> None:
     page = Result({**FIGURES, "env": "<script>x</script>"}, Path("a&b"))._repr_html_()
-    assert page.count("<tr>") == 6
+    assert page.count("<tr>") == 8
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "a&amp;b" in page
+
+
+@pytest.mark.parametrize(
+    ("non_inferior", "better", "good"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_student_is_good_where_it_holds_and_its_teacher_beats_chance(
+    non_inferior: bool, better: bool, good: bool
+) -> None:
+    figures = copy.deepcopy(FIGURES)
+    figures["verdict"]["non_inferior"], figures["teacher"]["better_than_random"] = non_inferior, better
+    assert Result(figures, Path("run")).shown_to_be_good is good
 
 
 def test_copies_and_pickles_keep_the_folder(tmp_path: Path) -> None:
@@ -96,8 +111,8 @@ def test_a_run_of_several_tasks_has_a_verdict_for_each(tmp_path: Path) -> None:
     }
     assert repr(result).splitlines() == [
         "TasksResult",
-        "  CartPole-v1: non-inferior, IQM 499.5, teacher 500.0",
-        "  Acrobot-v1: undecided, IQM 499.5, teacher 500.0",
+        "  CartPole-v1: non-inferior, mean 499.5, teacher 500.0",
+        "  Acrobot-v1: undecided, mean 499.5, teacher 500.0",
         "  parameters: 761, of which 272 are shared",
         f"  run folder: {tmp_path}",
     ]

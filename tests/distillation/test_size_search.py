@@ -14,13 +14,14 @@ from kd_agent.networks import Student
 from kd_agent.runs import Run
 from kd_agent.settings import DistillConfig, resolve
 
-SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 8, "rounds": 2, "margin": 1e6}
+SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 20, "rounds": 2, "margin": 1e6,
+          "episodes": 20, "max_episodes": 20}  # fmt: skip
 """Everything holds the teacher's return by such a margin, so that the smallest size that the rungs leave is taken."""
 
 
 def scored(*figures: tuple[float, str]) -> list[Score]:
     """Sizes of 1, 2, ... units and parameters with these scores and decisions."""
-    return [Score((n,), n, 1, 10, [score, score], decision) for n, (score, decision) in enumerate(figures, 1)]
+    return [Score((n,), n, 1, 10, [0.0, 0.0], decision, score) for n, (score, decision) in enumerate(figures, 1)]
 
 
 def units(scores: list[Score]) -> list[int]:

@@ -1,7 +1,6 @@
 """Paired comparisons: everybody plays the same numbered episodes, the teacher plays none twice, and all is booked."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,9 @@ from samples import PROBES
 
 from kd_agent.environments import recipe_of
 from kd_agent.evaluation import comparison
-from kd_agent.evaluation.comparison import Episodes, PairedComparison, doublings
+from kd_agent.evaluation.comparison import Episodes, PairedComparison
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.runs import Costs, Reporter
-
-
-@pytest.mark.parametrize(
-    ("episodes", "most", "looks"),
-    [(100, 400, [100, 200, 400]), (100, 100, [100]), (100, 50, [100]), (90, 150, [90, 150]), (8, 64, [8, 16, 32, 64])],
-)
-def test_the_looks_follow_the_doublings(episodes: int, most: int, looks: list[int]) -> None:
-    assert doublings(episodes, most) == looks
 
 
 class Paid:
@@ -86,6 +77,14 @@ def test_an_episode_has_the_same_seed_whoever_plays_it(ground: Ground) -> None:
     assert numbered.steps == 5 * LENGTH
 
 
+def test_actions_are_greedy_unless_samples_are_asked_for(ground: Ground) -> None:
+    numbered = episodes()
+    numbered.play(TEACHER, "the teacher", 2)
+    numbered.play(TEACHER, "the teacher, sampled", 2, deterministic=False)
+    compared().verdict([100.0] * 4)
+    assert ground.greedily == [True, False, True, True]
+
+
 def test_no_episodes_are_not_played(ground: Ground) -> None:
     assert episodes().play(TEACHER, "the teacher", 0) == []
     assert ground.played == []
@@ -93,8 +92,8 @@ def test_no_episodes_are_not_played(ground: Ground) -> None:
 
 def test_steps_are_booked_under_their_purpose(ground: Ground) -> None:
     costs = Costs()
-    compared(costs=costs, purpose="exam_steps").verdict([100.0] * 6)
-    assert costs.of("exam_steps") == (6 + 4) * LENGTH
+    compared(costs=costs, purpose="validation_steps").verdict([100.0] * 6)
+    assert costs.of("validation_steps") == (6 + 4) * LENGTH
     assert costs.of("verdict_steps") == 0
 
 
@@ -140,40 +139,58 @@ def test_a_restored_comparison_does_not_share_its_lists(ground: Ground) -> None:
 
 def test_a_verdict_is_on_the_episodes_that_the_player_played(ground: Ground) -> None:
     paired = compared()
-    paired.teacher_returns(9)
-    verdict = paired.verdict([100.0] * 6)
-    assert (verdict.decision, verdict.episodes, verdict.margin) == ("non-inferior", 6, 5.0)
-    assert paired.verdict([50.0] * 6).decision == "inferior"
+    paired.teacher_returns(99)
+    verdict = paired.verdict([100.0] * 90)
+    assert (verdict.decision, verdict.episodes, verdict.margin) == ("non-inferior", 90, 5.0)
+    assert verdict.error == 0.025
+    assert paired.verdict([50.0] * 30).decision == "inferior"
 
 
-def test_a_clear_verdict_falls_at_the_first_look(ground: Ground) -> None:
-    returns, verdict = compared().play_until_decided(Paid(100.0), "the student", [4, 8, 16])
-    assert (len(returns), verdict.decision, verdict.episodes) == (4, "non-inferior", 4)
-    assert verdict.level == pytest.approx(1 - 0.05 / 3), "all looks share the error, however early it falls"
+def test_a_comparison_has_the_margin_and_the_error_that_it_was_given(ground: Ground) -> None:
+    paired = PairedComparison(episodes(), TEACHER, margin=0.2, random_episodes=4)
+    verdict = paired.verdict([100.0] * 30, error=0.01)
+    assert (verdict.margin, verdict.error) == (20.0, 0.01)
+    assert verdict.decision == "non-inferior"
+    assert paired.verdict([100.0] * 20, error=0.01).decision == "undecided"
+
+
+LOOKS = [(20, 0.006), (40, 0.02), (90, 0.025), (120, 0.006)]
+
+
+def test_a_clear_verdict_falls_at_the_first_look_that_decides(ground: Ground) -> None:
+    returns, verdict = compared().play_until_decided(Paid(20.0), "the student", LOOKS)
+    assert (len(returns), verdict.decision, verdict.episodes, verdict.error) == (20, "inferior", 20, 0.006)
+    student = Paid(100.0)
+    returns, verdict = compared().play_until_decided(student, "the student", LOOKS)
+    assert (len(returns), verdict.decision, verdict.episodes, verdict.error) == (90, "non-inferior", 90, 0.025)
+    assert ground.seeds_of(student) == list(range(500, 590))
 
 
 def test_an_open_verdict_is_played_on_to_the_last_look(ground: Ground) -> None:
     student = Paid(95.0, 40.0)
-    returns, verdict = compared().play_until_decided(student, "the student", [4, 8, 16])
-    assert (len(returns), verdict.decision, verdict.episodes) == (16, "undecided", 16)
-    assert ground.seeds_of(student) == list(range(500, 516))
-    assert ground.seeds_of(TEACHER) == list(range(500, 516))
+    returns, verdict = compared().play_until_decided(student, "the student", LOOKS)
+    assert (len(returns), verdict.decision, verdict.episodes) == (120, "undecided", 120)
+    assert ground.seeds_of(student) == list(range(500, 620))
+    assert ground.seeds_of(TEACHER) == list(range(500, 620))
+
+
+def test_who_falls_a_margin_behind_the_best_is_not_looked_at_further(ground: Ground) -> None:
+    looks = [(look, 0.001) for look in (20, 40, 60)]
+    student = Paid(97.0)
+    _, verdict = compared().play_until_decided(student, "the student", looks)
+    assert (verdict.episodes, verdict.decision) == (60, "undecided")
+    assert verdict.score == pytest.approx(0.4)
+    for rival, played in ((1.3, 60), (1.5, 20)):
+        returns, _ = compared().play_until_decided(student, "the student", looks, rival=rival)
+        assert len(returns) == played
 
 
 def test_the_episodes_of_a_run_are_those_of_its_environment_and_booked_there(ground: Ground, tmp_path: Any) -> None:
     with begun(tmp_path / "run") as run:
-        of_run = Episodes.of(run, first_seed=7, purpose="gate_steps")
+        of_run = Episodes.of(run, first_seed=7, purpose="selection_steps")
         assert of_run.play(TEACHER, "the teacher", 2) == [100.0, 100.0]
-        assert run.costs.of("gate_steps") == 2 * LENGTH
+        assert run.costs.of("selection_steps") == 2 * LENGTH
         assert ground.played == [(TEACHER, [7, 8])]
-
-
-@pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 3), (7, 100), (50, 51)])
-def test_looks_begin_and_end_where_they_are_to_and_double_in_between(first: int, last: int) -> None:
-    looks = doublings(first, last)
-    assert (looks[0], looks[-1]) == (first, last)
-    assert all(one < other <= 2 * one for one, other in pairwise(looks))
-    assert all(other == 2 * one for one, other in pairwise(looks[:-1]))
 
 
 @pytest.mark.parametrize("sampled", [True, False, None])

@@ -8,7 +8,6 @@ from samples import PROBES
 
 from kd_agent.environments.recipe import recipe_of
 from kd_agent.evaluation.comparison import Episodes
-from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.teacher_selection import SELECTION_SEED, TeacherSelection, decisions
 from kd_agent.networks.base import Teacher
 from kd_agent.rollouts.evaluate import evaluate
@@ -31,14 +30,14 @@ def selection(config: DistillConfig, reporter: Reporter) -> TeacherSelection:
 def test_a_corrupted_teacher_sinks_every_rule_and_selection_keeps_it_out(rule: str) -> None:
     teachers: list[Teacher] = [good(), corrupted(), good("also good", 2.0)]
     seeds, env = range(20), PROBES["Discrete"]
-    best = float(iqm(evaluate(good(), env, seeds=seeds).returns))
-    sunk = float(iqm(evaluate(EnsembleTeacher(teachers, rule), env, seeds=seeds).returns))
+    best = evaluate(good(), env, seeds=seeds).returns.mean()
+    sunk = evaluate(EnsembleTeacher(teachers, rule), env, seeds=seeds).returns.mean()
     kept = selected(teachers, rule)
     assert best == 50
     assert sunk < 0.5 * best
-    assert float(iqm(evaluate(kept, env, seeds=seeds).returns)) == best
+    assert evaluate(kept, env, seeds=seeds).returns.mean() == best
     assert [record["weight"] for record in kept.origin.teachers] == [0.5, 0.0, 0.5]
-    assert [record["verdict"] for record in kept.origin.teachers] == ["best", "inferior", "non-inferior"]
+    assert [record["verdict"] for record in kept.origin.teachers] == ["best", "inferior", "undecided"]
     assert kept.origin.num_parameters == 20
     assert kept.origin.gate_steps == (3 + 1 + 1) * 48 * 50
     assert kept.origin.sha256 == EnsembleTeacher(teachers, rule).origin.sha256
@@ -65,18 +64,25 @@ def test_who_has_no_weight_is_named_and_good_teachers_that_spoil_each_other_are_
     config = resolve(DistillConfig, {"env": PROBES["Discrete"]})
     selection(config, Reporter(progress=False)).weigh(EnsembleTeacher(teachers))
     said = capsys.readouterr().err
-    assert "teacher corrupted: IQM 0.0 in 48 episodes, weight 0, inferior to the best: it is left out" in said
-    assert "teacher good: IQM 50.0 in 48 episodes, weight 1\n" in said
+    assert "teacher corrupted: mean 0.0 in 48 episodes, weight 0, inferior to the best: it is left out" in said
+    assert "teacher good: mean 50.0 in 48 episodes, weight 1\n" in said
     assert "WARNING" not in said
     again = selection(config, Reporter(progress=False))
     spoilt = EnsembleTeacher([good(), corrupted(), good("third")], "confidence")
     again._compare_together(spoilt, [[50.0] * 48] * 3, 12.0)
-    assert "WARNING: together the teachers are worse than the best alone (IQM 50.0)" in capsys.readouterr().err
+    assert "WARNING: together the teachers are worse than the best alone (mean 50.0)" in capsys.readouterr().err
 
 
-def test_verdicts_are_against_the_best_and_share_the_level() -> None:
+def test_verdicts_are_against_the_best_and_share_the_error() -> None:
+    """Between equals 48 episodes decide nothing: who is not shown to be inferior keeps its weight."""
     rng = np.random.default_rng(0)
     best = rng.normal(100, 5, 48)
+    random = [0.0] * 20
     returns = [list(best - 60), list(best), list(best - 0.1), list(rng.normal(0, 5, 48))]
-    assert decisions(returns, 0.0, 0.05) == ["inferior", "best", "non-inferior", "inferior"]
-    assert decisions([[1.0] * 48], 0.0, 0.05) == ["best"]
+    assert decisions(returns, random, 0.05) == ["inferior", "best", "undecided", "inferior"]
+    assert decisions(returns, random, 0.2) == ["inferior", "best", "non-inferior", "inferior"]
+    assert decisions([[1.0] * 48], random, 0.05) == ["best"]
+    # Against one other it has the error for itself, among many hardly any.
+    near = list(best - 17)
+    assert decisions([list(best), near], random, 0.05) == ["best", "inferior"]
+    assert decisions([list(best), *[near] * 60], random, 0.05) == ["best", *["undecided"] * 60]

@@ -6,8 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 from kd_envs.probe import ProbeEnv
 from prepared_runs import begun
@@ -15,8 +13,16 @@ from recorder import TEACHER, Recorder
 from samples import HEADS, PROBES, make_student
 
 from kd_agent import KDError
-from kd_agent.evaluation import EVALUATION_SEED, evaluate_file, judge, scores, verdict_episodes
-from kd_agent.evaluation.statistics import iqm, iqm_interval
+from kd_agent.evaluation import (
+    EVALUATION_SEED,
+    compare,
+    evaluate_file,
+    judge,
+    scores,
+    verdict_episodes,
+    verdict_figures,
+    verdict_looks,
+)
 from kd_agent.settings import EvaluateConfig, resolve
 
 
@@ -52,44 +58,89 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
         recorder = Recorder(verdict=earned)
         recorder.install(monkeypatch)
         path = make_student(TEACHER.head, hidden=(5,)).save(tmp_path / "s.safetensors", {"env": PROBES["Discrete"]})
-        with begun(tmp_path / "run", episodes=6, max_episodes=24, **settings) as run:
+        with begun(tmp_path / "run", **{"episodes": 90, "max_episodes": 120, **settings}) as run:
             return recorder, judge(run, path)
 
     return work
 
 
 def test_a_result_says_who_played_and_how_they_compare(judged: Any, tmp_path: Path) -> None:
-    recorder, result = judged(lambda seed: 99.0, seed=3)
+    recorder, result = judged(lambda seed: 99.75, seed=3)
     raw = (tmp_path / "s.safetensors").read_bytes()
-    assert (result["format"], result["env"], result["seed"]) == (1, PROBES["Discrete"], 3)
+    assert (result["format"], result["env"], result["seed"]) == (2, PROBES["Discrete"], 3)
     student = result["student"]
     assert (student["file"], student["bytes"]) == ("s.safetensors", len(raw))
     assert student["sha256"] == sha256(raw).hexdigest()
     assert student["parameters"] == 4 * 5 + 5 + 5 * 4 + 4
-    assert student["returns"] == [99.0] * 6
+    assert student == {**student, **scores([99.75] * 90)}
+    assert student["failures"] == 1
+    assert student["worst"] == [{"seed": EVALUATION_SEED + number, "return": 99.75} for number in range(5)]
     assert result["teacher"]["parameters"] == TEACHER.origin.num_parameters
-    assert result["teacher"]["returns"] == [100.0] * 6
+    assert result["teacher"] == {**result["teacher"], **scores([100.0] * 90)}
+    assert result["random"] == scores([0.0] * 40)
     assert result["verdict"]["compression"] == pytest.approx(1000 / 49)
-    assert (result["verdict"]["non_inferior"], result["verdict"]["difference"]) == (True, -1.0)
-    assert result["random"] == {"iqm": 0.0}
     assert "teachers" not in result
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert {seed for play in recorder.plays for seed in play.seeds} == set(range(EVALUATION_SEED, EVALUATION_SEED + 6))
+    assert {seed for play in recorder.plays for seed in play.seeds} == set(range(EVALUATION_SEED, EVALUATION_SEED + 90))
+
+
+def test_the_verdict_of_a_result_has_both_parts_and_says_why(judged: Any) -> None:
+    def earned(seed: int) -> float:
+        return 99.0 if seed % 2 else 100.0
+
+    _, result = judged(earned)
+    returns = [earned(EVALUATION_SEED + number) for number in range(90)]
+    expected = compare([100.0] * 90, returns, [0.0] * 40, error=0.02)
+    verdict = result["verdict"]
+    assert verdict == {**verdict, **verdict_figures(expected)}
+    assert (verdict["non_inferior"], verdict["decision"], verdict["episodes"]) == (True, "non-inferior", 90)
+    for name, part in (("mean", expected.mean), ("lower_tail", expected.lower_tail)):
+        assert verdict[name] == {
+            "difference": part.difference,
+            "difference_ci": list(part.difference_ci),
+            "bounds": list(part.bounds),
+            "margin": part.margin,
+            "decision": part.decision,
+        }
+    assert verdict["mean"] != verdict["lower_tail"]
+    for name in ("difference", "difference_ci", "margin"):
+        assert verdict[name] == verdict["mean"][name], "the first format has those of one part"
+    assert (verdict["error"], verdict["level"]) == (0.02, 0.95)
+    assert verdict["reasons"] == list(expected.reasons)
+    assert verdict["looks"] == 8, "after 20, 30, ... 80 and 90 episodes"
 
 
 def test_an_open_verdict_costs_more_episodes_and_the_teacher_plays_them_too(judged: Any) -> None:
     _, result = judged(lambda seed: 120.0 if seed % 2 else 70.0)
-    assert (result["verdict"]["decision"], result["verdict"]["episodes"]) == ("undecided", 24)
-    assert len(result["teacher"]["returns"]) == len(result["student"]["returns"]) == 24
+    assert (result["verdict"]["decision"], result["verdict"]["episodes"]) == ("undecided", 120)
+    assert len(result["teacher"]["returns"]) == len(result["student"]["returns"]) == 120
+    assert result["verdict"]["looks"] == 9
 
 
-def test_the_teacher_that_is_weak_is_said_to_be(judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gym.spec(PROBES["Discrete"]), "reward_threshold", 101.0)
-    recorder, result = judged(lambda seed: 100.0)
-    assert (result["teacher"]["weak"], result["teacher"]["reward_threshold"]) == (True, 101.0)
+def test_a_bad_student_is_known_early(judged: Any) -> None:
+    _, result = judged(lambda seed: 20.0)
+    assert (result["verdict"]["decision"], result["verdict"]["episodes"]) == ("inferior", 20)
+    assert result["verdict"]["looks"] == 1
+
+
+def test_a_student_that_crashes_is_not_good_however_good_it_is_otherwise(judged: Any) -> None:
+    _, result = judged(lambda seed: -80.0 if seed % 8 == 0 else 140.0)
+    verdict = result["verdict"]
+    assert verdict["difference"] > 5
+    assert verdict["decision"] == verdict["lower_tail"]["decision"] == "inferior"
+    assert result["student"]["failures"] == pytest.approx(1 / 8, abs=0.05)
+
+
+def test_a_verdict_has_the_looks_of_a_run(tmp_path: Path) -> None:
+    with begun(tmp_path / "run", episodes=40, max_episodes=60) as run:
+        assert verdict_looks(run) == [(20, 0.006), (30, 0.006), (40, 0.02), (50, 0.006), (60, 0.006)]
+
+
+def test_the_verdict_in_one_line_has_both_parts(judged: Any) -> None:
+    recorder, _ = judged(lambda seed: 99.7)
     said = "\n".join(recorder.lines)
-    assert "WARNING: the teacher is weak: IQM 100.0, kd_envs/ProbeDiscrete-v0 counts as solved from 101" in said
-    assert "non-inferior: student IQM 100.0 (49 parameters), teacher 100.0 (1,000)" in said
+    assert "non-inferior: student 99.7 (49 parameters), teacher 100.0 (1,000), difference -0.3 [-0.3, -0.3]" in said
+    assert "against a margin of 5.0; worst tenth 99.7 of 100.0, -0.3 against 50.0; 90 episodes, greedy; KL" in said
 
 
 def test_the_seeds_of_a_verdict_do_not_hang_on_the_runs_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +150,6 @@ def test_the_seeds_of_a_verdict_do_not_hang_on_the_runs_seed(tmp_path: Path, mon
         with begun(tmp_path / str(seed), seed=seed) as run:
             verdict_episodes(run).teacher_returns(3)
     assert [play.seeds for play in recorder.plays] == [[EVALUATION_SEED + n for n in range(3)]] * 2
-
-
-def test_scores_are_returns_with_their_iqm_and_its_interval() -> None:
-    returns = np.random.default_rng(0).normal(size=30).tolist()
-    found = scores(returns)
-    assert found["returns"] == returns
-    assert found["iqm"] == float(iqm(returns))
-    assert found["iqm_ci"] == list(iqm_interval(returns))
 
 
 def evaluated(tmp_path: Path, **more: Any) -> dict[str, Any]:

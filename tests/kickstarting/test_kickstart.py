@@ -101,7 +101,7 @@ def test_the_best_of_all_evaluations_is_kept(
     states = agent.observations()
     answers = [player.params(states) for player in [load_policy(tmp_path / "run" / "student.safetensors"), *played]]
     assert [np.array_equal(answers[0], answer) for answer in answers[1:]] == [False, True, False, False]
-    assert result["cost"]["exam_steps"] == 4 * 7
+    assert result["cost"]["validation_steps"] == 4 * 7
 
 
 def test_guided_by_a_good_teacher_a_student_becomes_like_it(agents: dict[str, Agent], tmp_path: Path) -> None:

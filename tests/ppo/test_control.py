@@ -30,7 +30,7 @@ def test_the_control_is_the_students_network_and_had_its_steps(run: tuple[Path, 
     folder, result = run
     control, cost = result["control"], result["cost"]
     assert control["parameters"] == result["student"]["parameters"]
-    assert 0 <= control["env_steps"] - (cost["env_steps"] + cost["exam_steps"]) < 64
+    assert 0 <= control["env_steps"] - (cost["env_steps"] + cost["validation_steps"]) < 64
     assert PPO.load(folder / "control.zip").num_timesteps == control["env_steps"]
     assert control["seconds"] == cost["control_s"] > 0
 

@@ -10,13 +10,17 @@ from kd_agent.runs import Costs, costs
 
 
 class Clock:
-    """Stands in for the module `time`; the test says how late it is."""
+    """Stands in for the module `time`; the test says how late it is, and how much of that the CPU worked."""
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.worked = 7.0
 
     def monotonic(self) -> float:
         return self.now
+
+    def process_time(self) -> float:
+        return self.worked
 
 
 @pytest.fixture
@@ -28,18 +32,47 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_steps_add_up_by_purpose_and_what_was_not_spent_is_0() -> None:
     ledger = Costs()
-    ledger.add("env_steps", 5)
-    ledger.add("env_steps", 7)
+    ledger.add("collect_steps", 5)
+    ledger.add("collect_steps", 7)
     ledger.add("verdict_steps", 3)
-    assert ledger.of("env_steps") == 12
+    assert ledger.of("collect_steps") == 12
     assert ledger.of("follow_steps") == 0
     assert ledger.to_json() == {
-        "env_steps": 12,
+        "collect_steps": 12,
         "gradient_steps": 0,
-        "exam_steps": 0,
-        "gate_steps": 0,
+        "validation_steps": 0,
+        "selection_steps": 0,
         "verdict_steps": 3,
+        "agreement_steps": 0,
+        "env_steps": 12,
+        "all_env_steps": 15,
     }
+
+
+def test_all_steps_of_environments_are_summed_and_those_of_gradients_are_not() -> None:
+    ledger = Costs()
+    for power, purpose in enumerate((*costs.ENV_STEPS, "gradient_steps")):
+        ledger.add(purpose, 2**power)
+    assert len(costs.ENV_STEPS) == 5
+    assert ledger.to_json()["all_env_steps"] == 2**5 - 1
+    assert ledger.to_json()["env_steps"] == ledger.of("collect_steps") == 2
+
+
+def test_cpu_seconds_are_told_beside_those_of_the_clock_and_by_the_same_stages(clock: Clock) -> None:
+    ledger = Costs()
+    with ledger.timed("distill_s"):
+        clock.now += 10
+        clock.worked += 1.5
+        with ledger.timed("evaluate_s"):
+            clock.now += 20
+            clock.worked += 40.25
+        clock.worked += 0.001
+        found = ledger.to_json()
+    clock.worked += 1000
+    assert {name: found[name] for name in found if name.endswith("_s")} == {
+        "distill_s": 10, "distill_cpu_s": 1.5, "evaluate_s": 20, "evaluate_cpu_s": 40.25,
+    }  # fmt: skip
+    assert ledger.cpu_seconds == pytest.approx({"distill_s": 1.501, "evaluate_s": 40.25})
 
 
 def test_the_seconds_of_a_stage_within_another_are_its_alone(clock: Clock) -> None:
@@ -99,8 +132,8 @@ def test_an_open_stage_is_told_up_to_now_and_goes_on(clock: Clock) -> None:
 
 def test_counts_go_through_a_checkpoint_and_leave_the_other_arrays_there() -> None:
     ledger = Costs()
-    ledger.add("env_steps", 2**40)
-    ledger.add("exam_steps", 3)
+    ledger.add("collect_steps", 2**40)
+    ledger.add("validation_steps", 3)
     arrays: dict[str, Any] = {**ledger.arrays(), "0.weight": np.ones(3)}
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
     again = Costs()
@@ -113,12 +146,12 @@ def test_counts_go_through_a_checkpoint_and_leave_the_other_arrays_there() -> No
 def test_what_was_booked_since_the_checkpoint_is_forgotten() -> None:
     """It is done again, and booked then; so is what the checkpoint had no name for yet."""
     ledger = Costs()
-    ledger.add("env_steps", 5)
+    ledger.add("collect_steps", 5)
     arrays = ledger.arrays()
-    ledger.add("env_steps", 7)
+    ledger.add("collect_steps", 7)
     ledger.add("verdict_steps", 9)
     ledger.restore(arrays)
-    assert (ledger.of("env_steps"), ledger.of("verdict_steps")) == (5, 0)
+    assert (ledger.of("collect_steps"), ledger.of("verdict_steps")) == (5, 0)
 
 
 def test_seconds_are_those_of_this_process(clock: Clock) -> None:

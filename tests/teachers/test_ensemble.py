@@ -104,7 +104,7 @@ def test_a_run_with_several_teachers_reports_their_weights_and_resumes_with_them
     assert result["teachers"] == known["teachers"]
     assert result["teachers"][0]["sha256"] == sha256(Path(best).read_bytes()).hexdigest()
     assert result["teachers"][0]["iqm"] == 50 > result["teachers"][1]["iqm"]
-    assert result["cost"]["gate_steps"] == 3 * 48 * 50 == known["gate_steps"]
+    assert result["cost"]["selection_steps"] == 3 * 48 * 50 == known["gate_steps"]
     assert result["teacher"]["sha256"] == known["sha256"]
     before = (folder / "student.safetensors").read_bytes()
     for name in ("best.npz", "driver.npz", "round-2.npz"):
@@ -123,7 +123,7 @@ def test_without_teacher_selection_every_teacher_has_the_same_weight(agents: dic
     settings = {**TINY, "env": agent.env_id, "teacher": [str(agent.path), copy], "out": str(tmp_path / "run")}
     result = distill({**settings, "teacher_gate": False, "combine": "product"})
     assert [record["weight"] for record in result["teachers"]] == [0.5, 0.5]
-    assert result["cost"]["gate_steps"] == 0
+    assert result["cost"]["selection_steps"] == 0
     assert result["teacher"]["parameters"] == 2 * load_teacher(copy).origin.num_parameters
 
 
