@@ -22,8 +22,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def few_states() -> Iterator[None]:
-    """KL and agreement on fewer states than a real verdict's, in which a small run would spend most of its time."""
+    """KL and agreement on fewer episodes than a real verdict's, in which a small run would spend most of its time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kd_agent.evaluation.agreement.EPISODES", 4)
         patch.setattr("kd_agent.evaluation.agreement.STATES", 320)
         yield
 

@@ -18,19 +18,20 @@ from kd_agent import distill
 from kd_agent.losses import Objective
 from kd_agent.networks import Origin, Student, Teacher
 from kd_agent.policies.graph import PolicyGraph
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.teachers import GraphTeacher
 
 SEAMS = {
-    "collect": "kd_agent.distillation.dagger.collect",
-    "online collect": "kd_agent.distillation.online.collect",
+    "collect": "kd_agent.distillation.collecting.collect_on",
+    "online collect": "kd_agent.distillation.online.collect_on",
     "fit": "kd_agent.learners.gradient.fit",
     "fit_jointly": "kd_agent.distillation.dagger.fit_jointly",
     "evaluate": "kd_agent.evaluation.comparison.evaluate",
     "compare": "kd_agent.evaluation.comparison.compare",
-    "agreement states": "kd_agent.evaluation.agreement.collect",
+    "agreement states": "kd_agent.evaluation.agreement.play_whole_episodes",
     "agreement": "kd_agent.distillation.temperature.agreement_on",
+    "episodes": "kd_agent.evaluation.agreement.EPISODES",
     "states": "kd_agent.evaluation.agreement.STATES",
     "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
     "keeper": "kd_agent.ppo.training.evaluate",
@@ -75,6 +76,7 @@ class Collected:
     told: dict[str, Any]
     rollout: Rollout
     policy: Any
+    episodes: Any
 
 
 @dataclass
@@ -129,6 +131,7 @@ class Recorder:
     fits: list[Fitted] = field(default_factory=list)
     joint_fits: list[list[Fitted]] = field(default_factory=list)
     plays: list[Played] = field(default_factory=list)
+    agreements: list[dict[str, Any]] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
@@ -141,8 +144,11 @@ class Recorder:
         patch.setattr(SEAMS["fit"], self._fit)
         patch.setattr(SEAMS["fit_jointly"], self._fit_jointly)
         patch.setattr(SEAMS["evaluate"], self._evaluate)
+        play = original("agreement states")
+        patch.setattr(SEAMS["agreement states"], lambda *args, **told: self._agreement(play, *args, **told))
         patch.setattr(SEAMS["report"], lambda folder, result: self.reports.append(dict(result)))
         patch.setattr(SEAMS["say"], lambda reporter, text: self.lines.append(text))
+        patch.setattr(SEAMS["episodes"], 2)
         patch.setattr(SEAMS["states"], 32)
         if not self.trains:
             patch.setattr(SEAMS["train"], _must_not_train)
@@ -163,13 +169,19 @@ class Recorder:
         together = [fit for joint in self.joint_fits for fit in joint]
         return {fit.after for fit in [*self.fits, *together]}
 
-    def _collect(self, collect: Any, env: Any, teacher: Teacher, student: Any, **told: Any) -> Rollout:
+    def _collect(self, collect: Any, episodes: Any, teacher: Teacher, student: Any, **told: Any) -> Rollout:
         if len(self.rounds) == self.stop_at_round:
             raise Stopped
-        rollout: Rollout = collect(env, teacher, student, **told)
+        rollout: Rollout = collect(episodes, teacher, student, **told)
         driver = fingerprint(student.graph) if student else None
-        self.rounds.append(Collected(driver, teacher, env.num_envs, told, rollout, student))
+        # As it was then: the list grows from round to round.
+        told["before"] = list(told.get("before", ()))
+        self.rounds.append(Collected(driver, teacher, episodes.env.num_envs, told, rollout, student, episodes))
         return rollout
+
+    def _agreement(self, play: Any, env: Any, teacher: Teacher, student: Any, **told: Any) -> Any:
+        self.agreements.append({**told, "teacher": teacher, "student": fingerprint(student.graph)})
+        return play(env, teacher, student, **told)
 
     def _fit(self, student: Student, rollouts: Sequence[Rollout], objective: Objective, **told: Any) -> float:
         self.fits.append(moved(student, rollouts, objective, told))
@@ -187,7 +199,7 @@ class Recorder:
         return 0.5
 
     def _evaluate(
-        self, player: Any, recipe: Any, *, seeds: Iterable[int], deterministic: bool, head: Any, advance: Any
+        self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, deterministic: bool, advance: Any
     ) -> Evaluation:
         seeds = list(seeds)
         graph = getattr(player, "graph", None)

@@ -19,7 +19,7 @@ from kd_agent.networks.base import Student, Teacher
 from kd_agent.networks.distributions import ActionHead, head_for
 from kd_agent.policies.graph import ObservationSpec, PolicyGraph
 from kd_agent.policies.normalizer import Normalizer
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ from kd_agent.learners.gradient import fit
 from kd_agent.losses import Objective
 from kd_agent.networks.base import PolicyOutput
 from kd_agent.networks.distributions import Softening
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 HEAD = HEADS["categorical"]
 LOGITS = torch.tensor([3.0, 1.0, 0.0, -1.0])

@@ -52,6 +52,19 @@ def test_an_action_is_that_of_who_drives(run: Recorder) -> None:
             np.testing.assert_array_equal(r.rollout.reward.ravel()[acted], right[acted])
 
 
+def test_the_episodes_go_on_from_round_to_round_and_each_round_is_told_of_those_before(run: Recorder) -> None:
+    """An episode of the probe has 50 steps, all rounds together have 18 + 3 * 2."""
+    rollouts = [r.rollout for r in run.rounds]
+    assert [rollout.episode_start.sum() for rollout in rollouts] == [4] + [0] * (len(rollouts) - 1)
+    for number, r in enumerate(run.rounds):
+        assert r.told["before"] == rollouts[:number]
+
+
+def test_each_environment_plays_episodes_of_its_own(run: Recorder) -> None:
+    states = run.rounds[0].rollout.obs["obs"][0]
+    assert len(np.unique(states, axis=0)) == len(states) == 4
+
+
 def test_the_asked_for_share_of_actions_is_random_in_every_round(run: Recorder) -> None:
     assert [r.told["exploration"] for r in run.rounds] == [0.25] * len(run.rounds)
     drivers = np.concatenate([r.rollout.driver.ravel() for r in run.rounds])

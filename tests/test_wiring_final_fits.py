@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorder import GIVEN, ROUNDS, SEAMS, TEACHER, Recorder, fingerprint, original, recorded, wavering
+from recorder import GIVEN, ROUNDS, SEAMS, TEACHER, Recorder, original, recorded, wavering
 
 from kd_agent.runs.seeds import seed_of
 
@@ -72,18 +72,11 @@ def test_what_was_played_is_booked_as_what_it_was_played_for(tmp_path: Path) -> 
     assert cost["env_steps"] == cost["collect_steps"]
 
 
-def test_agreement_is_measured_where_the_judged_student_goes_on_states_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[dict[str, Any]] = []
-    collect = original("agreement states")
-
-    def spied(env: Any, teacher: Any, student: Any, **settings: Any) -> Any:
-        told.append({**settings, "teacher": teacher, "student": fingerprint(student.graph)})
-        return collect(env, teacher, student, **settings)
-
-    monkeypatch.setattr(SEAMS["agreement states"], spied)
+def test_agreement_is_measured_where_the_judged_student_goes_on_states_of_its_own(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", attempts=1)
     [judged] = {play.who for play in run.verdicts()}
-    seed = seed_of(0, "agreement")
-    assert told == [{"steps": 2, "beta": 0.0, "seed": seed, "teacher": TEACHER, "student": judged}]
+    # Of 63 bits those that environments take.
+    seed = seed_of(0, "agreement") >> 33
+    assert run.agreements == [{"episodes": 2, "states": 32, "first_seed": seed, "teacher": TEACHER, "student": judged}]
+    student = run.result["student"]
+    assert run.result["cost"]["agreement_steps"] == student["agreement_steps"] >= 32

@@ -12,7 +12,7 @@ from samples import HEADS, make_student
 from kd_agent.losses import Objective
 from kd_agent.networks import LAYER, Student
 from kd_agent.networks.distributions import Softening
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 
 def numbered(steps: int, envs: int = 1) -> Rollout:
@@ -35,13 +35,25 @@ def fit(student: Student, rollouts: Sequence[Rollout], **more: Any) -> float:
     return loss
 
 
-def test_the_head_of_a_window_only_warms_the_memory_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 65 states a window of 64 begins with state 0 or 1; the second kind has 16 states that do not count."""
+FROM_START, AFTER_BURN_IN = 0, 16
+
+
+@pytest.mark.parametrize("begins", [None, 0, 1], ids=["in mid-episode", "with an episode", "a step before one"])
+def test_the_head_of_a_window_only_warms_the_memory_up_but_where_an_episode_begins(
+    begins: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 65 states a window of 64 begins with state 0 or 1; in mid-episode its first 16 do not count."""
     label_as_loss(monkeypatch)
     student = make_student(HEADS["categorical"], "gru", hidden=(4,))
-    means = {fit(student, [numbered(65)], batch_size=64, seed=seed) for seed in range(12)}
-    from_start, after_burn_in = np.mean(range(64)), np.mean(range(17, 65))
-    assert means == {from_start, after_burn_in}
+    rollout = numbered(65)
+    if begins is not None:
+        rollout.episode_start[begins] = True
+    means = {fit(student, [rollout], batch_size=64, seed=seed) for seed in range(12)}
+    expected = set()
+    for first in (0, 1):
+        skipped = FROM_START if first == begins else AFTER_BURN_IN
+        expected.add(np.mean(range(first + skipped, first + 64)))
+    assert means == expected
 
 
 def test_a_states_weight_counts_in_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:

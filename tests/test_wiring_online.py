@@ -10,6 +10,7 @@ from recorder import GIVEN, Recorder, Stopped, recorded
 from samples import PROBES
 
 from kd_agent import load_policy, load_teacher
+from kd_agent.rollouts import RunningEpisodes
 from kd_agent.runs.seeds import seed_of
 
 TRAINING = {"total_steps": 192, "n_envs": 2, "n_steps": 32, "batch_size": 32, "n_epochs": 1, "hidden": [6],
@@ -33,9 +34,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Recorder:
+def closed() -> list[RunningEpisodes]:
+    """What the run has closed."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, closed: list[RunningEpisodes]) -> Recorder:
     """A whole run; the second of three attempts is the best, and the first of them is the follower."""
-    return followed(folder, Recorder(SCORES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningEpisodes, "close", lambda episodes: closed.append(episodes))  # noqa: PLW0108 - a method
+        return followed(folder, Recorder(SCORES))
 
 
 def test_each_lesson_is_driven_by_the_student_of_the_last_and_shows_new_states(run: Recorder) -> None:
@@ -46,6 +55,17 @@ def test_each_lesson_is_driven_by_the_student_of_the_last_and_shows_new_states(r
     assert {r.told["beta"] for r in lessons} == {0.0}
     assert {r.told["exploration"] for r in lessons} == {0.25}
     assert [r.told["seed"] for r in lessons] == [seed_of(GIVEN["seed"], "round", n) for n in range(LESSONS)]
+
+
+def test_lessons_go_on_in_their_episodes_and_the_rounds_after_them_in_others(
+    run: Recorder, closed: list[RunningEpisodes]
+) -> None:
+    """An episode has 50 steps, a lesson 2."""
+    starts = [r.rollout.episode_start.sum() for r in run.rounds]
+    assert starts == [4, 0, 0] + [4, 0]
+    first, after = (run.rounds[number].rollout.obs["obs"][0] for number in (0, LESSONS))
+    assert len(np.unique(np.concatenate([first, after]), axis=0)) == 8
+    assert {*map(id, closed)} == {id(r.episodes) for r in run.rounds}
 
 
 def test_one_student_is_fitted_on_and_on_to_all_states_so_far(run: Recorder) -> None:

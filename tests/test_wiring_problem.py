@@ -202,6 +202,33 @@ def test_the_rounds_follow_from_the_budget() -> None:
     assert rounds == [1, 1, 2, 8]
 
 
+@pytest.mark.parametrize(("more", "n_envs"), [({}, 3), ({"max_episode_steps": 40}, 4), ({"n_envs": 7}, 7)], ids=str)
+def test_as_many_environments_play_as_see_a_whole_episode_or_as_were_asked_for(
+    more: dict[str, Any], n_envs: int, tmp_path: Path
+) -> None:
+    """An episode of the probe has 50 steps at most."""
+    recorder = Recorder(stop_at_fit=True)
+    with pytest.raises(Stopped):
+        recorded(tmp_path / "run", recorder, **{"n_envs": None, "env_steps": 170, **more})
+    assert {r.n_envs for r in recorder.rounds} == {n_envs}
+
+
+def test_where_a_temperature_is_measured_there_are_environments_to_hold_out(tmp_path: Path) -> None:
+    recorder = Recorder(stop_at_fit=True)
+    with pytest.raises(Stopped):
+        recorded(tmp_path / "run", recorder, n_envs=None, env_steps=60, temperature="auto")
+    assert [r.n_envs for r in recorder.rounds] == [2]
+
+
+def test_the_plan_that_is_checked_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Plan] = []
+    monkeypatch.setattr("kd_agent.distillation.problem.check_plan", lambda plan, *rest: told.append(plan))
+    with pytest.raises(Stopped):
+        recorded(tmp_path / "run", Recorder(stop_at_round=0), n_envs=None, env_steps=170)
+    assert told[0] == told[1]
+    assert told[0].n_envs == 3
+
+
 def test_a_tree_is_not_fitted_in_steps_whatever_is_asked_for() -> None:
     plan = Plan.of(config_of(student="tree", round_steps=7, final_steps=11, attempts=3), TEACHER, OBSERVED)
     assert (plan.round_steps, plan.final_steps, plan.attempts) == (0, 0, 3)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recorder import GIVEN, SCORES, Recorder, Stopped, recorded
+from recorder import GIVEN, SCORES, SEAMS, Recorder, Stopped, original, recorded
 from samples import HEADS, PROBES, make_student
 
-from kd_agent import distill
+from kd_agent import distill, load_policy
 from kd_agent.commands import cli
 from kd_agent.networks.distributions import Softening
 
@@ -89,3 +89,32 @@ def test_settings_reach_a_run_from_the_command_line(tmp_path: Path, monkeypatch:
     for name, value in GIVEN.items():
         found = getattr(config, name)
         assert (list(found) if isinstance(found, tuple) else found) == value, name
+
+
+@pytest.mark.parametrize("sampled", [True, None])
+def test_sampled_reaches_rounds_validation_verdict_agreement_and_file(
+    sampled: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreements: list[bool] = []
+    collect = original("agreement states")
+
+    def spied(*who: Any, deterministic: bool, **told: Any) -> Any:
+        agreements.append(deterministic)
+        return collect(*who, deterministic=deterministic, **told)
+
+    monkeypatch.setattr(SEAMS["agreement states"], spied)
+    run = recorded(tmp_path / "run", sampled=sampled)
+    greedy = not sampled
+    assert {r.told["deterministic"] for r in run.rounds} == {greedy}
+    assert {play.deterministic for play in run.validations()} == {greedy}
+    assert {play.deterministic for play in run.verdicts()} == {greedy}
+    assert {play.deterministic for play in run.plays} == {greedy}
+    assert agreements == [greedy]
+    play = "greedy" if greedy else "sampled"
+    assert run.result["play"] == play
+    assert f" episodes, {play}; " in run.lines[-1]
+    policy = load_policy(tmp_path / "run" / "student.safetensors")
+    assert policy.sampled == bool(sampled)
+    assert policy.graph.provenance["config"].get("sampled") == sampled
+    # Files of greedy students are the same bytes as ever.
+    assert ("sampled" in policy.graph.provenance["config"]) == ("play" in policy.graph.provenance) == bool(sampled)

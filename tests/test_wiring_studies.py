@@ -27,10 +27,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Recorder:
+    return studied(folder)
+
+
+def studied(folder: Path, **more: Any) -> Recorder:
+    """What reached the stand-ins in a study."""
     recorder = Recorder(by_policy=lambda policy: 99.0)
     given = {**GIVEN, "env": PROBES["Discrete"], "teacher": saved(folder), "rounds": ROUNDS, "env_steps": 88,
              "loss": "kl", "teacher_layer": None, "student_layer": None, "attempts": 1, "hidden": [3],
-             "out": str(folder / "run")}  # fmt: skip
+             "out": str(folder / "run"), **more}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         recorder.install(patch)
         patch.setattr(SEAMS["timing"], lambda graph, observations, int8: lambda: np.array([1_000.0]))
@@ -98,6 +103,14 @@ def test_all_play_the_same_seeds_once_and_the_verdict_within_is_not_prolonged(st
     assert json.loads((folder / "run" / "distilled" / "result.json").read_text())["verdict"]["episodes"] == 20
 
 
+def test_each_is_compared_with_the_teacher_on_the_states_that_it_visits_itself(study: Recorder, folder: Path) -> None:
+    # The first is the distillation's own verdict.
+    _, *measured = [told["student"] for told in study.agreements]
+    assert measured[:2] == [policy_of(folder, "teacher"), policy_of(folder, "pruned")]
+    assert len(set(measured)) == len(measured) == 9
+    assert len({told["first_seed"] for told in study.agreements}) == 1
+
+
 def test_the_study_itself_is_not_gone_on_with_its_distillation_might_be(study: Recorder, folder: Path) -> None:
     assert not (folder / "run" / "config.yaml").exists()
     kept = yaml.safe_load((folder / "run" / "distilled" / "config.yaml").read_text())
@@ -108,3 +121,12 @@ def test_what_is_rounded_is_smaller(folder: Path, study: Recorder) -> None:
     table = rows(folder)
     for name in ("distilled, then int8", "distilled, int8-aware"):
         assert table[name]["bytes"] < table["distilled"]["bytes"]
+
+
+@pytest.mark.parametrize("sampled", [True, None])
+def test_a_study_plays_and_keeps_every_row_as_it_was_asked_to(sampled: bool | None, tmp_path: Path) -> None:
+    study = studied(tmp_path, sampled=sampled, rounds=2)
+    assert {play.deterministic for play in study.plays} == {not sampled}
+    assert {r.told["deterministic"] for r in study.rounds} == {not sampled}
+    files = [tmp_path / "run" / row["file"] for row in rows(tmp_path).values()]
+    assert [load_policy(file).sampled for file in files] == [bool(sampled)] * 9

@@ -118,13 +118,13 @@ def test_each_task_has_the_shared_settings_in_a_folder_of_its_own(together: Reco
         shared = {name: value for name, value in SETTINGS.items() if name not in ("tasks", "quiet")}
         assert {name: kept[name] for name in shared} == shared
         assert (kept["env"], kept["student"]) == (task, "mlp")
-        assert kept["n_envs"] == 16
+        assert kept["n_envs"] == 1, "64 steps, and an episode has 50"
     assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["tasks"] == list(TASKS)
 
 
 def test_what_all_tasks_cost_is_told_together(together: Recorder) -> None:
     cost = together.result["cost"]
-    steps_of_a_round = {"own": 2 * 16, "extra": 1 * 16}
+    steps_of_a_round = {"own": 64 // ROUNDS, "extra": 64 // 8}
     assert cost["env_steps"] == 2 * (ROUNDS * steps_of_a_round["own"] + (ATTEMPTS - 1) * steps_of_a_round["extra"])
     assert cost["gradient_steps"] == 7 + 11 * ATTEMPTS
     assert cost["validation_steps"] == 10 * sum(len(play.seeds) for play in together.on_seeds(10_000))
@@ -197,3 +197,12 @@ def test_a_teacher_whose_student_could_not_share_is_refused(tmp_path: Path) -> N
     teachers = [saved(tmp_path, task, kind="gru") for task in TASKS]
     with pytest.raises(KDError, match="needs a gru student; the tasks of one are shared by an mlp"):
         distill_tasks({**SETTINGS, "teacher": teachers, "out": str(tmp_path / "run")})
+
+
+def test_tasks_are_played_and_kept_by_samples_where_that_is_asked_for(tmp_path: Path, together: Recorder) -> None:
+    sampled = taught(tmp_path, Recorder(SCORES), sampled=True)
+    for run, greedy in ((sampled, False), (together, True)):
+        assert {r.told["deterministic"] for r in run.rounds} == {greedy}
+        assert {play.deterministic for play in run.plays} == {greedy}
+        assert {result["play"] for result in run.result["tasks"].values()} == {"greedy" if greedy else "sampled"}
+        assert {policy.sampled for policy in run.result.policies.values()} == {not greedy}

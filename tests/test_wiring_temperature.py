@@ -11,7 +11,7 @@ from recorder import GIVEN, ROUNDS, SCORES, SEAMS, Recorder, Stopped, recorded
 
 from kd_agent import load_policy
 from kd_agent.evaluation.agreement import Agreement
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 FOLDS, CANDIDATES = 4, 5
 

@@ -9,7 +9,7 @@ from kd_agent.learners import tree as learner
 from kd_agent.losses import Objective
 from kd_agent.networks.distributions import ActionHead, head_for
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.students.tree import Tree
 
 KL = Objective({"kl": 1.0})

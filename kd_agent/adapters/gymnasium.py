@@ -15,7 +15,7 @@ from kd_agent.policies import Array, Policy
 
 
 class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """An environment whose actions are students: each plays for some steps, greedily, with a fresh memory.
+    """An environment whose actions are students: each plays for some steps as its file says, with a fresh memory.
 
     A step returns the last observation and the sum of the rewards (Sutton et al. 1999, options of fixed length).
 
@@ -53,7 +53,8 @@ class Skills(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         for _ in range(self._steps):
             skill = self._skills[int(action)]
             masks = masks_for(skill, self.env)
-            chosen, memory = skill.predict(self._observation, memory, deterministic=True, action_masks=masks)
+            greedily = not skill.sampled
+            chosen, memory = skill.predict(self._observation, memory, deterministic=greedily, action_masks=masks)
             self._observation, reward, terminated, truncated, info = self.env.step(chosen)
             total += float(reward)
             if terminated or truncated:

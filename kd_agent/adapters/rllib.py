@@ -4,7 +4,8 @@
     config = PPOConfig().environment("LunarLander-v3").rl_module(rl_module_spec=spec)
 
 RLlib maps actions from [-1, 1] to a Box by default; a student gives them in the environment's units:
-`config.environment(..., normalize_actions=False, clip_actions=True)`.
+`config.environment(..., normalize_actions=False, clip_actions=True)`. One that is played by samples is drawn from in
+evaluations too, whatever `explore` is there.
 """
 
 import os
@@ -58,6 +59,14 @@ class StudentModule(TorchRLModule, ValueFunctionAPI):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.network(batch[Columns.OBS])}
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = super()._forward_inference(batch, **kwargs)
+        if self.network.graph.sampled:
+            # Where nobody explores, RLlib acts by the distribution's mode, unless an action is there already.
+            rows = answer[Columns.ACTION_DIST_INPUTS]
+            answer[Columns.ACTIONS] = self.get_inference_action_dist_cls().from_logits(rows).sample()
+        return answer
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """What the critic expects, `[B]`.

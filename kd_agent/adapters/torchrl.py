@@ -1,4 +1,4 @@
-"""A student as a module of TorchRL: `module` acts greedily, `actor` has a distribution to train.
+"""A student as a module of TorchRL: `module` acts as its file says, `actor` has a distribution to train.
 
 env = GymEnv("LunarLander-v3", categorical_action_encoding=True)
 rollout = env.rollout(1000, module(load_policy("student.safetensors")))
@@ -17,8 +17,8 @@ from kd_agent.policies import OBSERVATION, Policy, PolicyGraph
 from kd_agent.policies.torch_policy import TorchPolicy
 
 
-class Greedy(nn.Module):
-    """Observations `[*B, *O]`, one of each key, to head parameters `[*B, P]` and greedy actions `[*B, *A]`."""
+class Acting(nn.Module):
+    """Observations `[*B, *O]`, one of each key, to head parameters `[*B, P]` and actions `[*B, *A]`."""
 
     def __init__(self, graph: PolicyGraph) -> None:
         super().__init__()
@@ -33,11 +33,11 @@ class Greedy(nn.Module):
             leading = tensor.shape[: tensor.ndim - len(spec.shape)]
             batch[key] = tensor.reshape((-1, *spec.shape))
         params = self.network(batch)
-        actions = self.network.greedy(params)
+        actions = self.network.choose(params)
         return params.reshape((*leading, params.shape[-1])), actions.reshape((*leading, *actions.shape[1:]))
 
 
-class Distributed(Greedy):
+class Distributed(Acting):
     """The arguments of a distribution: logits `[*B, n]`, or means and standard deviations `[*B, A]`."""
 
     def forward(self, *observations: Tensor) -> Any:
@@ -50,7 +50,7 @@ class Distributed(Greedy):
 
 
 def module(policy: Policy, in_keys: Sequence[str] = ()) -> TensorDictModule:
-    """The student as a module that writes "params" and the greedy "action".
+    """The student as a module that writes "params" and the "action", greedy or, of a sampled student, drawn.
 
     Args:
         policy: A student without a memory.
@@ -59,11 +59,11 @@ def module(policy: Policy, in_keys: Sequence[str] = ()) -> TensorDictModule:
     Raises:
         KDError: It has a memory.
     """
-    return TensorDictModule(Greedy(_plain(policy)), in_keys=_keys(policy, in_keys), out_keys=["params", "action"])
+    return TensorDictModule(Acting(_plain(policy)), in_keys=_keys(policy, in_keys), out_keys=["params", "action"])
 
 
 def actor(policy: Policy, in_keys: Sequence[str] = ()) -> ProbabilisticActor:
-    """The student as TorchRL's losses want it: greedy by itself, a sample under `set_exploration_type`.
+    """The student as TorchRL's losses want it: by itself as its file says, else as `set_exploration_type` does.
 
     Args:
         policy: A student without a memory, with Discrete or Box actions.
@@ -86,7 +86,7 @@ def actor(policy: Policy, in_keys: Sequence[str] = ()) -> ProbabilisticActor:
         TensorDictModule(Distributed(graph), in_keys=_keys(policy, in_keys), out_keys=keys),
         in_keys=keys,
         distribution_class=distribution,
-        default_interaction_type=InteractionType.DETERMINISTIC,
+        default_interaction_type=InteractionType.RANDOM if graph.sampled else InteractionType.DETERMINISTIC,
         return_log_prob=True,
     )
 

@@ -23,6 +23,7 @@ from kd_agent.settings import (
     SearchConfig,
     SweepConfig,
     TasksConfig,
+    VerifyConfig,
 )
 from kd_agent.settings.flags import parse
 
@@ -51,7 +52,8 @@ def run(command: str, argv: Sequence[str]) -> int:
         argv: Its flags.
 
     Returns:
-        The exit code: 0; 2 where an input is wrong; 1 where the disk is; 130 or 143 where it was stopped.
+        The exit code: 0; 1 where a claim does not hold; 2 where an input is wrong; 1 where the disk is; 130 or 143
+        where it was stopped.
     """
     # Read when NumPy and torch are imported, which is later: nothing heavy is imported for `--help`, or to say that a
     # flag is wrong. One thread, so that the same sums are added in the same order on every machine.
@@ -146,6 +148,17 @@ def _explain(config: ExplainConfig) -> int:
     return 0
 
 
+def _verify(config: VerifyConfig) -> int:
+    _say(config, f"verifying {config.run}")
+    from kd_agent.evaluation.verification import verify
+
+    for claim in verify(config):
+        print(claim, flush=True)
+        if not claim.holds:
+            return 1
+    return 0
+
+
 def _follow_drift(config: FollowDriftConfig) -> int:
     _say(config, f"following {config.student} in {config.env}")
     from kd_agent.continual.follow_drift import follow_drift
@@ -199,7 +212,8 @@ def _zoo_sweep(config: SweepConfig) -> int:
 def _render(config: Any, student: Path, env: str | None, folder: Path, task: str | None = None) -> None:
     from kd_agent.rollouts.render import watch
 
-    print(watch(student, env, config.env_kwargs, folder, task=task, wrapper=config.wrapper), file=sys.stderr)
+    more: dict[str, Any] = {"wrapper": config.wrapper, "sampled": config.sampled}
+    print(watch(student, env, config.env_kwargs, folder, task=task, **more), file=sys.stderr)
 
 
 _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
@@ -220,6 +234,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     "zoo-sweep": (SweepConfig, _zoo_sweep, "Distil every teacher below a folder with the defaults."),
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
     "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
+    "verify": (VerifyConfig, _verify, "Compute, hash and play again what a run folder says of itself."),
     "follow-drift": (
         FollowDriftConfig,
         _follow_drift,

@@ -174,6 +174,8 @@ def check_pair(config: FollowDriftConfig, graph: PolicyGraph, teacher: Teacher) 
             raise KDError(f"{name}: has a memory; following takes policies without one")
     if graph.head.expects_masks:
         raise KDError(f"{config.student}: plays with action masks; following takes policies without")
+    if graph.sampled:
+        raise KDError(f"{config.student}: is played by samples; following takes policies that are played greedily")
     kinds = {op.kind for op in graph.ops}
     if "tree" in kinds:
         raise KDError(f"{config.student}: a tree cannot be taught step by step; distil a network (--student mlp)")

@@ -6,23 +6,18 @@ A run is of one task; several runs whose students share layers go through their 
 from collections.abc import Sequence
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
 
+from kd_agent.distillation.collecting import collect_round, keep_round, read_round, running_episodes
 from kd_agent.distillation.fitting import build_student, fit, load_student, objective_of
 from kd_agent.distillation.masks import say_unmasked
 from kd_agent.distillation.temperature import settle_temperature
-from kd_agent.environments.vector import make_env
-from kd_agent.errors import KDError
-from kd_agent.evaluation import agreement_on
 from kd_agent.learners.gradient import fit_jointly
 from kd_agent.networks import Student
 from kd_agent.policies import Array
-from kd_agent.rollouts import Rollout, collect
+from kd_agent.rollouts import Rollout
 from kd_agent.runs import Run, checkpoint_file
 from kd_agent.students import tie
 
-EXTRA = 8
-"""The part of the budget, one in so many, that each round has which is collected beyond it."""
 _FINISHED = "finished rounds"
 
 
@@ -40,9 +35,9 @@ class Rounds:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
         self.data: list[list[Rollout]] = [[] for _ in runs]
-        self._envs = [make_env(run.recipe, run.plan.n_envs) for run in runs]
-        for run, env in zip(self.runs, self._envs, strict=True):
-            say_unmasked(run, env)
+        self._episodes = [running_episodes(run, "episodes") for run in runs]
+        for run, episodes in zip(self.runs, self._episodes, strict=True):
+            say_unmasked(run, episodes.env)
 
     @property
     def run(self) -> Run:
@@ -53,11 +48,14 @@ class Rounds:
         return len(self.data[0])
 
     def collect(self, drivers: Sequence[Student]) -> None:
-        """One more round of each task, driven by its student; without students the teachers drive."""
+        """One more round of each task, driven by its student; without students the teachers drive.
+
+        Its episodes go on where the last round left them: a round may be shorter than an episode.
+        """
         number = len(self)
         for index, run in enumerate(self.runs):
             driver = drivers[index] if drivers else None
-            rollout = collect_round(run, self._envs[index], driver, number)
+            rollout = collect_round(run, self._episodes[index], driver, self.data[index])
             self.data[index].append(rollout)
         # A temperature is measured on the first round's states, before anything is fitted to them. Tasks that share a
         # student share its temperature, which is never chosen.
@@ -66,13 +64,13 @@ class Rounds:
 
     def keep(self) -> None:
         """Write the last round into the run folders."""
-        for run, rollouts in zip(self.runs, self.data, strict=True):
-            keep_round(run, len(rollouts) - 1, rollouts[-1])
+        for run, rollouts, episodes in zip(self.runs, self.data, self._episodes, strict=True):
+            keep_round(run, len(rollouts) - 1, rollouts[-1], episodes)
 
     def read(self) -> None:
         """Read the next round from the run folders."""
-        for run, rollouts in zip(self.runs, self.data, strict=True):
-            rollouts.append(read_round(run, len(rollouts)))
+        for run, rollouts, episodes in zip(self.runs, self.data, self._episodes, strict=True):
+            rollouts.append(read_round(run, len(rollouts), episodes))
 
     def new_students(self, attempt: int) -> list[Student]:
         """New students, which share their layers where there are several; each attempt has other initial weights."""
@@ -160,8 +158,8 @@ class Rounds:
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
-            env.close()
+        for episodes in self._episodes:
+            episodes.close()
 
 
 def collect_rounds(runs: Sequence[Run]) -> Rounds:
@@ -191,104 +189,3 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
         rounds.keep()
         rounds.save("driver", drivers, {_FINISHED: np.array(number + 1)})
     return rounds
-
-
-def collect_round(run: Run, env: VecEnv, student: Student | None, number: int) -> Rollout:
-    """One round of labelled states.
-
-    Args:
-        run: The run.
-        env: Where it is collected.
-        student: Who drives where beta leaves it to a student; None: the teacher drives.
-        number: Which round it is; those from `plan.rounds` on are beyond the budget, and shorter.
-    """
-    plan = run.plan
-    parts = plan.rounds
-    if number >= plan.rounds:
-        parts = EXTRA
-    steps = steps_of_round(plan.env_steps, parts, plan.n_envs)
-    policy = None
-    if student:
-        # The student as NumPy runs it: many times faster than torch on single steps.
-        policy = student.policy()
-    with run.reporter.stage(f"round {number + 1}", steps * plan.n_envs, "steps") as advance:
-        rollout = collect(
-            env,
-            run.teacher,
-            policy,
-            steps=steps,
-            beta=beta_of(number, plan.rounds * plan.beta_fraction),
-            exploration=plan.exploration,
-            seed=run.seed("round", number),
-            layer=plan.teacher_layer,
-            advance=advance,
-        )
-    run.costs.add("collect_steps", rollout.driver.size)
-    if policy:
-        before = agreement_on(run.teacher, policy, rollout).agreement
-        run.events.add_scalar("distill/agreement_before_fit", before, number)
-    return rollout
-
-
-def beta_of(number: int, fading_rounds: float) -> float:
-    """Probability that the teacher acts: 1 in round 0, falling in a line to 0 after so many rounds.
-
-    Args:
-        number: The round.
-        fading_rounds: How many rounds the fall takes.
-    """
-    # There is no student yet, whatever the fall.
-    if number == 0:
-        return 1.0
-    return max(0.0, 1 - number / max(fading_rounds, 1e-9))
-
-
-def steps_of_round(env_steps: int, parts: int, n_envs: int) -> int:
-    """Steps of each environment in one of several equal parts of a budget, rounded up.
-
-    Args:
-        env_steps: The budget, over all environments.
-        parts: How many parts.
-        n_envs: How many environments.
-    """
-    return -(-env_steps // (parts * n_envs))
-
-
-def keep_round(run: Run, number: int, rollout: Rollout) -> None:
-    """Write a round's data into the run folder.
-
-    Args:
-        run: The run.
-        number: The round's.
-        rollout: Its data.
-    """
-    run.folder.save_arrays(f"round-{number}", rollout.arrays())
-
-
-def read_round(run: Run, number: int) -> Rollout:
-    """Inverse of `keep_round`.
-
-    Args:
-        run: The run.
-        number: The round's.
-
-    Raises:
-        KDError: The round is missing or damaged.
-    """
-    arrays = run.folder.load_arrays(f"round-{number}")
-    if arrays is None:
-        raise KDError(f"{run.folder.path}: its checkpoint lacks round-{number}.npz")
-    with run.folder.reading(checkpoint_file(f"round-{number}")):
-        rollout = Rollout.from_arrays(arrays)
-        _check_round(run, rollout)
-    return rollout
-
-
-def _check_round(run: Run, rollout: Rollout) -> None:
-    """Require a round that was read to be one of this run's teacher and student."""
-    found = {key: array.shape[2:] for key, array in rollout.obs.items()}
-    for key, spec in run.observed.items():
-        if found[key] != spec.shape:
-            raise KDError(f"its observation {key!r} has shape {found[key]}, expected {spec.shape}")
-    if rollout.params.shape[2:] != (run.teacher.head.num_params,):
-        raise KDError(f"its labels have shape {rollout.params.shape[2:]}, expected ({run.teacher.head.num_params},)")

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from kd_agent import plugins
-from kd_agent.distillation.final_fits import FinalFits
-from kd_agent.distillation.online import Online
+from kd_agent.distillation.many_seeds import distill_seeds
 from kd_agent.distillation.outcome import Fitted, Result, judge_student
 from kd_agent.distillation.problem import Problem
-from kd_agent.distillation.size_search import SizeSearch
+from kd_agent.distillation.strategies import strategy_of
 from kd_agent.distillation.temperature import known_choice
 from kd_agent.networks import Teacher
 from kd_agent.ppo.control import add_control
@@ -32,6 +31,8 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
     """
     if not isinstance(config, DistillConfig):
         config = resolve(DistillConfig, config)
+    if config.seeds > 1:
+        return distill_seeds(config, teacher)
     strategy = strategy_of(config)
     problem = Problem.of(config, teacher)
     with problem.begin(strategy) as run:
@@ -39,22 +40,6 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
         fitted = strategy.final_fit(rounds)
         rounds.close()
         return finish(fitted)
-
-
-def strategy_of(config: DistillConfig) -> FinalFits:
-    """How the student is to come about.
-
-    Raises:
-        KDError: The settings do not go with it.
-    """
-    if config.realtime:
-        strategy: FinalFits = Online()
-    elif config.search_size:
-        strategy = SizeSearch()
-    else:
-        strategy = FinalFits()
-    strategy.check(config)
-    return strategy
 
 
 def finish(fitted: Fitted) -> Result:

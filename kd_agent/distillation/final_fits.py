@@ -1,45 +1,27 @@
-"""Final fits: each is validated on episodes of its own, and the best is kept.
-
-The seeds of a validation are neither those of the data nor those of the verdict.
-"""
+"""Final fits: each is validated on episodes of its own, and the best is kept; where none holds, the student grows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kd_agent.distillation.dagger import Rounds, collect_rounds
 from kd_agent.distillation.outcome import Fitted
-from kd_agent.evaluation import VALIDATION, Episodes, PairedComparison
+from kd_agent.distillation.validation import Grade, Validation
 from kd_agent.networks import Student, Teacher
 from kd_agent.policies import Array
 from kd_agent.ppo.teacher import Watch
 from kd_agent.runs import Run, RunFolder, checkpoint_file
 from kd_agent.settings import DistillConfig
+from kd_agent.students import growing_sizes
 
-VALIDATION_SEED = 10_000
-_MAIN_LOOK = 60
-"""Episodes after which most students are decided."""
-_RANDOM = 20
-"""Episodes of the random policy, which give the scale."""
+PATIENCE = 2
+"""Final fits in a row, none of them better than the best before, after which a student grows."""
+FAR = -2.0
+"""Score, in margins, of a size that is given up after one fit: more data will not bring it near."""
 BEST = "best"
 """Checkpoint of the best attempt."""
-
-
-@dataclass(frozen=True)
-class Grade:
-    """What a validation says of a student.
-
-    Attributes:
-        score: How far the worse of its two parts is from being lost, in margins (`Verdict.score`).
-        holds: Whether both parts hold, at a validation's error.
-        returns: Of its episodes.
-    """
-
-    score: float
-    holds: bool
-    returns: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -102,50 +84,6 @@ class Attempt:
         return replace(winner, tried=self.tried)
 
 
-class Validation(PairedComparison):
-    """Episodes that teacher and students play, as in the verdict and by both its parts, but with a larger error.
-
-    Args:
-        run: The run.
-
-    Attributes:
-        looks: Numbers of episodes after which a student is looked at, each with its error.
-    """
-
-    def __init__(self, run: Run) -> None:
-        total = run.plan.exam_episodes
-        self._run = run
-        self.looks = VALIDATION.looks(min(_MAIN_LOOK, total), total)
-        episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="validation_steps")
-        super().__init__(episodes, run.teacher, margin=run.config.margin, random_episodes=min(_RANDOM, total))
-
-    def grade(self, student: Student, number: int, rival: float | None = None) -> Grade:
-        """Let a student play until it is decided whether it holds, or falls behind the best so far.
-
-        Where only one attempt of one size is allowed there is nothing to choose, and no validation.
-
-        Args:
-            student: The student.
-            number: Which attempt made it.
-            rival: Score of the best so far.
-        """
-        if self._run.plan.attempts == 1 and not self._run.config.search_size:
-            return Grade(0.0, holds=True)
-        returns, verdict = self.play_until_decided(student.policy(), f"attempt {number + 1}", self.looks, rival=rival)
-        self._run.events.add_scalar("validation/score", verdict.score, number)
-        self._run.events.add_scalar("validation/mean", float(np.mean(returns)), number)
-        return Grade(verdict.score, verdict.non_inferior, returns)
-
-    def decision(self, returns: Sequence[float]) -> str:
-        """What is said of returns at a look of the same number of episodes: "non-inferior", "inferior" or "undecided".
-
-        Args:
-            returns: Of a student, in the order of the episodes.
-        """
-        errors = dict(self.looks)
-        return self.verdict(returns, error=errors.get(len(returns), VALIDATION.other)).decision
-
-
 class FinalFits:
     """The default strategy: rounds of DAgger, then final fits until one holds the teacher's return."""
 
@@ -169,9 +107,87 @@ class FinalFits:
         return collect_rounds([run])
 
     def final_fit(self, rounds: Rounds) -> Fitted:
-        """The student that is kept."""
-        best = final_fits(rounds, [Validation(rounds.run)])
-        return Fitted(rounds.run, best.student)
+        """The student that is kept: the first that holds, else the best; where none does, it grows if it may.
+
+        Args:
+            rounds: The rounds so far; each further fit adds one, and all labels are kept.
+        """
+        run = rounds.run
+        validation = Validation(run)
+        sizes = sizes_of(run)
+        found: list[tuple[Run, Attempt]] = []
+        tried: list[Size] = []
+        for hidden in sizes:
+            last = hidden == sizes[-1]
+            rounds.runs = [run.planned(hidden=hidden)]
+            patience = None if last else PATIENCE
+            best = final_fits(rounds, [validation], name=checkpoint_of(hidden, run.plan.hidden), patience=patience)
+            found.append((rounds.run, best))
+            tried.append(Size.of(hidden, best))
+            if best.holds or last:
+                break
+            run.reporter.say(f"{tried[-1].sentence()}: it grows")
+        chosen, kept = max(found, key=lambda one: (one[1].holds, one[1].score))
+        figures = {}
+        if len(sizes) > 1:
+            figures["sizes"] = [asdict(size) for size in tried]
+        return Fitted(chosen, kept.student, kept.score, figures=figures)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the final fits of one size came to.
+
+    Attributes:
+        hidden: Hidden layers.
+        parameters: Parameters that act.
+        attempts: Final fits.
+        score: Of the best of them: how far its worse part is from being lost, in margins.
+        holds: Whether it holds.
+    """
+
+    hidden: tuple[int, ...]
+    parameters: int
+    attempts: int
+    score: float
+    holds: bool
+
+    @staticmethod
+    def of(hidden: tuple[int, ...], best: Attempt) -> "Size":
+        """Those of the best attempt of a size.
+
+        Args:
+            hidden: The size.
+            best: The attempt.
+        """
+        return Size(hidden, best.student.policy().num_parameters, best.tried, best.score, best.holds)
+
+    def sentence(self) -> str:
+        """The size in words."""
+        layers = " x ".join(map(str, self.hidden)) or "linear"
+        return (
+            f"size {layers}: {self.parameters:,} parameters, the best of {self.attempts} final fits is "
+            f"{self.score:+.1f} margins from being lost and does not hold"
+        )
+
+
+def sizes_of(run: Run) -> list[tuple[int, ...]]:
+    """The hidden layers that a run may try, the first of them its own."""
+    if not run.plan.grow or run.plan.attempts == 1:
+        return [run.plan.hidden]
+    return growing_sizes(run.teacher, run.observed, run.plan.hidden)
+
+
+def checkpoint_of(hidden: tuple[int, ...], first: tuple[int, ...]) -> str:
+    """Name of the checkpoint of a size's best attempt.
+
+    Args:
+        hidden: The size.
+        first: The run's own.
+    """
+    if hidden == first:
+        return BEST
+    return f"{BEST}-{'x'.join(map(str, hidden))}"
 
 
 def final_fits(
@@ -183,14 +199,15 @@ def final_fits(
         rounds: The rounds so far; one is added before each further attempt.
         validations: What each attempt has to pass, one of each task.
         name: Checkpoint of the best attempt; one that is there is where this goes on.
-        patience: After how many attempts in a row without a better one to give up; None: never.
+        patience: After how many attempts in a row without a better one, or at once where the first is far off, to
+            give up; None: never.
 
     Returns:
         The best attempt.
     """
     plan = rounds.run.plan
     best = _read_best(rounds, validations, name)
-    while best is None or not (best.holds or best.tried == plan.attempts or best.stale == patience):
+    while best is None or not (best.holds or best.tried == plan.attempts or _hopeless(best, patience)):
         number = 0
         if best:
             # What the best so far visits is what its successor has to know: DAgger goes on beyond the rounds.
@@ -203,6 +220,13 @@ def final_fits(
         best = grade(validations, students, number, best).or_better(best)
         keep_best(rounds, validations, name, best)
     return best
+
+
+def _hopeless(best: Attempt, patience: int | None) -> bool:
+    """Whether further attempts of a size are for nothing."""
+    if patience is None:
+        return False
+    return best.stale >= patience or (len(best.grades) == 1 and best.score < FAR)
 
 
 def grade(

@@ -11,16 +11,17 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
-from kd_agent.distillation.dagger import EXTRA, Rounds, collect_rounds, steps_of_round
-from kd_agent.distillation.final_fits import BEST, FinalFits, Validation, final_fits, grade, keep_best
+from kd_agent.distillation.collecting import EXTRA, running_episodes, steps_of_round
+from kd_agent.distillation.dagger import Rounds, collect_rounds
+from kd_agent.distillation.final_fits import BEST, FinalFits, final_fits, grade, keep_best
 from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.outcome import Fitted
-from kd_agent.environments.vector import make_env
+from kd_agent.distillation.validation import Validation
 from kd_agent.errors import KDError
 from kd_agent.evaluation import agreement_on, iqm
 from kd_agent.networks import Student, Teacher
 from kd_agent.ppo.training import CHECK_SEED, save
-from kd_agent.rollouts import Reservoir, Rollout, collect, evaluate, flat, labelled
+from kd_agent.rollouts import Reservoir, Rollout, RunningEpisodes, collect_on, evaluate, flat, labelled
 from kd_agent.runs import Reporter, Run, RunFolder
 from kd_agent.settings import DistillConfig
 
@@ -47,6 +48,8 @@ class Online(FinalFits):
                 f"--realtime fits one student on and on to single states, which a {config.student} is not "
                 "fitted by; take --student mlp or cnn"
             )
+        if config.sampled:
+            raise KDError("--realtime follows a teacher by its greedy evaluations: leave --sampled out")
         measured = {"--search-size": config.search_size, "--temperature auto": config.temperature == "auto"}
         for name, asked in measured.items():
             if asked:
@@ -69,6 +72,7 @@ class Online(FinalFits):
         """The states that were followed along, under the finished teacher's labels."""
         # Labels of the teachers on the way are worth nothing now: the finished one is asked about every state.
         if self._follower and self._follower.student:
+            self._follower.close()
             rounds = Rounds([run])
             rounds.data = [self._follower.states(run)]
             for number, rollout in enumerate(rounds.data[0]):
@@ -102,7 +106,7 @@ class Online(FinalFits):
         timeline: list[dict[str, float]] = []
         if follower:
             timeline = follower.timeline
-        return Fitted(rounds.run, best.student, figures={"realtime": timeline})
+        return Fitted(rounds.run, best.student, best.score, figures={"realtime": timeline})
 
 
 class Follower:
@@ -124,6 +128,8 @@ class Follower:
         self._load = load
         self._reservoir: Reservoir | None = None
         self._first: Rollout | None = None
+        # One after the other, each lesson goes on in the last one's episodes.
+        self._episodes: RunningEpisodes | None = None
         self.student: Student | None = None
         self.timeline: list[dict[str, float]] = []
         if folder.holds_file(TIMELINE_FILE):
@@ -162,6 +168,11 @@ class Follower:
         first = labelled(flat(self._first), run.teacher, layer)
         return [first, self._reservoir.labelled(run.teacher, layer)]
 
+    def close(self) -> None:
+        """Close the environments: the lessons are over."""
+        if self._episodes:
+            self._episodes.close()
+
     def _lesson(self, run: Run) -> dict[str, float]:
         """Collect, label anew, fit, and play the teacher's evaluation; the figures of the timeline."""
         # What a lesson does is not shown: the bar on the screen is the teacher's training.
@@ -192,9 +203,9 @@ class Follower:
         policy = None
         if self.student:
             policy = self.student.policy()
-        env = make_env(run.recipe, plan.n_envs)
-        rollout = collect(
-            env,
+        self._episodes = self._episodes or running_episodes(run, "lessons")
+        rollout = collect_on(
+            self._episodes,
             run.teacher,
             policy,
             steps=steps_of_round(plan.env_steps, EXTRA, plan.n_envs),
@@ -203,6 +214,5 @@ class Follower:
             seed=run.seed("round", number),
             layer=plan.teacher_layer,
         )
-        env.close()
         run.costs.add("collect_steps", rollout.driver.size)
         return rollout

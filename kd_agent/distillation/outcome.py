@@ -21,12 +21,14 @@ class Fitted:
     Attributes:
         run: The run as it ended: with the size, the temperature that were chosen.
         student: The student.
+        score: Of its validation, in margins.
         verdict: Content of `result.json` without its costs, where it has been judged; None: not yet.
         figures: What else the result is to say, by name.
     """
 
     run: Run
     student: Student
+    score: float = 0.0
     verdict: dict[str, Any] | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
 
@@ -127,8 +129,21 @@ def judge_student(run: Run, student: Student) -> dict[str, Any]:
         student: The student.
     """
     # The file first: it is what is judged.
-    path = student.save(run.folder.path / STUDENT_FILE, provenance(run))
-    if student.learner == "tree":
-        run.folder.write_text("rules.txt", rules(student.graph()))
+    path = save_student(run, student)
     with run.costs.timed("evaluate_s"):
         return judge(run, path)
+
+
+def save_student(run: Run, student: Student) -> Path:
+    """Write a student into the run folder; a tree also as rules.
+
+    Args:
+        run: The run.
+        student: The student.
+
+    Returns:
+        The file.
+    """
+    if student.learner == "tree":
+        run.folder.write_text("rules.txt", rules(student.graph()))
+    return student.save(run.folder.path / STUDENT_FILE, provenance(run))

@@ -20,7 +20,7 @@ from kd_agent.distillation.fitting import new_student, objective_of
 from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import check_temperature, recall_temperature, temperature_matters
 from kd_agent.environments import Recipe
-from kd_agent.environments.vector import spaces_of
+from kd_agent.environments.vector import episode_limit, spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import select_teachers
 from kd_agent.losses import BoundObjective, needs
@@ -112,7 +112,7 @@ class Problem:
         check_learner(config, observed, teacher)
         check_control(config, spaces[0])
         if teacher:
-            plan = Plan.of(config, teacher, observed)
+            plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
             check_masked(teacher, recipe, by_command=use.masks, control=config.control)
@@ -148,7 +148,7 @@ class Problem:
             config = recall_temperature(folder, config)
 
             def _run_with(teacher: Teacher) -> Run:
-                plan = Plan.of(config, teacher, self.observed)
+                plan = Plan.of(config, teacher, self.observed, episode_limit(self.recipe))
                 return Run(config, plan, self.recipe, self.observed, teacher, folder, reporter, events, costs)
 
             def _load(source: Path) -> Teacher:
@@ -190,10 +190,27 @@ def check_settings(config: DistillConfig, use: Use) -> None:
         if name in changed:
             raise KDError(why)
     check_temperature(config)
+    check_size(config)
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:
         raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+
+
+def check_size(config: DistillConfig) -> None:
+    """Refuse settings of a student's size that contradict each other, or that its kind has not.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        KDError: The message names them.
+    """
+    if config.compression is not None and config.hidden is not None:
+        raise KDError("--hidden and --compression both say the student's size: name one")
+    for name, asked in (("compression", config.compression is not None), ("grow", bool(config.grow))):
+        if asked and config.student not in (None, "mlp"):
+            raise KDError(f"--{name} counts the parameters of an mlp, not of a {config.student}")
 
 
 def changed_settings(config: DistillConfig) -> list[str]:
@@ -258,6 +275,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         teacher: The teacher.
     """
     changed = changed_settings(config)
+    may_grow = plan.attempts > 1 and not (config.search_size or config.realtime)
     several_teachers = len(config.teacher) > 1
     compares_layers = "layer" in needs(plan.loss)
     layers = "no loss compares layers, as hint, relation and intuition do"
@@ -270,6 +288,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("leaves", not is_network, "only a tree has leaves (--student tree)"),
         ("activation", is_network, "a tree has none"),
         ("hidden", is_network, "a tree has no layers"),
+        ("grow", may_grow, "there is one final fit, or a strategy that has one size or tries all"),
         ("round_steps", is_network, steps),
         ("final_steps", is_network, steps),
         ("batch_size", is_network, steps),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from kd_agent.distillation.dagger import Rounds
-from kd_agent.distillation.final_fits import Attempt, FinalFits, Validation, final_fits
+from kd_agent.distillation.final_fits import Attempt, FinalFits, final_fits
 from kd_agent.distillation.fitting import build_student, fit
 from kd_agent.distillation.outcome import Fitted, judge_student
+from kd_agent.distillation.validation import Validation
 from kd_agent.errors import KDError
 from kd_agent.evaluation import VALIDATION, scores
 from kd_agent.rollouts import Rollout
@@ -152,7 +153,7 @@ class SizeSearch(FinalFits):
                 break
         search = {"chosen": list(hidden), "front": [score.row() for score in book.front()], "judged": verdicts}
         run.reporter.say(table(search))
-        return Fitted(rounds.run, best.student, result, {"search": search})
+        return Fitted(rounds.run, best.student, best.score, result, {"search": search})
 
 
 def ladder(run: Run, first: Rollout) -> list[tuple[int, ...]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent.distillation.dagger import collect_rounds
-from kd_agent.distillation.final_fits import Validation, final_fits
+from kd_agent.distillation.final_fits import final_fits
 from kd_agent.distillation.outcome import TasksResult
 from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.validation import Validation
 from kd_agent.errors import KDError
 from kd_agent.evaluation import judge
 from kd_agent.losses import needs
@@ -49,6 +50,7 @@ _JOINT = (
     "exam_episodes",
     "batch_size",
     "learning_rate",
+    "sampled",
     "episodes",
     "max_episodes",
     "margin",

@@ -5,8 +5,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from kd_agent.environments.frames import StackedFrames
 from kd_agent.environments.guarded import AroundWrappers, GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.spaces import as_mapping, observation_specs
@@ -50,12 +51,20 @@ def make_single(
         raise KDError(f"environment {env_id!r} cannot be made ({said})") from error
 
 
+def episode_limit(recipe: Recipe) -> int | None:
+    """Steps after which an episode is cut at the latest, by the settings or the registry; None where neither says.
+
+    Args:
+        recipe: The environment.
+    """
+    return recipe.max_episode_steps or gym.registry[recipe.env_id].max_episode_steps
+
+
 def default_limit(recipe: Recipe) -> int | None:
     """After how many steps an episode is cut that nothing else limits; None where something does."""
-    spec = gym.registry[recipe.env_id]
     # Atari's emulator counts frames by itself.
-    limits = (recipe.max_episode_steps, spec.max_episode_steps, spec.kwargs.get("max_num_frames_per_episode"))
-    return DEFAULT_LIMIT if not any(limits) else None
+    frames = gym.registry[recipe.env_id].kwargs.get("max_num_frames_per_episode")
+    return None if episode_limit(recipe) or frames else DEFAULT_LIMIT
 
 
 def make_env(
@@ -80,16 +89,16 @@ def make_env(
     def make() -> gym.Env[Any, Any]:
         single = make_single(recipe.env_id, recipe.env_kwargs, render_mode, recipe.max_episode_steps)
         guard = GuardedEnv(single, next(indices), limit=limit, watchdog=watchdog)
-        if recipe.wrappers or recipe.teacher_wrappers:
-            return AroundWrappers(wrapped(guard, recipe), guard)
+        env = wrapped(guard, recipe)
+        if recipe.frame_stack > 1:
+            env = StackedFrames(env, recipe.frame_stack)
+        if env is not guard:
+            return AroundWrappers(env, guard)
         # SB3's vector makes arrays for what is observed, and fails by a traceback where it is none.
         observation_specs(guard.observation_space)
         return guard
 
-    venv = DummyVecEnv([make] * n_envs)
-    if recipe.frame_stack > 1:
-        return VecFrameStack(venv, recipe.frame_stack)
-    return venv
+    return DummyVecEnv([make] * n_envs)
 
 
 def start(env: VecEnv, seeds: Iterator[int]) -> dict[str, Array]:

@@ -1,15 +1,16 @@
 """Is the student as good as its teacher?"""
 
-from kd_agent.evaluation.agreement import Agreement, agree, agreement_on, measure_agreement
+from kd_agent.evaluation.agreement import Agreement, EpisodesAgreement, agree, agreement_on, measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
-from kd_agent.evaluation.non_inferiority import VALIDATION, VERDICT, Verdict, compare
+from kd_agent.evaluation.looks import VALIDATION, VERDICT
+from kd_agent.evaluation.non_inferiority import Verdict, compare
 from kd_agent.evaluation.statistics import iqm, iqm_interval, scores
 from kd_agent.evaluation.teacher_selection import select_teachers
 from kd_agent.evaluation.verdict import (
     EVALUATION_SEED,
     evaluate_file,
     judge,
-    judge_returns,
+    result_of,
     verdict_episodes,
     verdict_figures,
     verdict_looks,
@@ -21,6 +22,7 @@ __all__ = [
     "VERDICT",
     "Agreement",
     "Episodes",
+    "EpisodesAgreement",
     "PairedComparison",
     "Verdict",
     "agree",
@@ -30,8 +32,8 @@ __all__ = [
     "iqm",
     "iqm_interval",
     "judge",
-    "judge_returns",
     "measure_agreement",
+    "result_of",
     "scores",
     "select_teachers",
     "verdict_episodes",

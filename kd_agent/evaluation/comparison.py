@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from kd_agent.environments import Recipe
 from kd_agent.evaluation.non_inferiority import ERROR, Verdict, compare
-from kd_agent.policies import HeadSpec
+from kd_agent.policies import Array, HeadSpec
 from kd_agent.rollouts import Predicts, evaluate
 from kd_agent.runs import Costs, Reporter, Run
 
@@ -20,6 +22,7 @@ class Episodes:
         costs: Where the steps are booked; None: nowhere.
         purpose: As what, one of `Costs.counts`.
         head: Head of the policies that the random policy is held against; its actions start where theirs do.
+        deterministic: Whether greedy actions are played, rather than samples.
 
     Attributes:
         steps: Environment steps so far.
@@ -35,6 +38,7 @@ class Episodes:
         costs: Costs | None = None,
         purpose: str = "verdict_steps",
         head: HeadSpec | None = None,
+        deterministic: bool = True,
     ) -> None:
         self._recipe = recipe
         self._first_seed = first_seed
@@ -43,6 +47,7 @@ class Episodes:
         self._costs = costs
         self._purpose = purpose
         self._head = head
+        self._deterministic = deterministic
         self.steps = 0
 
     @staticmethod
@@ -63,10 +68,11 @@ class Episodes:
             costs=run.costs,
             purpose=purpose,
             head=run.teacher.head.spec,
+            deterministic=not run.config.sampled,
         )
 
     def play(
-        self, player: Predicts | None, name: str, episodes: int, after: int = 0, *, deterministic: bool = True
+        self, player: Predicts | None, name: str, episodes: int, after: int = 0, *, deterministic: bool | None = None
     ) -> list[float]:
         """Returns of a player in consecutive episodes.
 
@@ -75,8 +81,10 @@ class Episodes:
             name: What it is called.
             episodes: How many episodes.
             after: Number of the first of them.
-            deterministic: Greedy actions rather than samples.
+            deterministic: Greedy actions rather than samples; None: as all play here.
         """
+        if deterministic is None:
+            deterministic = self._deterministic
         first = self._first_seed + after
         seeds = range(first, first + episodes)
         if not seeds:
@@ -140,14 +148,14 @@ class PairedComparison:
         self._teacher_returns = list(teacher)
         self._random_returns = list(random)
 
-    def verdict(self, returns: Sequence[float], *, error: float = ERROR) -> Verdict:
+    def verdict(self, returns: Sequence[float] | Array, *, error: float = ERROR) -> Verdict:
         """How a player's returns in the first episodes compare with the teacher's in the same ones.
 
         Args:
-            returns: The player's, in the order of the episodes.
+            returns: The player's `[n]`, in the order of the episodes, or `[K, n]` of several (`compare`).
             error: Of this look.
         """
-        teacher = self.teacher_returns(len(returns))
+        teacher = self.teacher_returns(np.shape(returns)[-1])
         return compare(teacher, returns, self.random_returns, margin=self._margin, error=error)
 
     def play_until_decided(

@@ -28,6 +28,8 @@ LEVEL = 0.95
 _Statistic = Callable[[Floats, Floats], Floats]
 """From weights `[S, n]` and returns `[n]` to a figure under each, `[S]`."""
 _DRAWS = 4999
+_OUT_OF_REACH = 100
+"""Times the episodes that there are."""
 _DECIMALS = 9
 """Digits that count: two sums of the same returns differ in the last ones."""
 
@@ -125,7 +127,9 @@ def compare(
 
     Args:
         teacher_returns: Returns `[n]` of the teacher.
-        student_returns: Returns `[n]` of the student in the same episodes, in the same order.
+        student_returns: Returns `[n]` of the student in the same episodes, in the same order; or `[K, n]` of K students
+            that were distilled from other seeds: then the verdict is on how such a student does, and the students are
+            weighted at random too (a hierarchical bootstrap).
         random_returns: Returns of the random policy, in any episodes, for scale.
         margin: Loss of mean return that counts as none, as a fraction of |teacher mean - random mean|.
         looks: How often the comparison may be made while more episodes come; the error is shared among them.
@@ -135,46 +139,48 @@ def compare(
         KDError: Returns are missing, NaN or infinite, or not paired; the margin is not positive.
     """
     teacher = _returns(teacher_returns, "the teacher's")
-    student = _returns(student_returns, "the student's")
     random = _returns(random_returns, "the random policy's")
-    if len(teacher) != len(student):
-        raise KDError(
-            f"the teacher has {len(teacher)} returns, the student {len(student)}: both must play the same episodes"
-        )
+    students = np.asarray(student_returns, np.float64)
+    if students.ndim < 2:
+        students = students.reshape(1, -1)
+    for student in students:
+        if len(_returns(student, "the student's")) != len(teacher):
+            raise KDError(
+                f"the teacher has {len(teacher)} returns, the student {len(student)}: both must play the same episodes"
+            )
     if not margin > 0 or looks < 1:
         raise KDError(f"margin {margin} and looks {looks}: both must be positive")
-    return _Comparison(teacher, student, random, margin, error / looks).verdict()
+    return _Comparison(teacher, students, random, margin, error / looks).verdict()
 
 
 class _Comparison:
-    """The returns of two, and the episodes weighted at random: the last weight is that of the episode more.
+    """The returns of both, and the episodes weighted at random: the last weight is that of the episode more.
 
     Args:
         teacher: Returns `[n]`.
-        student: Returns `[n]`.
+        students: Returns `[K, n]`.
         random: Returns of the random policy.
         margin: As a fraction of the scale.
         error: Of this look.
     """
 
-    def __init__(self, teacher: Floats, student: Floats, random: Floats, margin: float, error: float) -> None:
+    def __init__(self, teacher: Floats, students: Floats, random: Floats, margin: float, error: float) -> None:
         self._teacher = teacher
-        self._student = student
+        self._students = students
         self._mean = float(np.mean(teacher))
         self._scale = abs(self._mean - float(np.mean(random)))
         self._margin = margin * self._scale
         self._error = error
-        self._weights = _weights(len(teacher))
         # Success or failure: nothing but the rate of success can differ.
-        self._rates = len(np.unique(np.concatenate([teacher, student, random]))) == 2
+        self._rates = len(np.unique(np.concatenate([teacher, students.ravel(), random]))) == 2
         self._better_than_random = self._mean > float(np.mean(random))
 
     def verdict(self) -> Verdict:
         """The verdict."""
-        mean = self._part(_weighted_means, float(np.mean(self._student) - self._mean), self._margin)
+        mean = self._part(_weighted_means, float(np.mean(self._students) - self._mean), self._margin)
         tail = mean
         if not self._rates:
-            difference = lower_tail(self._student) - lower_tail(self._teacher)
+            difference = lower_tail(self._students.ravel()) - lower_tail(self._teacher)
             tail = self._part(weighted_tails, difference, self._margin / TAIL)
         decisions = {mean.decision, tail.decision}
         decision = "undecided"
@@ -182,17 +188,15 @@ class _Comparison:
             decision = "non-inferior"
         elif "inferior" in decisions:
             decision = "inferior"
-        reasons = self._reasons(mean, tail)
-        return Verdict(decision, len(self._teacher), mean, tail, self._error, reasons)
+        return Verdict(decision, len(self._teacher), mean, tail, self._error, self._reasons(mean, tail))
 
     def _part(self, statistic: _Statistic, difference: float, margin: float) -> Part:
-        seen = self._weights[:, :-1] / self._weights[:, :-1].sum(axis=1, keepdims=True)
-        spread = statistic(seen, self._student) - statistic(seen, self._teacher)
+        lost = self._mean - self._scale
+        spread = self._differences(statistic, None)
+        at_least = self._differences(statistic, (self._mean, lost))
+        at_most = self._differences(statistic, (lost, self._mean))
         outside = (1 - LEVEL) / 2
         interval = np.quantile(spread, [outside, 1 - outside])
-        lost = self._mean - self._scale
-        at_least = self._with_one_more(statistic, teacher=self._mean, student=lost)
-        at_most = self._with_one_more(statistic, teacher=lost, student=self._mean)
         low = float(np.quantile(at_least, self._error, method="lower"))
         high = float(np.quantile(at_most, 1 - self._error, method="higher"))
         decision = "undecided"
@@ -204,10 +208,22 @@ class _Comparison:
                 decision = "inferior"
         return Part(difference, (float(interval[0]), float(interval[1])), (low, high), margin, decision)
 
-    def _with_one_more(self, statistic: _Statistic, *, teacher: float, student: float) -> Floats:
-        """Differences under all weights, an episode with these returns among the others."""
-        of_student = statistic(self._weights, np.append(self._student, student))
-        return np.asarray(of_student - statistic(self._weights, np.append(self._teacher, teacher)))
+    def _differences(self, statistic: _Statistic, one_more: tuple[float, float] | None) -> Floats:
+        """Student minus teacher under all weights, `[S]`.
+
+        Args:
+            statistic: What is compared.
+            one_more: What teacher and students earned in the episode more; None: there is none.
+        """
+        teacher, students = self._teacher, self._students
+        if one_more:
+            teacher = np.append(teacher, one_more[0])
+            students = np.column_stack([students, np.full(len(students), one_more[1])])
+        weights = each = _weights(len(teacher))
+        if len(students) > 1:
+            of_students = _weights(len(students), seed=1)
+            each = (of_students[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
+        return np.asarray(statistic(each, students.ravel()) - statistic(weights, teacher))
 
     def _reasons(self, mean: Part, tail: Part) -> tuple[str, ...]:
         episodes = len(self._teacher)
@@ -220,13 +236,16 @@ class _Comparison:
             reasons.append(f"{episodes} episodes decide nothing: at least {FEWEST} are needed")
             return tuple(reasons)
         if self._rates:
-            reasons.append(_sentence("success rate, in units of return", mean))
+            reasons.append(_sentence("success rate", mean))
         else:
             reasons += [_sentence("mean", mean), _sentence("worst tenth", tail)]
         open_parts = [part for part in (mean, tail) if part.decision == "undecided"]
         if open_parts and "inferior" not in (mean.decision, tail.decision):
             needed = max(_episodes_needed(part, episodes) for part in open_parts)
-            reasons.append(f"about {needed:,} episodes would decide")
+            if needed > _OUT_OF_REACH * episodes:
+                reasons.append("the loss is about a margin: no number of episodes within reach would decide")
+            else:
+                reasons.append(f"about {needed:,} episodes would decide")
         return tuple(reasons)
 
 
@@ -234,10 +253,10 @@ def _weighted_means(weights: Floats, returns: Floats) -> Floats:
     return np.asarray(weights @ returns)
 
 
-@lru_cache(maxsize=2)
-def _weights(episodes: int) -> Floats:
-    """Random weights `[S, episodes + 1]`, uniform among those that sum to 1: the same in every comparison."""
-    drawn = np.random.default_rng(0).standard_exponential((_DRAWS, episodes + 1))
+@lru_cache(maxsize=4)
+def _weights(count: int, seed: int = 0) -> Floats:
+    """Random weights `[S, count]`, uniform among those that sum to 1: the same in every comparison."""
+    drawn = np.random.default_rng(seed).standard_exponential((_DRAWS, count))
     return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
 
@@ -269,46 +288,3 @@ def _episodes_needed(part: Part, episodes: int) -> int:
     # Two digits are what such a guess is worth.
     rounded = float(f"{max(needed, episodes + 1):.2g}")
     return int(max(rounded, episodes + 10))
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """The errors of the looks of a sequence: nearly all of it is spent at one look, where most students are decided.
-
-    Attributes:
-        main: Error at the main look.
-        other: Error at each other look.
-    """
-
-    main: float
-    other: float
-
-    def looks(self, episodes: int, max_episodes: int) -> list[tuple[int, float]]:
-        """When a comparison is made while episodes come in: numbers of episodes, increasing, each with its error.
-
-        Before the main look, from 20 episodes on and every 10, none but a bad student can be decided; after it come
-        looks at a third more episodes each.
-
-        Args:
-            episodes: Those of the main look.
-            max_episodes: Those of the last look.
-        """
-        looks = [(look, self.other) for look in range(FEWEST, episodes - _APART, _EVERY)]
-        looks.append((episodes, self.main))
-        last = episodes
-        while last < max_episodes:
-            last = min(max(_EVERY * round(last * _GROWTH / _EVERY), last + _EVERY), max_episodes)
-            looks.append((last, self.other))
-        return looks
-
-
-VERDICT = Boundary(main=0.02, other=0.006)
-"""Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
-episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
-that, and at 90 leaves room for the differences of single episodes."""
-VALIDATION = Boundary(main=0.1, other=0.06)
-"""A validation chooses and proves nothing: it may err more often, and so is made in fewer episodes."""
-_EVERY = 10
-_APART = 5
-"""An early look nearer than this to the main one would be for nothing."""
-_GROWTH = 1.3

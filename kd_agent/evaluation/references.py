@@ -21,14 +21,16 @@ class References:
 
     Attributes:
         env_id: The environment.
-        greedy: Of the teacher, as it labels.
-        sampled: Of the teacher where it samples its actions.
+        play: How the verdict is played, "greedy" or "sampled".
+        teacher: Of the teacher, as the verdict is played.
+        otherwise: Of the teacher, played the other way.
         random: Of the random policy.
     """
 
     env_id: str
-    greedy: list[float]
-    sampled: list[float]
+    play: str
+    teacher: list[float]
+    otherwise: list[float]
     random: list[float]
 
     @staticmethod
@@ -40,22 +42,25 @@ class References:
             comparison: The episodes of its verdict, and who plays them.
         """
         count = min(FEWEST, run.config.max_episodes)
+        sampled = bool(run.config.sampled)
+        play, other = ("sampled", "greedy") if sampled else ("greedy", "sampled")
         return References(
             run.recipe.env_id,
+            play,
             comparison.teacher_returns(count),
-            comparison.episodes.play(run.teacher, "the teacher, sampled", count, deterministic=False),
+            comparison.episodes.play(run.teacher, f"the teacher, {other}", count, deterministic=sampled),
             comparison.random_returns,
         )
 
     @property
     def better_than_random(self) -> bool:
         """Whether the teacher is shown to be better than the random policy."""
-        return mean_difference_interval(self.random, self.greedy)[0] > 0
+        return mean_difference_interval(self.random, self.teacher)[0] > 0
 
     @property
-    def worse_than_sampled(self) -> bool:
-        """Whether the teacher is shown to be worse where it is greedy."""
-        return mean_difference_interval(self.greedy, self.sampled)[0] > 0
+    def better_otherwise(self) -> bool:
+        """Whether the teacher is shown to be better where it is played the other way."""
+        return mean_difference_interval(self.teacher, self.otherwise)[0] > 0
 
     @property
     def threshold(self) -> float | None:
@@ -65,34 +70,34 @@ class References:
     @property
     def weak(self) -> bool:
         """Whether the teacher stays below that."""
-        return self.threshold is not None and float(np.mean(self.greedy)) < self.threshold
+        return self.threshold is not None and float(np.mean(self.teacher)) < self.threshold
 
     def figures(self) -> dict[str, Any]:
         """What `result.json` says of the teacher."""
         return {
-            "sampled_mean": float(np.mean(self.sampled)),
             "better_than_random": self.better_than_random,
-            "worse_than_sampled": self.worse_than_sampled,
+            "better_otherwise": self.better_otherwise,
+            "mean_otherwise": float(np.mean(self.otherwise)),
             "reward_threshold": self.threshold,
             "weak": self.weak,
         }
 
     def lines(self) -> list[str]:
         """A warning for each reason why the verdict may be worth little."""
-        greedy, sampled = np.mean(self.greedy), np.mean(self.sampled)
+        mean, otherwise = np.mean(self.teacher), np.mean(self.otherwise)
         lines = []
         if not self.better_than_random:
             lines.append(
-                f"WARNING: the teacher is not shown to be better than chance: mean {greedy:.1f}, the random policy "
+                f"WARNING: the teacher is not shown to be better than chance: mean {mean:.1f}, the random policy "
                 f"{np.mean(self.random):.1f}"
             )
-        if self.worse_than_sampled:
+        if self.better_otherwise:
+            advice = "try --sampled" if self.play == "greedy" else "leave --sampled out"
             lines.append(
-                f"WARNING: the teacher plays worse greedy ({greedy:.1f}) than sampled ({sampled:.1f}): try --sampled"
+                f"WARNING: the teacher is worse {self.play} ({mean:.1f}) than otherwise ({otherwise:.1f}): {advice}"
             )
         if self.weak:
             lines.append(
-                f"WARNING: the teacher is weak: mean {greedy:.1f}, {self.env_id} counts as solved from "
-                f"{self.threshold:g}"
+                f"WARNING: the teacher is weak: mean {mean:.1f}, {self.env_id} counts as solved from {self.threshold:g}"
             )
         return lines

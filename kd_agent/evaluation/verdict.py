@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
-from kd_agent.evaluation.non_inferiority import LEVEL, VERDICT, Part, Verdict
+from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.non_inferiority import LEVEL, Part, Verdict
 from kd_agent.evaluation.references import References
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.loading import load_policy
@@ -48,43 +50,66 @@ def judge(run: Run, student_file: Path, *, task: str | None = None) -> dict[str,
     for line in references.lines():
         run.reporter.say(line)
     returns, verdict = comparison.play_until_decided(student, "the student", verdict_looks(run))
-    result = judge_returns(run, comparison, returns, verdict)
-    close = measure_agreement(run.teacher, student, run.recipe, costs=run.costs)
-    result["teacher"] |= references.figures()
-    result["student"] |= {**_file_figures(student_file), "parameters": student.num_parameters, **vars(close)}
-    result["verdict"] |= {
-        "looks": sum(look <= len(returns) for look, _ in verdict_looks(run)),
-        "compression": _compression(run.teacher.origin, student),
-    }
-    if run.teacher.origin.teachers:
-        result["teachers"] = [dict(one) for one in run.teacher.origin.teachers]
+    result = result_of(run, student_file, student, Played(comparison, references, returns, verdict))
     run.reporter.say(sentence(result))
     return result
 
 
-def judge_returns(run: Run, comparison: PairedComparison, returns: Sequence[float], verdict: Verdict) -> dict[str, Any]:
-    """What a verdict on returns comes to: the part of `result.json` that no file is needed for.
+@dataclass(frozen=True)
+class Played:
+    """What was played for a verdict.
 
-    Args:
-        run: The run.
-        comparison: What was played.
+    Attributes:
+        comparison: The episodes of teacher and random policy.
+        references: What the teacher is worth.
         returns: Of the student.
         verdict: On them.
     """
-    teacher = comparison.teacher_returns(len(returns))
-    return {
+
+    comparison: PairedComparison
+    references: References
+    returns: Sequence[float]
+    verdict: Verdict
+
+
+def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> dict[str, Any]:
+    """`result.json` without its costs.
+
+    Args:
+        run: The run.
+        student_file: The saved student.
+        student: The same, loaded.
+        played: What was played.
+    """
+    returns = played.returns
+    origin = run.teacher.origin
+    teacher = played.comparison.teacher_returns(len(returns))
+    close = measure_agreement(run.teacher, student, run.recipe, deterministic=not run.config.sampled)
+    run.costs.add("agreement_steps", close.agreement_steps)
+    result: dict[str, Any] = {
         "format": FORMAT,
         "env": run.recipe.env_id,
         "seed": run.config.seed,
-        "teacher": {**_origin_figures(run.teacher.origin), **scores(teacher)},
+        "play": "sampled" if run.config.sampled else "greedy",
+        "teacher": {**_origin_figures(origin), **scores(teacher), **played.references.figures()},
         "student": {
+            **_file_figures(student_file),
+            "parameters": student.num_parameters,
             **scores(returns),
             "failures": failures(returns, teacher),
             "worst": worst_episodes(returns, EVALUATION_SEED),
+            **close.figures(),
         },
-        "random": scores(comparison.random_returns),
-        "verdict": verdict_figures(verdict),
+        "random": scores(played.comparison.random_returns),
+        "verdict": {
+            **verdict_figures(played.verdict),
+            "looks": sum(look <= len(returns) for look, _ in verdict_looks(run)),
+            "compression": _compression(origin, student),
+        },
     }
+    if origin.teachers:
+        result["teachers"] = [dict(one) for one in origin.teachers]
+    return result
 
 
 def verdict_episodes(run: Run) -> PairedComparison:
@@ -126,14 +151,15 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
+    sampled = student.sampled if config.sampled is None else config.sampled
     result: dict[str, Any] = {
         "env": recipe.env_id,
         "seeds": [seeds.start, seeds.stop],
-        "deterministic": not config.sampled,
+        "deterministic": not sampled,
     }
     for name, player in players.items():
         with reporter.stage(f"evaluating {name}", len(seeds), "episodes") as advance:
-            played = evaluate(player, recipe, seeds=seeds, deterministic=not config.sampled, advance=advance)
+            played = evaluate(player, recipe, seeds=seeds, deterministic=not sampled, advance=advance)
         result[name] = scores(played.returns.tolist())
     return result
 
@@ -191,6 +217,7 @@ def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in one line."""
     teacher, student, verdict = result["teacher"], result["student"], result["verdict"]
     low, high = verdict["difference_ci"]
+    play = result["play"]
     size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
     whose = "" if teacher["better_than_random"] else " to a teacher that is no better than chance"
     tail = verdict["lower_tail"]
@@ -198,6 +225,24 @@ def sentence(result: Mapping[str, Any]) -> str:
         f"{verdict['decision']}{whose}: student {student['mean']:.1f} ({student['parameters']:,} parameters), teacher "
         f"{teacher['mean']:.1f} ({size}), difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a "
         f"margin of {verdict['margin']:.1f}; worst tenth {student['lower_tail']:.1f} of {teacher['lower_tail']:.1f}, "
-        f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, greedy; "
+        f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, {play}; "
         f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
+    )
+
+
+def over_seeds(result: Mapping[str, Any]) -> str:
+    """The verdict over several seeds in one line."""
+    verdict, teacher = result["verdict"], result["teacher"]
+    means = [one["student"]["mean"] for one in result["seeds"]]
+    tails = [one["student"]["lower_tail"] for one in result["seeds"]]
+    alone = sum(one["verdict"]["non_inferior"] for one in result["seeds"])
+    each = ", ".join(f"{mean:.1f}" for mean in means)
+    worst = ", ".join(f"{tail:.1f}" for tail in tails)
+    low, high = verdict["difference_ci"]
+    return (
+        f"{verdict['decision']} over {len(means)} seeds: students {each}, teacher "
+        f"{teacher['mean']:.1f}, difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a margin of "
+        f"{verdict['margin']:.1f}; worst tenths {worst} of "
+        f"{teacher['lower_tail']:.1f}; {verdict['episodes']} episodes; {alone} of {len(means)} are non-inferior by "
+        f"themselves; kept is that of seed {result['kept_seed']}, the best in its validation"
     )

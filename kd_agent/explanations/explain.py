@@ -2,10 +2,10 @@
 
 `explanation.json`, format 1:
 
-    env, seed, states, episodes     what was visited: the student's own greedy episodes
+    env, seed, states, episodes     what was visited: the student's own episodes
     teacher                         source, sha256, algo, parameters, memory (whether it has one)
     student                         file, sha256, parameters, memory
-    kl, kl_uniform, agreement       as in result.json
+    kl, kl_uniform, agreement       as in result.json, on the states visited here
     head, actions                   the action head's kind; names of a Discrete's actions, else null
     saliency
       states, repeats               states measured, permutations of each number (an image's patches are covered once)

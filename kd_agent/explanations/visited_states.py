@@ -71,7 +71,7 @@ def visit(
 
     Args:
         teacher: Labels the states.
-        student: Plays, greedily.
+        student: Plays, as it is meant to be played.
         recipe: The world.
         states: How many at least; each of 16 environments gives as many.
         seed: The episodes' seeds follow from it.
@@ -82,7 +82,16 @@ def visit(
     """
     env = _Witness(make_env(recipe, _N_ENVS))
     steps = -(-states // _N_ENVS)
-    rollout = collect(env, teacher, student, steps=steps, beta=0.0, seed=seed_of(seed, "agreement"), advance=advance)
+    rollout = collect(
+        env,
+        teacher,
+        student,
+        steps=steps,
+        beta=0.0,
+        deterministic=not student.sampled,
+        seed=seed_of(seed, "agreement"),
+        advance=advance,
+    )
     env.close()
     # One more was written down than was labelled: that of the state in which the rollout stopped.
     seeds = np.array(env.seeds[:steps], np.int64)

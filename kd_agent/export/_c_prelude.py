@@ -6,6 +6,8 @@ compilers turn loops over it into vector code (no branches, clamping by integers
 
 import re
 
+from kd_agent.export._sample import C as SAMPLING
+
 # Hexadecimal numbers are the bits of floats: 0x42ae0000 is 87, near where exp(-x) leaves float32's normal range;
 # 0x3f800000 is 1 and 0x3f3504f3 the root of one half, around which kd_log folds its argument; 0x4b400000 is 3 * 2^22.
 # 0.693359375 and -2.12194440e-4 add up to ln 2, the first so short that its products with k are exact (Cody and
@@ -197,7 +199,7 @@ def prelude(text: str, *, rough: bool = False) -> str:
         text: The generated code.
         rough: Whether the cheaper definitions do, as they do beside int8 weights.
     """
-    functions = dict(FUNCTIONS)
+    functions = {**FUNCTIONS, **SAMPLING}
     if rough:
         functions |= ROUGH
     needed: set[str] = set()

@@ -2,6 +2,7 @@
 
 It exports `act(obs)` and `params(obs)`; where the policy has a memory, both take `state` too, an array
 that they update, made by `newState()`; where it plays with action masks, `mask` last, `numMasks` flags.
+A policy that is played by samples has `sample(obs, random = Math.random)` too.
 """
 
 from pathlib import Path
@@ -10,6 +11,8 @@ from string import Template
 from kd_agent.export._decode import decode, masked
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import Program, analyse, plain
+from kd_agent.export._sample import JAVASCRIPT as SAMPLING
+from kd_agent.export._sample import noisy
 from kd_agent.export._source import Language, Lines, Source, block, indented
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
@@ -79,6 +82,15 @@ export function params($arguments$mask) {
     run($arguments, row$everything);
 $mask_row    return row;
 }
+$sample""")
+_SAMPLE = Template("""
+$functions
+
+// An action drawn from the distribution, by numbers from 0 to 1 like those of Math.random: so the policy was judged.
+export function sample($arguments$mask, random = Math.random) {
+    const row = new Float32Array($num_params);
+    run($arguments, row$everything);
+$mask_row$noise$decision}
 """)
 
 
@@ -110,20 +122,28 @@ def _text(source: Source) -> str:
     constants = [_constant(name, array) for name, array in source.constants.items()]
     # One set for all calls: a call ends before the next begins, and nothing is left to collect.
     constants += [f"const {name} = new Float32Array({size});" for name, size in source.buffers.items()]
+    parts = {
+        "arguments": arguments,
+        "num_params": str(graph.head.num_params),
+        "mask": ", mask" if graph.head.expects_masks else "",
+        "mask_row": block(indented(_masked(source))),
+        "everything": everything,
+        "decision": block(indented(decision)),
+    }
+    sample = ""
+    if graph.sampled:
+        noise = block(indented(noisy(source, graph.head)))
+        sample = _SAMPLE.substitute(parts, functions=SAMPLING, noise=noise)
     return _MODULE.substitute(
+        parts,
         env=plain(graph.provenance.get("env", "an unnamed environment")),
         sizes=block(_sizes(source.program)),
         prelude=_PRELUDE,
         constants=block(constants),
-        arguments=arguments,
         all=declared,
         body=block(indented(body)),
-        num_params=graph.head.num_params,
         acting=acting,
-        mask=", mask" if graph.head.expects_masks else "",
-        mask_row=block(indented(_masked(source))),
-        decision=block(indented(decision)),
-        everything=everything,
+        sample=sample,
     )
 
 

@@ -1,10 +1,13 @@
 """ONNX: inputs `obs` (or `obs.<key>`), outputs `params` and `action`, any batch size.
 
 A recurrent policy also reads `state.<name>` and writes `state.<name>.next`. One that plays with action masks reads
-`action_masks`, bool `[batch, M]`; ONNX has no input that may be left out, and all true allows everything.
+`action_masks`, bool `[batch, M]`; ONNX has no input that may be left out, and all true allows everything. One that is
+played by samples also writes what to draw from: `probabilities`, or `mean` and `std`. It does not draw: ONNX's random
+operations cannot be seeded from outside.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import kd_agent
 from kd_agent.errors import KDError
 from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
 from kd_agent.export._program import analyse, plain
-from kd_agent.policies import MASKED, PARAMS, HeadSpec, PolicyGraph, following
+from kd_agent.policies import MASKED, PARAMS, PLAY, SAMPLED, HeadSpec, PolicyGraph, following
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".onnx"
@@ -93,6 +96,8 @@ def _model(graph: PolicyGraph, opset: int) -> Any:
         nodes.registers[PARAMS] = row
     outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (head.num_params,))]
     outputs.append(nodes.result("action", _action(nodes, row, head), head.dtype, head.shape))
+    if graph.sampled:
+        outputs += _distribution(nodes, nodes.registers[PARAMS], head)
     for name in sorted(graph.states):
         source = nodes.registers[following(name)]
         outputs.append(nodes.result(f"state.{name}.next", source, "float32", graph.states[name]))
@@ -120,9 +125,19 @@ def _description(graph: PolicyGraph) -> str:
         f"`params` are the parameters of its distribution of actions ({graph.head.kind}),",
         "`action` is the greedy action in the environment's units.",
     ]
+    if graph.sampled:
+        sentences.append(f"It was judged by samples: draw its actions, from {_drawn_from(graph.head)}.")
     if graph.states:
         sentences.append("It has a memory: `state.*` are zeros where an episode starts, then what `state.*.next` were.")
     return " ".join(sentences)
+
+
+def _drawn_from(head: HeadSpec) -> str:
+    if not head.is_gaussian:
+        return "`probabilities`, laid out as `params`"
+    if head.kind == "squashed_gaussian":
+        return "the Gaussian of `mean` and `std`, then tanh and the action space's bounds"
+    return "the Gaussian of `mean` and `std`, clipped to the action space's bounds"
 
 
 def _env_id(graph: PolicyGraph) -> str:
@@ -139,8 +154,10 @@ def _metadata(graph: PolicyGraph) -> dict[str, str]:
     features: dict[str, tuple[str, ...]] = {}
     for key, spec in graph.observations.items():
         features[key] = number_names(env_id, spec.shape)
+    play = {PLAY: SAMPLED} if graph.sampled else {}
     return {
         "env": env_id,
+        **play,
         "observations": json.dumps(observations),
         "features": json.dumps(features),
         "head": json.dumps(graph.head.to_json()),
@@ -160,6 +177,19 @@ def _masked(n: Nodes, row: str, head: HeadSpec) -> str:
     return n.add("Where", n.add("And", no, yes), row, forced)
 
 
+def _distribution(n: Nodes, row: str, head: HeadSpec) -> list[Any]:
+    """Outputs that a sampled action is drawn from, of the whole row."""
+    if head.is_gaussian:
+        size = head.num_acting
+        mean = n.result("mean", n.columns(row, 0, size), "float32", (size,))
+        return [mean, n.result("std", n.add("Exp", n.columns(row, size, 2 * size)), "float32", (size,))]
+    if head.kind == "bernoulli":
+        share = n.add("Sigmoid", row)
+    else:
+        share = n.add("Concat", *[n.add("Softmax", part, axis=-1) for part in _parts(n, row, head)], axis=-1)
+    return [n.result("probabilities", share, "float32", (head.num_params,))]
+
+
 def _action(n: Nodes, row: str, head: HeadSpec) -> str:
     """The greedy action `[B, *A]` of the register's value `row`."""
     if head.kind == "categorical":
@@ -177,12 +207,17 @@ def _action(n: Nodes, row: str, head: HeadSpec) -> str:
 def _best_of_each(n: Nodes, row: str, head: HeadSpec) -> list[str]:
     """The best category of each part, `[B, 1]`."""
     parts: list[str] = []
-    first = 0
-    for count, start in zip(head.nvec, head.start, strict=True):
-        logits = n.columns(row, first, first + count)
+    for logits, start in zip(_parts(n, row, head), head.start, strict=True):
         parts.append(_best(n, logits, start, keepdims=1))
-        first += count
     return parts
+
+
+def _parts(n: Nodes, row: str, head: HeadSpec) -> Iterator[str]:
+    """The logits `[B, n]` of each part, added one by one."""
+    first = 0
+    for count in head.nvec:
+        yield n.columns(row, first, first + count)
+        first += count
 
 
 def _best(n: Nodes, logits: str, start: int, keepdims: int) -> str:

@@ -1,6 +1,7 @@
 """Stable-Baselines3: a PPO zip that `PPO.load`, `evaluate_policy` and RL Zoo open, and `.learn()` fine-tunes.
 
-A policy that plays with action masks becomes a zip of sb3_contrib's MaskablePPO.
+A policy that plays with action masks becomes a zip of sb3_contrib's MaskablePPO. One that is played by samples is drawn
+from by `predict` as it is, whose `deterministic` is False by default there (`evaluate_policy`'s is True).
 The student becomes the actor; the critic is new. The normaliser is folded into the first layer by
 default, so that the zip acts alone: the actions are the student's wherever no feature is beyond its
 clip (10 standard deviations), where folding is exact but for rounding. With `vecnormalize=True` the

@@ -3,7 +3,8 @@
     program = torch.export.load("policy.pt2").module()
     params, action = program(observations)  # a policy that plays with action masks: program(observations, masks)
 
-Inside Python, `policy.to_torch()` is the same as an `nn.Module`.
+Of a policy that is played by samples, the action is drawn, by torch's own generator. Inside Python, `policy.to_torch()`
+is the same as an `nn.Module`.
 """
 
 import io

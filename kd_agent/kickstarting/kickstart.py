@@ -240,7 +240,7 @@ def load_init(config: KickstartConfig, spaces: tuple[gym.Space[Any], gym.Space[A
         spaces: Observation and action space.
 
     Raises:
-        KDError: It has a memory or is a tree, or does not fit the environment.
+        KDError: It has a memory or is a tree, is played by samples, or does not fit the environment.
     """
     if config.init is None:
         return None
@@ -248,6 +248,8 @@ def load_init(config: KickstartConfig, spaces: tuple[gym.Space[Any], gym.Space[A
     unfit = {op.kind for op in graph.ops} & {"lstm", "gru", "tree"}
     if graph.states or unfit:
         raise KDError(f"{config.init}: PPO trains mlp students, not one with {', '.join(sorted(unfit))}")
+    if graph.sampled:
+        raise KDError(f"{config.init}: is played by samples; kickstarting chooses and judges by greedy actions")
     check_fits(graph, spaces, config.init)
     if graph.head.kind != head_for(spaces[1]).kind:
         raise KDError(f"{config.init}: acts by {graph.head.kind}, PPO's students by {head_for(spaces[1]).kind}")

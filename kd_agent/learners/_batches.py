@@ -84,8 +84,8 @@ def _window(rollout: Rollout, length: int, rng: np.random.Generator) -> dict[str
     window: dict[str, np.ndarray] = {}
     for name, array in rollout.arrays().items():
         window[name] = array[step : step + length, env]
-    # At the head of an episode's data the memory is rightly empty; elsewhere it must first warm up.
-    if step and length > BURN_IN:
+    # At the head of an episode the memory is rightly empty; elsewhere it must first warm up.
+    if not window["episode_start"][0] and length > BURN_IN:
         # A copy: the window is a view of the rollout, whose own weights stay.
         window["weight"] = window["weight"].copy()
         window["weight"][:BURN_IN] = 0

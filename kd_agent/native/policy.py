@@ -42,7 +42,8 @@ class NativePolicy(Policy):
         if bind is not None:
             # On the instance, where it hides the method: one call into C, and no Python around it.
             numbers, actions = _answers(graph)
-            self.act = bind(super().act, numbers)  # type: ignore[method-assign]
+            if not graph.sampled:
+                self.act = bind(super().act, numbers)  # type: ignore[method-assign]
             self._greedy = bind(self._slow_greedy, actions)
 
     def predict(

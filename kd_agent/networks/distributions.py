@@ -15,7 +15,7 @@ from torch import distributions as td
 
 from kd_agent.errors import KDError
 from kd_agent.policies import HeadSpec
-from kd_agent.policies.torch_policy import masked
+from kd_agent.policies.torch_head import masked
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Bounds of log standard deviations in Stable-Baselines3's SAC; a zero std has no KL."""

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
+from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph, plays_sampled
 from kd_agent.policies.head import Array, HeadSpec
 from kd_agent.policies.multitask_graph import Task, TaskGraph
 from kd_agent.policies.safe_files import read_capped, write_atomically
@@ -28,6 +28,8 @@ TASKS_FORMAT = 2
 """The format of several tasks; the operations that they share are stored once."""
 MASKS_FORMAT = 3
 """Either of them, played with action masks: a reader that knew nothing of masks would let it play without."""
+SAMPLED_FORMAT = 4
+"""Any of them, played by samples: a reader that knew nothing of that would let it play greedily."""
 # Far beyond any student (tens of KiB), and little enough for whoever opens a stranger's file.
 MAX_FILE = 64 << 20
 MAX_HEADER = 1 << 20
@@ -44,9 +46,7 @@ def to_bytes(graph: PolicyGraph | TaskGraph) -> bytes:
     """The file's content; the same graph gives the same bytes."""
     tensors: dict[str, Array] = {}
     document = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
-    document["provenance"] = dict(graph.provenance)
-    if _expects_masks(graph):
-        document["format"] = MASKS_FORMAT
+    document |= {"format": _format(graph), "provenance": dict(graph.provenance)}
     # A provenance may hold a row of zeros, but not the digest of the document that it is part of: that marks the place.
     place = hashlib.sha256(_dumped(document).encode()).hexdigest()
     document["sha256"] = place
@@ -107,9 +107,8 @@ def write(graph: PolicyGraph | TaskGraph, path: str | os.PathLike[str]) -> Path:
     Returns:
         Its path.
     """
-    path = Path(path)
-    write_atomically(path, to_bytes(graph))
-    return path
+    write_atomically(Path(path), to_bytes(graph))
+    return Path(path)
 
 
 def read(path: str | os.PathLike[str], task: str | None = None) -> PolicyGraph:
@@ -130,15 +129,19 @@ def read_tasks(path: str | os.PathLike[str]) -> TaskGraph:
     return tasks_from_bytes(read_capped(path, MAX_FILE), str(path))
 
 
-def _expects_masks(graph: PolicyGraph | TaskGraph) -> bool:
+def _format(graph: PolicyGraph | TaskGraph) -> int:
+    """The oldest format whose readers let every policy play as it is meant to."""
     policies = graph.tasks.values() if isinstance(graph, TaskGraph) else [graph]
-    return any(policy.head.expects_masks for policy in policies)
+    if any(plays_sampled(policy.provenance) for policy in policies):
+        return SAMPLED_FORMAT
+    if any(policy.head.expects_masks for policy in policies):
+        return MASKS_FORMAT
+    return TASKS_FORMAT if isinstance(graph, TaskGraph) else FORMAT
 
 
 def _describe(graph: PolicyGraph, tensors: dict[str, Array]) -> dict[str, Any]:
     """One policy's description; its tensors are put into `tensors`."""
     described = {
-        "format": FORMAT,
         "observations": _describe_observations(graph.observations),
         "ops": _describe_ops(graph.ops, "", tensors),
         "head": graph.head.to_json(),
@@ -161,7 +164,7 @@ def _describe_tasks(graph: TaskGraph, tensors: dict[str, Array]) -> dict[str, An
             "head": own.head.to_json(),
             "provenance": dict(own.provenance),
         }
-    return {"format": TASKS_FORMAT, "shared": _describe_ops(graph.shared, "shared.", tensors), "tasks": tasks}
+    return {"shared": _describe_ops(graph.shared, "shared.", tensors), "tasks": tasks}
 
 
 def _describe_ops(ops: Sequence[Op], prefix: str, tensors: dict[str, Array]) -> list[dict[str, Any]]:
@@ -187,15 +190,12 @@ def _describe_observations(observations: Mapping[str, ObservationSpec]) -> dict[
 
 def _graph(raw: bytes) -> PolicyGraph | TaskGraph:
     document, tensors = _unpack(raw)
-    with_masks = document["format"] == MASKS_FORMAT
-    has_tasks = document["format"] == TASKS_FORMAT or (with_masks and "tasks" in document)
-    read_one = _read_tasks if has_tasks else _read
-    graph: PolicyGraph | TaskGraph = read_one(document, tensors)
+    graph = _read_tasks(document, tensors) if "tasks" in document else _read(document, tensors)
     # Operations took theirs out: what is left would be freight that no check has looked at.
     if tensors:
         raise KDError("damaged: tensors that no operation uses")
-    if _expects_masks(graph) != with_masks:
-        raise KDError("damaged: its format and its policies differ about action masks")
+    if _format(graph) != document["format"]:
+        raise KDError("damaged: its format and its policies differ about action masks, samples or tasks")
     return graph
 
 
@@ -214,8 +214,8 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
         raise KDError("a safetensors file, but not one of a kd_agent policy")
     document = _json(metadata[_KEY])
-    if document.get("format") not in (FORMAT, TASKS_FORMAT, MASKS_FORMAT):
-        raise KDError(f"format {document.get('format')!r} is not known here (this is {MASKS_FORMAT}); update kd_agent")
+    if document.get("format") not in range(FORMAT, SAMPLED_FORMAT + 1):
+        raise KDError(f"format {document.get('format')!r} is not known here (up to {SAMPLED_FORMAT}); update kd_agent")
     digest = str(document.get("sha256")).encode("ascii", "replace")
     blanked = raw.replace(digest, _BLANK.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(blanked).hexdigest().encode() != digest:

@@ -30,12 +30,15 @@ __all__ = [
     "compile_ops",
     "count_fitted",
     "following",
+    "plays_sampled",
 ]
 
 OBSERVATION = "obs"
 """The register of an observation that is not a Dict; a Dict observation has a register a key."""
 PARAMS = "params"
 """The register in which every program ends: the head's row `[B, P]`."""
+PLAY, SAMPLED = "play", "sampled"
+"""What a provenance says of how a policy is played; one that is played greedily does not mention it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class ObservationSpec:
 def following(state: str) -> str:
     """The register that holds the next value of a state."""
     return f"{state}.next"
+
+
+def plays_sampled(provenance: Mapping[str, Any]) -> bool:
+    """Whether a policy is meant to be played by samples, as its provenance says; else it is played greedily."""
+    return bool(provenance.get(PLAY) == SAMPLED)
 
 
 def count_fitted(ops: Iterable[Op]) -> int:
@@ -125,6 +133,11 @@ class PolicyGraph:
                 raise KDError(f"a weight of operation {op.kind!r} ({op.output!r}) is NaN or infinite")
             known.add(op.output)
         self._check_shapes()
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is meant to be played by samples: it was judged so, and its greedy actions are another policy."""
+        return plays_sampled(self.provenance)
 
     @property
     def num_parameters(self) -> int:

@@ -38,15 +38,17 @@ class Policy:
         self._seed = seed
         self._run = graph.compile()
         self._fast = compile_act(graph)
+        # That way knows greedy actions alone.
+        self._fast_act = None if graph.sampled else self._fast
         self._scalar = graph.head.kind == "categorical"
 
     @cached_property
     def rng(self) -> "np.random.Generator":
-        """The generator behind `predict(deterministic=False)`, made on first use: numpy.random is not small."""
+        """The generator behind whatever is sampled, made on first use: numpy.random is not small."""
         return np.random.default_rng(self._seed)
 
     def reseed(self, seed: int) -> None:
-        """Begin the samples of `predict(deterministic=False)` anew."""
+        """Begin the samples anew, those of `predict(deterministic=False)` and of a sampled policy's `act`."""
         self._seed = seed
         self.__dict__.pop("rng", None)  # Where `cached_property` keeps it.
 
@@ -65,6 +67,11 @@ class Policy:
     def recurrent(self) -> bool:
         """Whether it has a memory."""
         return bool(self.graph.states)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is meant to be played by samples, as it was judged; else greedily."""
+        return self.graph.sampled
 
     @property
     def expects_masks(self) -> bool:
@@ -108,7 +115,7 @@ class Policy:
         return actions, state
 
     def act(self, observation: Observation, action_masks: Any = None) -> Any:
-        """The greedy action of one observation `[*O]`: an int for Discrete, else an array `[*A]`.
+        """The action of one observation `[*O]`, as `choose` has it: an int for Discrete, else an array `[*A]`.
 
         Args:
             observation: The observation.
@@ -116,14 +123,14 @@ class Policy:
         """
         if self.recurrent:
             raise KDError("this policy has a memory, which act() would forget; use predict() and pass its state on")
-        if self._fast and action_masks is None and type(observation) is np.ndarray:
-            action = self._fast(observation)
+        if self._fast_act and action_masks is None and type(observation) is np.ndarray:
+            action = self._fast_act(observation)
             if action is not None:
                 return action
         batch, alone = self._batch(observation)
         if not alone:
             raise KDError("act() takes one observation; use predict() for a batch")
-        action = self.greedy_batch(batch, action_masks)[0]
+        action = self.choose(self.params_batch(batch, action_masks))[0]
         if self._scalar:
             return int(action)
         return action
@@ -167,6 +174,11 @@ class Policy:
             action_masks: `[B, M]`, what is allowed; None: everything.
         """
         return self.graph.head.greedy(self.params_batch(observations, action_masks))
+
+    def choose(self, params: Array) -> Array:
+        """Actions `[B, *A]` of rows `[B, P]` as the policy is meant to be played: drawn or greedy."""
+        head = self.graph.head
+        return head.sample(params, self.rng) if self.sampled else head.greedy(params)
 
     def step_batch(
         self,

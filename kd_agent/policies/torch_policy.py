@@ -13,8 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from kd_agent.policies.activations import SLOPED
 from kd_agent.policies.graph import LEARNT, OBSERVATION, PARAMS, Op, PolicyGraph, following
-from kd_agent.policies.head import HeadSpec
 from kd_agent.policies.ops import SPLIT_ROLES, tree_depth
+from kd_agent.policies.torch_head import greedy, masked, noisy
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -135,35 +135,27 @@ class TorchPolicy(nn.Module):
         return replace(self.graph, ops=tuple(step.present() for step in steps))
 
     def act(self, obs: Tensor | Mapping[str, Tensor], action_masks: Tensor | None = None) -> Tensor:
-        """Greedy actions `[B, *A]` in the environment's units.
+        """Actions `[B, *A]` in the environment's units, as `choose` has them.
 
         Args:
             obs: Observations `[B, *O]`, or such by key.
             action_masks: `[B, M]`, what is allowed; None: everything.
         """
-        return self.greedy(self(obs, action_masks))
+        return self.choose(self(obs, action_masks))
+
+    def choose(self, params: Tensor) -> Tensor:
+        """Actions `[B, *A]` of `params [B, P]` as the policy is meant to be played: drawn or greedy."""
+        return self.sample(params) if self.graph.sampled else self.greedy(params)
+
+    def sample(self, params: Tensor) -> Tensor:
+        """Actions `[B, *A]` drawn from `params [B, P]`, by torch's own generator."""
+        return self.greedy(noisy(self.graph.head, params))
 
     def greedy(self, params: Tensor) -> Tensor:
         """Greedy actions `[B, *A]` of `params [B, P]`."""
-        flat = self._flat(self.graph.head, params)
+        flat = greedy(self.graph.head, params, self.get_buffer("low"), self.get_buffer("high"))
         dtype = getattr(torch, self.graph.head.dtype)
         return flat.to(dtype).reshape(params.shape[0], *self.graph.head.shape)
-
-    def _flat(self, head: HeadSpec, params: Tensor) -> Tensor:
-        if head.kind == "categorical":
-            return params.argmax(-1) + head.start[0]
-        if head.kind == "multi_categorical":
-            parts = params.split(list(head.nvec), dim=-1)
-            categories = []
-            for part, start in zip(parts, head.start, strict=True):
-                categories.append(part.argmax(-1) + start)
-            return torch.stack(categories, dim=-1)
-        if head.kind == "bernoulli":
-            return params > 0
-        latent, low, high = params[:, : head.num_acting], self.get_buffer("low"), self.get_buffer("high")
-        if head.kind == "squashed_gaussian":
-            return low + (torch.tanh(latent) + 1) * (0.5 * (high - low))
-        return torch.minimum(torch.maximum(latent, low), high)
 
 
 class WithAction(nn.Module):
@@ -181,20 +173,7 @@ class WithAction(nn.Module):
             action_masks: `[B, M]`, what is allowed; None: everything.
         """
         params = self.policy(obs, action_masks)
-        return params, self.policy.greedy(params)
-
-
-def masked(head: HeadSpec, params: Tensor, action_masks: Tensor) -> Tensor:
-    """`HeadSpec.masked` for tensors, differentiable: what is forbidden has no gradient.
-
-    Args:
-        head: The head.
-        params: `[B, P]`.
-        action_masks: `[B, M]`, what is allowed.
-    """
-    allowed = action_masks.to(params.device, torch.bool)
-    rows: Tensor = head.where_allowed(params, allowed, torch.where)
-    return rows.to(params.dtype)
+        return params, self.policy.choose(params)
 
 
 def _activation(op: TorchOp, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def evaluate(
     seeds: Iterable[int],
     env_kwargs: Mapping[str, Any] | None = None,
     wrapper: Sequence[str] = (),
-    deterministic: bool = True,
+    deterministic: bool | None = None,
     head: HeadSpec | None = None,
     advance: Advance = lambda done, **figures: None,
 ) -> Evaluation:
@@ -86,7 +86,7 @@ def evaluate(
         env_kwargs: The environment's keyword arguments.
         wrapper: Wrappers around it, `module:Class`, the innermost first.
         deterministic: Greedy actions rather than samples, which are drawn anew from the first seed: the same seeds
-            give the same returns.
+            give the same returns; None: as the policy is meant to be played.
         head: Head of the policies that random actions are held against; they start where its do.
         advance: Called with the number of finished episodes.
 
@@ -99,6 +99,8 @@ def evaluate(
         raise KDError("an evaluation needs at least one seed, and each seed once")
     recipe = TypedWrappers(tuple(wrapper)).around(recipe_of(env, env_kwargs))
     venv = make_env(recipe, min(N_ENVS, len(wanted)))
+    if deterministic is None:
+        deterministic = not getattr(policy, "sampled", False)
     masked = None
     if policy is None:
         policy = _RandomPolicy(venv, wanted[0], head)

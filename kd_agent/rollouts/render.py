@@ -17,6 +17,7 @@ from kd_agent.errors import KDError
 from kd_agent.loading import load_policy
 from kd_agent.policies import Array, Policy
 from kd_agent.rollouts.steps import play
+from kd_agent.runs.seeds import seed_of
 
 SEED = 20_000
 """Of the first episode that is shown: what the verdict's first episode was."""
@@ -38,6 +39,7 @@ def watch(
     *,
     task: str | None = None,
     wrapper: Sequence[str] = (),
+    sampled: bool | None = None,
 ) -> str:
     """Show a saved student; the line to print.
 
@@ -51,16 +53,19 @@ def watch(
         folder: Where the replay goes.
         task: Which task's policy, where the file holds several.
         wrapper: Wrappers that were typed.
+        sampled: Whether it acts by samples; None: as it is meant to be played.
     """
     policy = load_policy(student, task=task)
     recipe = TypedWrappers(tuple(wrapper)).around(recipe_of_student(policy.graph, str(student), env, env_kwargs))
     env_id = recipe.env_id
+    if sampled is None:
+        sampled = policy.sampled
     try:
         if has_display():
             for episode in range(_EPISODES):
-                play_episode(policy, recipe, "human", SEED + episode)
+                play_episode(policy, recipe, "human", SEED + episode, sampled)
             return f"watched {_EPISODES} episodes of {env_id}"
-        frames = play_episode(policy, recipe, "rgb_array", SEED)
+        frames = play_episode(policy, recipe, "rgb_array", SEED, sampled)
         speed = frames_per_second(recipe)
         return f"no display: the first episode is in {write_gif(folder / 'replay.gif', frames, speed)}"
     except Exception as error:
@@ -75,14 +80,15 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[Array]:
-    """One greedy episode.
+def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int, sampled: bool = False) -> list[Array]:
+    """One episode.
 
     Args:
         policy: Who plays.
         recipe: The environment.
         mode: As Gymnasium's `render_mode`.
         seed: The episode's.
+        sampled: Whether the actions are sampled, rather than greedy ones.
 
     Returns:
         Its frames `[height, width, 3]`, for the mode "rgb_array"; else none.
@@ -90,13 +96,16 @@ def play_episode(policy: Policy, recipe: Recipe, mode: str, seed: int) -> list[A
     env = make_env(recipe, 1, render_mode=mode)
     frames: list[Array] = []
     memory: Any = None
+    if sampled:
+        # As an evaluation of this episode alone: what is shown of a seed is always the same.
+        policy.reseed(seed_of(seed, "sample"))
 
     def _act(observations: Mapping[str, Array], starts: Array, action_masks: Array | None) -> Array:
         nonlocal memory
         if mode == "rgb_array":
             frames.append(np.asarray(env.render()))
         params, memory = policy.step_batch(observations, memory, starts, action_masks)
-        return policy.graph.head.greedy(params)
+        return policy.graph.head.sample(params, policy.rng) if sampled else policy.graph.head.greedy(params)
 
     masked = policy.graph.head if policy.expects_masks else None
     for step in play(env, iter([seed]), _act, masked):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kd_agent.networks import LAYER, Teacher
 from kd_agent.policies import PARAMS, Array
-from kd_agent.rollouts.collect import STUDENT, Rollout
+from kd_agent.rollouts.rollout import STUDENT, Rollout
 
 _CHUNK = 4096
 """States that a teacher labels at once: a whole reservoir of images would not fit into memory twice."""

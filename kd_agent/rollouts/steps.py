@@ -1,6 +1,6 @@
 """Steps: the one loop that plays policies in a vector environment; everything else consumes what it yields.
 
-Letters: `N` environments, `M` flags of an action mask, `*A` shape of an action.
+Letters: `N` environments, `M` flags of an action mask, `*A` shape of an action, `*O` shape of an observation.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +29,8 @@ class Step:
         rewards: What the actions earned, `[N]`.
         ended: Whether they ended the episode, `[N]`; the environment has begun the next one then.
         infos: What the environments say beside, one mapping each.
+        actions: What was done, `[N, *A]`.
+        following: What is observed then, `[N, *O]` by key: the next episode's first where one ended.
     """
 
     observations: Mapping[str, Array]
@@ -36,6 +38,8 @@ class Step:
     rewards: Array
     ended: Array
     infos: Sequence[Mapping[str, Any]]
+    actions: Array
+    following: Mapping[str, Array]
 
 
 def play(env: VecEnv, seeds: Iterator[int], act: Act, masked: HeadSpec | None = None) -> Iterator[Step]:
@@ -50,16 +54,29 @@ def play(env: VecEnv, seeds: Iterator[int], act: Act, masked: HeadSpec | None = 
     Raises:
         KDError: It is asked and does not say, or the environment failed.
     """
-    observations = start(env, seeds)
-    starts = np.ones(env.num_envs, bool)
+    return play_on(env, start(env, seeds), np.ones(env.num_envs, bool), act, masked)
+
+
+def play_on(
+    env: VecEnv, observations: Mapping[str, Array], starts: Array, act: Act, masked: HeadSpec | None = None
+) -> Iterator[Step]:
+    """Play without end, from where the environments are.
+
+    Args:
+        env: Made by `make_env`.
+        observations: What they show now, `[N, *O]` by key.
+        starts: Whether each is the first of its episode, `[N]`.
+        act: Who plays.
+        masked: As `play` has it.
+    """
     while True:
         # Before the step: a mask is of the observation that it comes with.
         allowed = action_masks(env, masked) if masked else None
         actions = act(observations, starts, allowed)
-        following, rewards, ended, infos = env.step(actions)
-        # What was acted on, not what came of it: where an episode ended, `following` is the next one's first.
-        yield Step(observations, starts, rewards, ended, infos)
-        observations = as_mapping(following)
+        shown, rewards, ended, infos = env.step(actions)
+        following = as_mapping(shown)
+        yield Step(observations, starts, rewards, ended, infos, actions, following)
+        observations = following
         starts = ended
 
 

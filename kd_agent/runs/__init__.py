@@ -13,7 +13,7 @@ from kd_agent.runs.folder import (
     open_run,
 )
 from kd_agent.runs.plan import Plan
-from kd_agent.runs.record import compare_settings, provenance, remember
+from kd_agent.runs.record import compare_settings, play_of, provenance, remember
 from kd_agent.runs.reporter import Advance, Reporter
 from kd_agent.runs.run import Run
 
@@ -33,6 +33,7 @@ __all__ = [
     "compare_settings",
     "folder_name",
     "open_run",
+    "play_of",
     "provenance",
     "remember",
 ]

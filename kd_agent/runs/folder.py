@@ -34,8 +34,9 @@ class RunFolder:
     """A folder that holds one run.
 
     Layout: `config.yaml`, `student.safetensors`, `result.json`, `checkpoint/round-<n>.npz` (the data of a
-    round), `checkpoint/driver.npz` (the student that drives the next round, and how many rounds are finished),
-    `checkpoint/best.npz` (the best of the final fits so far).
+    round), `checkpoint/episodes-<n>.npz` (how the episodes came about that go on after it), `checkpoint/driver.npz`
+    (the student that drives the next round, and how many rounds are finished), `checkpoint/best.npz` (the best of the
+    final fits so far).
 
     Attributes:
         path: The folder.

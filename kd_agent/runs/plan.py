@@ -8,18 +8,20 @@ from kd_agent.losses import default_loss, needs
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec
 from kd_agent.settings import Activation, DistillConfig
-from kd_agent.students import default_hidden, default_kind, same_layers, sees_images
+from kd_agent.students import default_hidden, default_kind, hidden_for, same_layers, sees_images
 
 # A student fitted to fewer states than this drives badly, and what it then visits crowds out the states that
 # matter (docs/family.md).
 _STEPS_OF_A_ROUND = 10_000
 _MOST_ROUNDS = 8
+_USUAL_LIMIT = 1_000
+"""Steps after which an episode is cut where nobody says: most of Gymnasium's environments have this limit."""
 _ACTIVATION = "silu"
 """Smooth as tanh, but without its costly function; students of 16 units lose nothing by it."""
 
 NUMBERS = {
     "env_steps": 100_000,
-    "n_envs": 16,
+    "n_envs": 16,  # at most: `default_envs`
     "round_steps": 500,
     "final_steps": 6_000,
     "attempts": 8,
@@ -30,7 +32,7 @@ NUMBERS = {
 """For students that see numbers."""
 IMAGES = {
     "env_steps": 40_000,
-    "n_envs": 4,
+    "n_envs": 4,  # at most
     "round_steps": 200,
     "final_steps": 3_000,
     "attempts": 3,
@@ -53,10 +55,12 @@ class Plan:
         temperature: The one that is in force; 1 until an automatic one has been chosen.
         teacher_layer: Name of the teacher's layer that is kept; None where no loss compares layers.
         student_layer: Name of the student's layer that is compared; None: its last.
+        grow: Whether the student may become larger than `hidden`.
     """
 
     student: str
     hidden: tuple[int, ...]
+    grow: bool
     activation: Activation
     leaves: int
     dropout: float
@@ -79,27 +83,37 @@ class Plan:
     learning_rate: float
 
     @staticmethod
-    def of(config: DistillConfig, teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> "Plan":
+    def of(
+        config: DistillConfig,
+        teacher: Teacher,
+        observed: Mapping[str, ObservationSpec],
+        limit: int | None = None,
+    ) -> "Plan":
         """Decide what the settings leave open.
 
         Args:
             config: The settings.
             teacher: Who labels.
             observed: What the student sees of an observation, by key.
+            limit: Steps after which an episode is cut; None: nobody knows.
         """
         asked = {}
         for field in fields(Plan):
             asked[field.name] = getattr(config, field.name)
         kind = config.student or default_kind(teacher, observed)
-        decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed), "student": kind}
+        decided: dict[str, Any] = {**asked, **_numbers(config, kind, observed, limit), "student": kind}
         if config.activation is None:
             decided["activation"] = _ACTIVATION
-        if config.hidden is None:
+        if config.compression is not None:
+            decided["hidden"] = hidden_for(teacher, observed, config.compression)
+        elif config.hidden is None:
             decided["hidden"] = default_hidden(teacher, observed)
             same = same_layers(teacher, observed)
             # Whoever is as small as its teacher is to be able to be that.
             if same is not None and same.activation and config.activation is None:
                 decided["activation"] = same.activation
+        if config.grow is None:
+            decided["grow"] = kind == "mlp" and config.hidden is None and config.compression is None
         if config.temperature == "auto":
             # Only until the first round is there to measure on.
             decided["temperature"] = 1.0
@@ -117,7 +131,24 @@ def default_rounds(env_steps: int) -> int:
     return min(max(env_steps // _STEPS_OF_A_ROUND, 1), _MOST_ROUNDS)
 
 
-def _numbers(config: DistillConfig, kind: str, observed: Mapping[str, ObservationSpec]) -> dict[str, Any]:
+def default_envs(env_steps: int, limit: int | None, least: int, most: int) -> int:
+    """Environments for a budget of steps: as many as can play a whole episode each.
+
+    More of them would see the beginnings of episodes alone, and a student would not know how they go on: on LunarLander
+    500 steps of one environment teach what 500 steps of 16 do not.
+
+    Args:
+        env_steps: The budget, over all environments.
+        limit: Steps after which an episode is cut; None: nobody knows.
+        least: No fewer than these.
+        most: No more than these.
+    """
+    return min(max(env_steps // (limit or _USUAL_LIMIT), least), most)
+
+
+def _numbers(
+    config: DistillConfig, kind: str, observed: Mapping[str, ObservationSpec], limit: int | None
+) -> dict[str, Any]:
     """Budgets and rates: what the settings ask for, else what suits such a student."""
     numbers: dict[str, Any] = dict(_defaults(kind, observed))
     for name in numbers:
@@ -126,6 +157,10 @@ def _numbers(config: DistillConfig, kind: str, observed: Mapping[str, Observatio
         if asked is not None and not tree_has_no_steps:
             numbers[name] = asked
     numbers["rounds"] = config.rounds or default_rounds(numbers["env_steps"])
+    if config.n_envs is None:
+        # A temperature is measured on environments that are held out.
+        least = 1 + (config.temperature == "auto")
+        numbers["n_envs"] = default_envs(numbers["env_steps"], limit, least, numbers["n_envs"])
     return numbers
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import kd_agent
 from kd_agent.errors import KDError
+from kd_agent.policies import PLAY, SAMPLED
 from kd_agent.runs.folder import CONFIG_FILE, TEACHER_FILE, RunFolder
 from kd_agent.runs.run import Run
-from kd_agent.settings import plain, to_yaml
+from kd_agent.settings import DistillConfig, plain, to_yaml
 
 _PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "strict", "trials", "step_timeout"})
 """Settings that do not change a run's result."""
@@ -57,11 +58,20 @@ def provenance(run: Run) -> dict[str, Any]:
     # The same run gives the same file, wherever it is written and however it is shown.
     for name in _PRESENTATION:
         settings.pop(name, None)
+    if not settings["sampled"]:
+        # Said only where it is so: other files are the same bytes as ever.
+        del settings["sampled"]
     return {
         "env": run.recipe.env_id,
         "recipe": run.recipe.to_json(),
+        **play_of(run.config),
         "kd_agent": kd_agent.__version__,
         "teacher_sha256": run.teacher.origin.sha256,
         "teacher_algo": run.teacher.origin.algo,
         "config": settings,
     }
+
+
+def play_of(config: DistillConfig) -> dict[str, str]:
+    """What a provenance says of how the policy is played: nothing of one that is played greedily."""
+    return {PLAY: SAMPLED} if config.sampled else {}

@@ -63,4 +63,5 @@ class Run:
         if self.config.temperature == "auto":
             # It is still to be chosen: a run that is stopped before must ask again.
             del decided["temperature"]
-        return replace(self.config, **decided)
+        # The layers say it now.
+        return replace(self.config, **decided, compression=None)

@@ -9,7 +9,7 @@ same stream.
 import numpy as np
 
 PURPOSES = (
-    "round",  # collecting: the episodes, who acts, random actions; number: the round
+    "round",  # collecting: who acts, random actions; number: the round
     "weights",  # a student's initial weights; number: the attempt
     "fit",  # order of the states and dropout; number: the fit
     "reservoir",  # which states are kept
@@ -19,6 +19,8 @@ PURPOSES = (
     "old world",  # following a drift: the episodes before
     "drift",  # the episodes in the world that drifts
     "sample",  # actions that are drawn in an evaluation; the seed is that of its first episode
+    "episodes",  # the episodes of a run's rounds; number: the environment
+    "lessons",  # those of a student that follows a teacher in training; number: the environment
 )
 """What may be random. New purposes go to the end: a place in the table is a stream."""
 

@@ -13,6 +13,7 @@ from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, Tr
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.typed import check_arguments, registered
 from kd_agent.settings.types import Activation, read_arguments
+from kd_agent.settings.verification import VerifyConfig
 from kd_agent.settings.yaml_file import read_mapping
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SweepConfig",
     "TasksConfig",
     "TrainingConfig",
+    "VerifyConfig",
     "check_arguments",
     "config_folder",
     "env_defaults",

@@ -54,7 +54,9 @@ class EvaluateConfig:
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
     # The verdict's episodes, so that a student is played where it was compared.
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
-    sampled: Annotated[bool, Field(description="sample actions instead of the greedy ones")] = False
+    sampled: Annotated[
+        bool | None, Field(description="sample actions instead of the greedy ones; default: as the student was judged")
+    ] = None
     out: Annotated[str | None, Field(description="write the figures to this JSON file")] = None
     render: Annotated[bool, Field(description="watch: a window, or replay.gif without a display")] = False
     progress: Annotated[bool, Field(description="show progress")] = True
@@ -118,6 +120,9 @@ class TasksConfig:
     learning_rate: Annotated[Positive, Field(description="Adam's first rate, a cosine takes it to 0")] = 5e-3
     episodes: Annotated[Count, Field(description="evaluation episodes of each after which most verdicts fall")] = 90
     max_episodes: Annotated[Count, Field(description="evaluation episodes while a verdict is open")] = 1_000
+    sampled: Annotated[
+        bool | None, Field(description="play, judge and export by sampled actions instead of the greedy ones")
+    ] = None
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
     seed: Annotated[Seed, Field(description="everything follows from it")] = 0
     device: Annotated[str, Field(description="torch device")] = "cpu"

@@ -120,6 +120,17 @@ class DistillConfig(TaughtConfig):
         Hidden | None,
         Field(description="its hidden layers (0: linear); default: what a small share of the teacher buys"),
     ] = None
+    compression: Annotated[
+        Annotated[float, Field(ge=1, allow_inf_nan=False)] | None,
+        Field(description="its size in another way: so many times fewer parameters than the teacher"),
+    ] = None
+    grow: Annotated[
+        bool | None,
+        Field(
+            description="let it grow, twice the parameters at a time and a tenth of the teacher's at most, where no "
+            "final fit holds; default: where neither --hidden nor --compression says its size"
+        ),
+    ] = None
     activation: Annotated[
         Activation | None, Field(description="its activation; default silu, or that of a teacher whose size it has")
     ] = None
@@ -154,7 +165,13 @@ class DistillConfig(TaughtConfig):
         Count | None,
         Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),
     ] = None
-    n_envs: Annotated[Count | None, Field(description="parallel environments; default 16, for images 4")] = None
+    n_envs: Annotated[
+        Count | None,
+        Field(
+            description="parallel environments; default as many as can play a whole episode within the budget, "
+            "16 at most, for images 4"
+        ),
+    ] = None
     # DAgger leaves the schedule open, only the mean of beta has to fall to 0 (Ross et al. 2011).
     beta_fraction: Annotated[
         Fraction, Field(description="share of the rounds over which beta falls from 1 (teacher acts) to 0")
@@ -187,8 +204,14 @@ class DistillConfig(TaughtConfig):
         Count, Field(description="evaluation episodes after which most verdicts fall; a bad student's falls earlier")
     ] = 90
     max_episodes: Annotated[Count, Field(description="evaluation episodes while the verdict is open")] = 1_000
+    sampled: Annotated[
+        bool | None, Field(description="play, judge and export by sampled actions instead of the greedy ones")
+    ] = None
     margin: Annotated[Positive, Field(description="loss that counts as none, as a share of |teacher - random|")] = 0.05
 
+    seeds: Annotated[
+        Count, Field(description="students, each from a seed of its own, from --seed on; one verdict over all of them")
+    ] = 1
     realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
     search_size: Annotated[bool, Field(description="find the smallest student that is still non-inferior")] = False
     control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (

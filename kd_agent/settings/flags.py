@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 from kd_agent.errors import KDError, unknown
-from kd_agent.settings.resolve import names_student, nested, resolve
+from kd_agent.settings.resolve import nested, positional, resolve
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
 
     Args:
         command: Its name.
-        cls: Its settings class; a `student` without a default is a file, named without a flag.
+        cls: Its settings class; what `resolve.positional` says is named without a flag.
         summary: What it does, in a line.
         argv: What stands behind it on the command line.
 
@@ -33,8 +33,9 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
     """
     # No abbreviations: `--hidden` must not come to mean another setting when one is added that begins alike.
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
-    if names_student(cls):
-        parser.add_argument("student", help="a saved student, *.safetensors", default=argparse.SUPPRESS, nargs="?")
+    first = positional(cls)
+    if first:
+        parser.add_argument(first, help=_description(cls, first), default=argparse.SUPPRESS, nargs="?")
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
     _add_flags(parser, cls, "")
@@ -49,8 +50,11 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
 
 def _unknown_word(parser: argparse.ArgumentParser, cls: Any, word: str) -> KDError:
     name = word.partition("=")[0]
-    if name == "--student" and names_student(cls):
-        return KDError(f"unknown flag '--student': the student's file is named without one: {parser.prog} FILE")
+    first = positional(cls)
+    if first and name == f"--{first}":
+        return KDError(
+            f"unknown flag {name!r}: {_description(cls, first)}, is named without one: {parser.prog} {first.upper()}"
+        )
     # No flag is near a word that is none: it is a value too many, or stands behind a flag that takes none.
     if not word.startswith("-"):
         return KDError(f"unknown argument {name!r}: no flag takes it; --help lists them")
@@ -67,7 +71,7 @@ def _add_flags(parser: argparse.ArgumentParser, cls: Any, prefix: str) -> None:
         name = f"{prefix}{f.name}"
         if f.name in inner:
             _add_flags(parser, get_args(f.type)[0], f"{name}.")
-        elif name != "student" or not names_student(cls):
+        elif name != positional(cls):
             _add_flag(parser, f"--{name.replace('_', '-')}", name, f)
 
 
@@ -76,7 +80,7 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
     info = get_args(f.type)[-1]
     # A flag that is absent leaves no value at all, so that it cannot overrule a file by its default.
     shared: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": _help(info.description, f)}
-    if annotation is bool:
+    if annotation in (bool, bool | None):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **shared)
     elif f.name.endswith("wrapper"):
         # Repeated or side by side: wrappers add up, while of any other flag the last one counts.
@@ -85,6 +89,12 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
         parser.add_argument(flag, nargs="+", metavar=f.name.upper(), **shared)
     else:
         parser.add_argument(flag, metavar=f.name.upper(), **shared)
+
+
+def _description(cls: Any, name: str) -> str:
+    """What a setting's class says of it."""
+    [field] = [f for f in fields(cls) if f.name == name]
+    return str(get_args(field.type)[-1].description)
 
 
 def _help(description: str, f: Any) -> str:

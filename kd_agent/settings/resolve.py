@@ -27,6 +27,8 @@ T = TypeVar("T")
 _UNION_BRANCH = re.compile(r"constrained-|literal\[|function-")
 """What pydantic puts between a field's name and a wrong value where several types are allowed."""
 
+POSITIONAL = {"student": "its file, *.safetensors,", "run": "its folder"}
+"""Settings that are typed without a flag, and how to name one."""
 _SHOWN = 200
 """Characters of a wrong value that a message shows."""
 
@@ -221,15 +223,21 @@ def _one_line(cls: Any, error: ValidationError) -> KDError:
     return KDError(f"{name}: {message[0].lower()}{message[1:]} (got {got})")
 
 
-def names_student(cls: Any) -> bool:
-    """Whether a command is told its student as a file, without a flag: for others it is a kind, or nothing."""
-    return any(f.name == "student" and f.default is MISSING for f in fields(cls))
+def positional(cls: Any) -> str | None:
+    """The setting that a command is told without a flag, one of `POSITIONAL` that has no default; None: none is.
+
+    For other commands a student is a kind of student, or nothing.
+    """
+    for f in fields(cls):
+        if f.name in POSITIONAL and f.default is MISSING:
+            return f.name
+    return None
 
 
 def _how_to_name(cls: Any, name: str) -> str:
     """What to type for a setting that has no default."""
-    if name == "student" and names_student(cls):
-        return "name its file, *.safetensors, behind the command"
+    if name == positional(cls):
+        return f"name {POSITIONAL[name]} behind the command"
     return f"--{name.replace('_', '-')}"
 
 

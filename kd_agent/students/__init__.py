@@ -4,11 +4,14 @@ Here is which kind of student, and of what size, a distillation gets where nobod
 """
 
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from kd_agent.environments import is_image
+from kd_agent.errors import KDError
 from kd_agent.networks import Layers, Teacher
 from kd_agent.policies import Array, Normalizer, ObservationSpec
 from kd_agent.policies.normalizer import UNBOUNDED
@@ -22,7 +25,9 @@ __all__ = [
     "default_hidden",
     "default_kind",
     "features",
+    "growing_sizes",
     "has_bias",
+    "hidden_for",
     "normalizers_for",
     "same_layers",
     "sees_images",
@@ -107,15 +112,78 @@ def default_hidden(teacher: Teacher, observed: Mapping[str, ObservationSpec]) ->
     same = same_layers(teacher, observed)
     if same is not None:
         return same.hidden
+    return _hidden_within(budget(teacher), teacher, observed, MAX_UNITS)
+
+
+def growing_sizes(
+    teacher: Teacher, observed: Mapping[str, ObservationSpec], hidden: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    """Hidden layers that a student may grow to, each of twice the parameters, up to a tenth of its teacher's.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+        hidden: Its layers at first; they are the first of the list.
+    """
+    sizes = [hidden]
+    outputs = teacher.head.spec.num_acting
+    most = (teacher.origin.num_parameters or 0) // 10
+    limit = 2 * count(features(observed), hidden, outputs)
+    while limit <= most:
+        sizes.append(_hidden_within(limit, teacher, observed, limit))
+        limit *= 2
+    # The last one too has what it may have.
+    largest = _hidden_within(most, teacher, observed, most)
+    if count(features(observed), largest, outputs) > 1.2 * count(features(observed), sizes[-1], outputs):
+        sizes.append(largest)
+    return sizes
+
+
+def hidden_for(teacher: Teacher, observed: Mapping[str, ObservationSpec], compression: float) -> tuple[int, ...]:
+    """Hidden layers of a student of so many times fewer parameters than its teacher.
+
+    Args:
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+        compression: How many times fewer.
+
+    Raises:
+        KDError: Nobody can count the teacher's, or even a linear student has more.
+    """
+    size = teacher.origin.num_parameters
+    if size is None:
+        raise KDError(f"{teacher.origin.source}: its parameters cannot be counted; name --hidden, not --compression")
+    limit = int(size / compression)
+    hidden = _hidden_within(limit, teacher, observed, limit)
+    if count(features(observed), hidden, teacher.head.spec.num_acting) > limit:
+        raise KDError(f"--compression {compression:g}: a linear student has more than {limit:,} parameters")
+    return hidden
+
+
+def _hidden_within(
+    limit: int, teacher: Teacher, observed: Mapping[str, ObservationSpec], most_units: int
+) -> tuple[int, ...]:
+    """The widest two equal layers within a number of parameters, else one layer, else none.
+
+    Args:
+        limit: The number.
+        teacher: The student's teacher.
+        observed: What the student sees, by key.
+        most_units: Units of a layer at most.
+    """
     inputs = features(observed)
     outputs = teacher.head.spec.num_acting
-    limit = budget(teacher)
     for depth, fewest in ((2, 4), (1, 1)):
-        for units in range(MAX_UNITS, fewest - 1, -1):
-            hidden = (units,) * depth
-            if count(inputs, hidden, outputs) <= limit:
-                return hidden
+        size = partial(_count_alike, inputs=inputs, depth=depth, outputs=outputs)
+        widest = bisect_right(range(most_units + 1), limit, key=size) - 1
+        if widest >= fewest:
+            return (widest,) * depth
     return ()
+
+
+def _count_alike(units: int, *, inputs: int, depth: int, outputs: int) -> int:
+    """`count` of equal layers."""
+    return count(inputs, (units,) * depth, outputs)
 
 
 def has_bias(

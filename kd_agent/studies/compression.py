@@ -14,13 +14,13 @@ from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.errors import KDError
-from kd_agent.evaluation import PairedComparison, agreement_on, scores, verdict_episodes
+from kd_agent.evaluation import PairedComparison, measure_agreement, scores, verdict_episodes
 from kd_agent.native.latency import c_loop
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 from kd_agent.rollouts import Rollout
-from kd_agent.runs import STUDENT_FILE, Run, RunFolder
+from kd_agent.runs import STUDENT_FILE, Run, RunFolder, play_of
 from kd_agent.settings import DistillConfig
 from kd_agent.teachers import GraphTeacher
 
@@ -212,7 +212,8 @@ def _rows(run: Run, policies: Mapping[str, PolicyGraph], rollout: Rollout) -> li
 
 def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: PairedComparison) -> Row:
     file = f"{name.replace(',', '').replace(' ', '-')}.safetensors"
-    provenance = {"env": run.recipe.env_id, "recipe": run.recipe.to_json(), "made by": name}
+    place = {"env": run.recipe.env_id, "recipe": run.recipe.to_json()}
+    provenance = {**place, **play_of(run.config), "made by": name}
     graph_file.write(replace(graph, provenance=provenance), run.folder.path / file)
     episodes = run.config.episodes
     policy = Policy(graph)
@@ -223,7 +224,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
         returns = comparison.episodes.play(policy, name, episodes)
     verdict = comparison.verdict(returns)
     figures = scores(returns)
-    close = agreement_on(run.teacher, policy, rollout)
+    close = measure_agreement(run.teacher, policy, run.recipe)
     int8 = "int8" in name
     rom, multiply_adds = _cost(graph, int8=int8)
     return Row(

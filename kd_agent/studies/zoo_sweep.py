@@ -16,6 +16,7 @@ import kd_envs
 import kd_agent
 from kd_agent.environments import recorded_id
 from kd_agent.errors import KDError
+from kd_agent.evaluation.non_inferiority import ERROR
 from kd_agent.runs import CONFIG_FILE, RESULT_FILE, TEACHER_FILE, Reporter, RunFolder
 from kd_agent.settings import SweepConfig
 from kd_agent.teachers import read_settings
@@ -241,9 +242,13 @@ def summary(rows: list[dict[str, Any]]) -> str:
     """How many loaded, and how many are non-inferior at ten times fewer parameters."""
     small = [row for row in rows if row["non_inferior"] and _small_enough(row)]
     loaded = sum(row["loaded"] for row in rows)
+    praised = sum(row["non_inferior"] for row in rows)
+    # Whether verdicts hang together or not, the error of all is no more than the sum of theirs (Bonferroni).
+    error = min(1.0, ERROR * praised)
     return (
         f"{loaded} of {len(rows)} loaded; {len(small)} of {len(rows)} non-inferior at 10 times fewer parameters "
-        "(teachers of fewer than 500: no more than they have)."
+        f"(teachers of fewer than 500: no more than they have). Each verdict errs with {ERROR:.1%} at most: that one "
+        f"or more of the {praised} are wrong has a probability of {error:.0%} at most."
     )
 
 

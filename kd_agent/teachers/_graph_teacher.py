@@ -39,6 +39,11 @@ class GraphTeacher(Teacher):
         self._run = compile_ops([*graph.ops, *critic])
 
     @property
+    def sampled(self) -> bool:
+        """Whether it is a student that is meant to be played by samples."""
+        return self.graph.sampled
+
+    @property
     def widest_layer(self) -> int:
         """Units of the widest linear layer before the last."""
         widths = [len(op.tensors["bias"]) for op in self.graph.ops if op.kind == "linear"]

@@ -1,11 +1,13 @@
 """Students as parts of an environment: skills to choose from, and a reference to stay near."""
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from draws import SAMPLED
 from gymnasium.utils.env_checker import check_env
 from samples import HEADS, SPACES, make_graph, make_student
 
@@ -146,3 +148,14 @@ def test_the_probabilities_of_all_actions_add_up_to_one() -> None:
     assert sum(np.exp(log_prob(two, observation, pair)) for pair in pairs) == pytest.approx(1)
     three = Policy(make_graph("bernoulli"))
     assert sum(np.exp(log_prob(three, observation, bits)) for bits in np.ndindex(2, 2, 2)) == pytest.approx(1)
+
+
+def test_a_skill_plays_as_its_file_says() -> None:
+    graph = always(1).graph
+    for provenance, moves in (({}, {1}), (SAMPLED, {0, 1})):
+        recorder = Recorder()
+        env = Skills(recorder, [Policy(replace(graph, provenance=provenance), seed=0)], steps=8)
+        for seed in range(5):
+            env.reset(seed=seed)
+            env.step(0)
+        assert set(recorder.actions) == moves

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from draws import OBSERVATION, chance, row_of, sampled_graph
 from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, SPACES, make_graph, make_student
 
@@ -17,6 +18,8 @@ from kd_agent.policies.graph import ObservationSpec, PolicyGraph
 from kd_agent.policies.policy import Policy
 
 pytest.importorskip("ray.rllib", reason="the extra rllib is not installed")
+
+from ray.rllib.connectors.module_to_env import GetActions
 
 from kd_agent.adapters.rllib import module_spec
 
@@ -83,3 +86,23 @@ def test_actor_and_critic_can_both_learn(tmp_path: Path) -> None:
     batch = {"obs": torch.ones(3, 4)}
     (module.forward_train(batch)["action_dist_inputs"].sum() + module.compute_values(batch).sum()).backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["categorical", "diag_gaussian"])
+def test_a_sampled_student_is_drawn_from_where_nobody_explores(kind: str, tmp_path: Path) -> None:
+    spaces = (SEES, SPACES["Discrete" if kind == "categorical" else "Box"])
+    sampled = rllib_module(sampled_graph(kind), tmp_path, spaces)
+    batch = {"obs": torch.from_numpy(np.tile(OBSERVATION, (4_000, 1)))}
+    torch.manual_seed(0)
+    answers = act(sampled, batch)
+    assert len(np.unique(act(rllib_module(make_graph(kind), tmp_path, spaces), batch), axis=0)) == 1
+    # RLlib clips afterwards, if it is asked to.
+    drawn = np.clip(answers, SPACES["Box"].low, SPACES["Box"].high) if kind == "diag_gaussian" else answers
+    assert chance(HEADS[kind].spec, row_of(sampled_graph(kind)), drawn) > 1e-3
+
+
+def act(module: Any, batch: dict[str, Any]) -> np.ndarray:
+    """What RLlib does with a module's answer where nobody explores."""
+    data = {**batch, **module.forward_inference(batch)}
+    done = GetActions()(rl_module=module, batch=data, episodes=[None], explore=False)
+    return np.asarray(done["actions"])

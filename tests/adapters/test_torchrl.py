@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from draws import OBSERVATION, chance, row_of, sampled_graph
 from sample_graphs import GRAPHS, observations_for
 from samples import HEADS, make_graph
 
@@ -85,3 +86,22 @@ def test_an_actor_samples_where_it_is_told_to_explore() -> None:
         actions = greedy(data.clone())["action"]
     std = np.exp(graph.ops[-1].tensors["value"])
     np.testing.assert_allclose(actions.std(dim=0).numpy(), std, rtol=0.15)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_module_of_a_sampled_student_draws(kind: str) -> None:
+    graph = sampled_graph(kind)
+    data = TensorDict({"observation": torch.from_numpy(np.tile(OBSERVATION, (4_000, 1)))}, [4_000])
+    torch.manual_seed(0)
+    drawn = module(Policy(graph))(data)["action"].detach().numpy()
+    assert chance(graph.head, row_of(graph), drawn) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["categorical", "diag_gaussian"])
+def test_an_actor_of_a_sampled_student_draws_unless_told_otherwise(kind: str) -> None:
+    student = actor(Policy(sampled_graph(kind)))
+    data = TensorDict({"observation": torch.from_numpy(np.tile(OBSERVATION, (500, 1)))}, [500])
+    torch.manual_seed(0)
+    assert len(torch.unique(student(data.clone())["action"], dim=0)) > 1
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert len(torch.unique(student(data.clone())["action"], dim=0)) == 1

@@ -4,15 +4,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from samples import PROBES, make_graph
 
 from kd_agent import KDError
+from kd_agent.commands import cli
 from kd_agent.continual.follow_drift import as_distillation, follow_drift
 from kd_agent.distillation import tasks
 from kd_agent.evaluation import verdict
 from kd_agent.explanations import explain
 from kd_agent.policies import file as graph_file
+from kd_agent.rollouts import render
+from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.settings import EvaluateConfig, ExplainConfig, FollowDriftConfig, SweepConfig, TasksConfig
 from kd_agent.studies import zoo_sweep
 
@@ -22,6 +26,13 @@ PROBE = PROBES["Discrete"]
 
 class ReachedError(Exception):
     """What a stand-in was told."""
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the process's handlers as they were."""
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(cli.warnings, "showwarning", cli.warnings.showwarning)
 
 
 @pytest.fixture
@@ -86,3 +97,24 @@ def test_a_sweep_types_its_own_settings_and_joins_each_value_to_its_flag(
     assert [word for word in trusting if word not in careful] == ["--trust-teacher"]
     assert careful[1:5] == ["-P", "-m", "kd_agent", "distill"]
     assert {f"--teacher={teacher}", "--env=CartPole-v1", "--config=--odd.yaml"} <= set(careful)
+
+
+def test_what_is_watched_is_played_as_it_is_told(student: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def watch(file: Path, *where: Any, sampled: bool | None, **how: Any) -> str:
+        told.append(sampled)
+        return "watched"
+
+    monkeypatch.setattr(render, "watch", watch)
+    monkeypatch.setattr(verdict, "evaluate", lambda *who, **how: Evaluation(np.zeros(1), np.ones(1)))
+    for flags in ([], ["--sampled"], ["--no-sampled"]):
+        assert cli.run("evaluate", [student, "--render", "--quiet", "--episodes", "1", *flags]) == 0
+    assert told == [None, True, False]
+
+
+def test_tasks_are_sampled_as_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_problem", lambda task, settings: settings)
+    for sampled in (True, False, None):
+        found = tasks.problems_of(TasksConfig(tasks=("CartPole-v1", "Acrobot-v1"), sampled=sampled))
+        assert {settings.sampled for settings in found.values()} == {sampled}

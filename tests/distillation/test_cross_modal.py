@@ -38,6 +38,7 @@ TINY = {
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("kd_agent.evaluation.agreement.EPISODES", 2)
     monkeypatch.setattr("kd_agent.evaluation.agreement.STATES", 64)
     return tmp_path
 

@@ -19,7 +19,8 @@ from recorder import TEACHER, a_teacher, fingerprint
 from samples import PROBES, Agent, settings, steps_of
 
 from kd_agent import KDError, distill
-from kd_agent.distillation.dagger import EXTRA, Rounds, beta_of, collect_rounds, read_round, steps_of_round
+from kd_agent.distillation.collecting import EXTRA
+from kd_agent.distillation.dagger import Rounds, collect_rounds
 from kd_agent.runs import Costs, Run
 
 
@@ -107,17 +108,6 @@ def same(one: list[dict[str, np.ndarray]], other: list[dict[str, np.ndarray]]) -
     return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 
-def test_the_teacher_acts_always_at_first_and_less_in_a_line_until_it_never_does() -> None:
-    assert [beta_of(number, 4) for number in range(6)] == [1, 0.75, 0.5, 0.25, 0, 0]
-    assert [beta_of(number, 0.0) for number in range(3)] == [1, 0, 0]
-
-
-@pytest.mark.parametrize(("env_steps", "parts", "n_envs", "steps"), [(100, 5, 4, 5), (101, 5, 4, 6), (1, 8, 16, 1)])
-def test_a_budget_is_spent_at_least(env_steps: int, parts: int, n_envs: int, steps: int) -> None:
-    assert steps_of_round(env_steps, parts, n_envs) == steps
-    assert steps * parts * n_envs >= env_steps
-
-
 def test_kept_rounds_are_read_again_and_cost_nothing(run: Run) -> None:
     rounds = collect_rounds([run])
     spent = dict(run.costs.counts)
@@ -135,11 +125,6 @@ def test_a_round_beyond_the_budget_is_shorter_and_the_teachers_no_more(run: Run)
     assert rounds.data[0][-1].driver.shape == (-(-60 // (EXTRA * 2)), 2)
     assert not (rounds.data[0][-1].driver == 0).any()
     rounds.close()
-
-
-def test_a_round_that_is_not_there_is_named(run: Run) -> None:
-    with pytest.raises(KDError, match=r"its checkpoint lacks round-7\.npz"):
-        read_round(run, 7)
 
 
 def test_attempts_have_weights_of_their_own_and_the_same_ones_again(run: Run) -> None:

@@ -153,7 +153,10 @@ def test_the_same_seed_gives_the_same_bits_in_another_process(
     given = settings(agents["Discrete"], tmp_path / "run")
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     # On as many states as in this process.
-    few_states = f"from kd_agent.evaluation import agreement; agreement.STATES = {agreement.STATES}"
+    few_states = (
+        "from kd_agent.evaluation import agreement; "
+        f"agreement.EPISODES, agreement.STATES = {agreement.EPISODES}, {agreement.STATES}"
+    )
     as_script = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     python, *words = command(given)
     process = [python, "-c", f"{few_states}; {as_script}", *words]

@@ -71,7 +71,8 @@ def test_the_file_is_evaluated_shown_and_explained_under_masks(run: Any, tmp_pat
         config = {"student": file, "teacher": [str(agent.path)], "episodes": 8, "quiet": True}
         evaluate_file(resolve(EvaluateConfig, config))
         evaluate_file(resolve(EvaluateConfig, {**config, "sampled": True}))
-        play_episode(load_policy(file), Recipe(IDS[name]), "", 3)
+        for sampled in (False, True):
+            play_episode(load_policy(file), Recipe(IDS[name]), "", 3, sampled)
         more = {"teacher": [str(agent.path)], "states": 320, "quiet": True, "out": str(tmp_path)}
         explained = explain_file(resolve(ExplainConfig, {"student": file, **more}))
     assert tally.steps > 2 * 80 * 2
@@ -96,7 +97,8 @@ KINDS_OF_FIT: list[dict[str, Any]] = [
     {"loss": {"mse": 1.0}},
     {"loss": {"ranking": 1.0}},
     {"loss": {"reverse_kl": 1.0}},
-    {"loss": {"intuition": 1.0}},
+    {"temperature": "auto"},
+    {"sampled": True},
     {"temperature": "auto"},
 ]
 

@@ -14,7 +14,7 @@ from kd_agent.evaluation.statistics import iqm
 from kd_agent.networks.base import Teacher
 from kd_agent.ppo.teacher import trained_teacher
 from kd_agent.ppo.training import CHECK_SEED
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.rollouts.reservoir import flat
 from kd_agent.runs.reporter import Reporter

@@ -18,7 +18,7 @@ from kd_agent.learners.gradient import fit_jointly
 from kd_agent.losses import Objective
 from kd_agent.networks.base import Origin, Student
 from kd_agent.policies import file as graph_file
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.rollouts.evaluate import evaluate
 from kd_agent.students._tied import split, tie, to_graph
 from kd_agent.teachers import GraphTeacher

@@ -12,7 +12,7 @@ from kd_agent import KDError, distill
 from kd_agent.distillation import temperature
 from kd_agent.distillation.dagger import Rounds
 from kd_agent.evaluation.agreement import Agreement
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.runs.folder import RunFolder
 
 SMALL = {"rounds": 2, "attempts": 1, "temperature": "auto"}

@@ -9,6 +9,7 @@ import pytest
 from masked_agents import IDS, SPACES, MaskedEnv, Tally
 
 from kd_agent import KDError
+from kd_agent.environments.frames import StackedFrames
 from kd_agent.environments.guarded import EPISODE, AroundWrappers, GuardedEnv
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.vector import (
@@ -41,9 +42,10 @@ def test_the_guard_lies_inside_the_wrappers_and_knows_its_index() -> None:
     env = make_env(SHORT, 3)
     for index, wrapped in enumerate(env.unwrapped.envs):  # type: ignore[attr-defined]
         assert isinstance(wrapped, AroundWrappers)
-        assert isinstance(wrapped.env, gym.wrappers.TimeLimit)
-        assert isinstance(wrapped.env.env, GuardedEnv)
-        assert wrapped.env.env._index == index
+        assert isinstance(wrapped.env, StackedFrames)
+        assert isinstance(wrapped.env.env, gym.wrappers.TimeLimit)
+        assert isinstance(wrapped.env.env.env, GuardedEnv)
+        assert wrapped.env.env.env._index == index
 
 
 def test_frames_are_stacked_as_the_recipe_says() -> None:

@@ -1,6 +1,7 @@
 """Paired comparisons: everybody plays the same numbered episodes, the teacher plays none twice, and all is booked."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,13 @@ class Ground:
 
     def __init__(self) -> None:
         self.played: list[tuple[Any, list[int]]] = []
-        self.deterministic: list[bool] = []
+        self.greedily: list[bool] = []
 
     def evaluate(
-        self, player: Any, recipe: Any, *, seeds: Iterable[int], deterministic: bool, head: Any, advance: Any
+        self, player: Any, recipe: Any, *, seeds: Iterable[int], head: Any, deterministic: bool, advance: Any
     ) -> Evaluation:
         seeds = list(seeds)
-        self.deterministic.append(deterministic)
+        self.greedily.append(deterministic)
         self.played.append((player, seeds))
         if player is None:
             earned = [0.0 for _ in seeds]
@@ -81,7 +82,7 @@ def test_actions_are_greedy_unless_samples_are_asked_for(ground: Ground) -> None
     numbered.play(TEACHER, "the teacher", 2)
     numbered.play(TEACHER, "the teacher, sampled", 2, deterministic=False)
     compared().verdict([100.0] * 4)
-    assert ground.deterministic == [True, False, True, True]
+    assert ground.greedily == [True, False, True, True]
 
 
 def test_no_episodes_are_not_played(ground: Ground) -> None:
@@ -190,3 +191,13 @@ def test_the_episodes_of_a_run_are_those_of_its_environment_and_booked_there(gro
         assert of_run.play(TEACHER, "the teacher", 2) == [100.0, 100.0]
         assert run.costs.of("selection_steps") == 2 * LENGTH
         assert ground.played == [(TEACHER, [7, 8])]
+
+
+@pytest.mark.parametrize("sampled", [True, False, None])
+def test_the_episodes_of_a_run_are_played_by_samples_where_that_is_asked_for(
+    sampled: bool | None, ground: Ground, tmp_path: Path
+) -> None:
+    with begun(tmp_path / "run", sampled=sampled) as run:
+        found = PairedComparison(Episodes.of(run, first_seed=500), TEACHER, margin=0.05, random_episodes=2)
+        found.verdict(found.episodes.play(Paid(99.0), "the student", 4))
+    assert ground.greedily == [not sampled] * 3

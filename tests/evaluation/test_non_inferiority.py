@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import beta, binomtest
 
 from kd_agent import KDError, compare
-from kd_agent.evaluation.non_inferiority import FEWEST, VALIDATION, VERDICT, Boundary, Verdict
+from kd_agent.evaluation.looks import VALIDATION, VERDICT, Boundary
+from kd_agent.evaluation.non_inferiority import FEWEST, Verdict
 from kd_agent.evaluation.statistics import lower_tail
 
 RANDOM = np.zeros(20)

@@ -1,5 +1,8 @@
 """Visited states: where each stands in its episode, and what a policy says there, its memory held."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from known_policies import FOUR, RECIPE, graph_of, quiet, teacher_of, visited_by
@@ -92,3 +95,18 @@ def test_what_is_typical_of_a_patch_is_an_image_of_its_type() -> None:
     visited = VisitedStates({"image": shades}, states == 0, states, states, states, 2)
     found = typical(Feature("image patch 0, 0", "image", (slice(0, 1), slice(0, 1), slice(None)), (0, 0)), visited)
     assert (found.dtype, found.tolist()) == (np.uint8, [[[15]]])
+
+
+@pytest.mark.parametrize("play", ["sampled", "greedy"])
+def test_a_student_visits_states_as_it_is_meant_to_be_played(play: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    collect = visited_states.collect
+
+    def spied(*who: Any, deterministic: bool, **settings: Any) -> Any:
+        told.append(deterministic)
+        return collect(*who, deterministic=deterministic, **settings)
+
+    monkeypatch.setattr(visited_states, "collect", spied)
+    graph = graph_of(5 * np.eye(4))
+    visited_by(teacher_of(graph), Policy(replace(graph, provenance={"play": play})), states=32)
+    assert told == [play == "greedy"]

@@ -12,7 +12,7 @@ from kd_agent import KDError, load_teacher
 from kd_agent.learners.gradient import fit
 from kd_agent.losses import Objective
 from kd_agent.networks.base import Student, Teacher
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 
 KL = Objective({"kl": 1.0})
 

@@ -22,7 +22,7 @@ from kd_agent.policies.graph import ObservationSpec
 from kd_agent.policies.head import Array
 from kd_agent.policies.ops import MAX_LEAVES
 from kd_agent.policies.tree_rules import rules
-from kd_agent.rollouts.collect import Rollout
+from kd_agent.rollouts import Rollout
 from kd_agent.settings import DistillConfig
 from kd_agent.students.tree import Tree
 

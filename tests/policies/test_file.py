@@ -153,7 +153,7 @@ def test_weights_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
     refused(forged(lambda d: None, {"1.weight": np.ones(shape, np.float32)}))
 
 
-@pytest.mark.parametrize("version", [4, 0, "1", None])
+@pytest.mark.parametrize("version", [5, 0, "1", None])
 def test_another_format_is_refused_with_a_hint(version: Any) -> None:
     assert "update kd_agent" in refused(forged(lambda d: d.update(format=version)))
 
@@ -259,7 +259,9 @@ def test_a_policy_that_plays_with_masks_has_a_format_of_its_own() -> None:
     assert graph_file.to_bytes(graph_file.from_bytes(raw)) == raw
 
 
-@pytest.mark.parametrize("change", [{"format": 3}, {"head": {**make_graph().head.to_json(), "expects_masks": True}}])
+@pytest.mark.parametrize(
+    "change", [{"format": 3}, {"format": 4}, {"head": {**make_graph().head.to_json(), "expects_masks": True}}]
+)
 def test_a_format_that_contradicts_its_policy_about_masks_is_refused(change: dict[str, Any]) -> None:
     assert "differ about action masks" in refused(forged(lambda d: d.update(change)))
 

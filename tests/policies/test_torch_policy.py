@@ -15,7 +15,8 @@ from kd_agent.policies.activations import ACTIVATIONS
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.ops import KERNELS, LEARNT
 from kd_agent.policies.policy import Policy
-from kd_agent.policies.torch_policy import _FUNCTIONS, OPERATIONS, TorchOp, TorchPolicy, WithAction, masked
+from kd_agent.policies.torch_head import masked
+from kd_agent.policies.torch_policy import _FUNCTIONS, OPERATIONS, TorchOp, TorchPolicy, WithAction
 
 
 def test_the_rows_of_leaves_can_be_fine_tuned() -> None:

@@ -5,13 +5,21 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from samples import PROBES, Agent, make_student
+from draws import chance
+from known_policies import graph_of, teacher_of
+from sample_graphs import memory_graph
+from samples import HEADS, PROBES, Agent, make_student
+from walks import WALK, Walk
 
 from kd_agent import KDError, load_teacher
+from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
-from kd_agent.networks.base import Teacher
+from kd_agent.networks.base import Origin, Teacher
 from kd_agent.policies.policy import Policy
-from kd_agent.rollouts.collect import RANDOM, STUDENT, TEACHER, Rollout, aggregate, collect
+from kd_agent.rollouts import RunningEpisodes, episode_seeds
+from kd_agent.rollouts.collect import collect, collect_on
+from kd_agent.rollouts.rollout import RANDOM, STUDENT, TEACHER, Rollout, aggregate
+from kd_agent.teachers import GraphTeacher
 
 STEPS, ENVS = 60, 3
 
@@ -61,9 +69,6 @@ def test_shapes_and_types_are_those_that_are_promised(agent: Agent) -> None:
     assert (rollout.obs["obs"].dtype, rollout.params.dtype) == (np.float32, np.float32)
     for array in (rollout.driver, rollout.reward, rollout.episode_start, rollout.weight):
         assert array.shape == (5, ENVS)
-    together = aggregate([rollout, rollout])
-    assert (together["obs.obs"].shape, together["params"].shape) == ((30, 4), (30, teacher.head.num_params))
-    assert together["weight"].tolist() == [1] * 30
 
 
 def test_labels_are_the_answers_of_the_teacher_on_the_stored_states(agent: Agent) -> None:
@@ -110,6 +115,31 @@ def test_the_environment_is_told_what_its_driver_wants(teacher: Teacher, student
     random = told[rollout.driver == RANDOM]
     assert len(set(random.tolist())) > 1
     assert (random != theirs[rollout.driver == RANDOM]).any()
+
+
+def test_teacher_and_student_act_by_samples_where_that_is_asked_for(register_env: Any) -> None:
+    env_id = register_env("Recorded-v0", RecordedProbe)
+    rows = {TEACHER: np.float32([0, 0.5, 1, 1.5]), STUDENT: np.float32([1, 0, 1.2, 0])}
+    graphs = {who: graph_of(np.zeros((4, 4)), bias=row) for who, row in rows.items()}
+    teacher, student = teacher_of(graphs[TEACHER]), Policy(graphs[STUDENT])
+    for deterministic in (False, True):
+        env = make_env(env_id, ENVS)
+        rollout = collect(env, teacher, student, steps=900, beta=0.5, deterministic=deterministic)
+        told = np.array(env.get_attr("told")).T
+        for who, row in rows.items():
+            drawn = told[rollout.driver == who]
+            if deterministic:
+                assert set(drawn.tolist()) == {int(row.argmax())}
+            else:
+                assert chance(student.graph.head, row, drawn) > 1e-3
+        # Labels are rows, however the actions are chosen.
+        np.testing.assert_allclose(rollout.params, np.broadcast_to(rows[TEACHER], rollout.params.shape))
+
+
+def test_what_is_sampled_while_collecting_follows_from_the_seed(teacher: Teacher, student: Policy) -> None:
+    first = gather(teacher, student, beta=0.5, deterministic=False, seed=(3, 1))
+    assert same(first, gather(teacher, student, beta=0.5, deterministic=False, seed=(3, 1)))
+    assert not same(first, gather(teacher, student, beta=0.5, seed=(3, 1)))
 
 
 def test_the_same_seed_gives_the_same_arrays_and_another_seed_others(teacher: Teacher, student: Policy) -> None:
@@ -244,8 +274,46 @@ def test_collecting_does_not_change_the_teacher(teacher: Teacher, student: Polic
     np.testing.assert_array_equal(teacher(state).params, answer)
 
 
-def test_a_rollout_survives_a_checkpoint_and_refuses_arrays_that_do_not_fit(teacher: Teacher) -> None:
-    rollout = gather(teacher, steps=4)
-    assert same(Rollout.from_arrays(rollout.arrays()), rollout)
-    with pytest.raises(KDError, match="differ in steps"):
-        Rollout.from_arrays({**rollout.arrays(), "reward": rollout.reward[:2]})
+def remembering(kind: str) -> GraphTeacher:
+    """A teacher of the walk with a memory."""
+    return GraphTeacher(memory_graph(kind), Origin(kind, "0" * 64, "student", 100))
+
+
+def in_parts(recipe: Recipe, parts: list[int], teacher: Teacher, student: Policy | None, **more: Any) -> list[Rollout]:
+    """Rounds of so many steps, one after the other."""
+    episodes = RunningEpisodes(make_env(recipe, ENVS), [episode_seeds(n) for n in range(ENVS)])
+    rounds: list[Rollout] = []
+    for number, steps in enumerate(parts):
+        rounds.append(collect_on(episodes, teacher, student, before=rounds, steps=steps, seed=number, **more))
+    episodes.close()
+    return rounds
+
+
+@pytest.fixture
+def walk(register_env: Any) -> Recipe:
+    return Recipe(register_env(WALK, Walk, max_episode_steps=40))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("beta", [0.0, 1.0], ids=["driven by the student", "driven by the teacher"])
+def test_several_rounds_are_one_in_parts_whoever_remembers(beta: float, kind: str, walk: Recipe) -> None:
+    other = make_student(HEADS["categorical"], "gru", hidden=(6,), seed=4).policy()
+    [whole] = in_parts(walk, [75], remembering(kind), other, beta=beta)
+    rounds = in_parts(walk, [13, 1, 61], remembering(kind), other, beta=beta)
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(np.concatenate([rollout.arrays()[name] for rollout in rounds]), array)
+    assert not whole.episode_start[[13, 14]].all(axis=1).any()
+    assert whole.episode_start.sum() > 2 * ENVS
+
+
+def test_rounds_that_do_not_go_on_begin_anew(walk: Recipe) -> None:
+    first = in_parts(walk, [13], remembering("gru"), None, beta=1.0)[0]
+    env = make_env(walk, ENVS)
+    again = [collect(env, remembering("gru"), None, steps=13, beta=1.0, seed=n) for n in range(2)]
+    assert all(rollout.episode_start[0].all() for rollout in (first, *again))
+
+
+def test_each_round_draws_by_its_own_seed(teacher: Teacher, student: Policy) -> None:
+    rounds = in_parts(Recipe(PROBES["Discrete"]), [40, 40, 40], teacher, student, beta=0.5, exploration=0.3)
+    drivers = {rollout.driver.tobytes() for rollout in rounds}
+    assert len(drivers) == 3

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from draws import SAMPLED
 from samples import PROBES, Agent, make_student
 
 from kd_agent import KDError, evaluate, load_teacher
@@ -135,3 +136,30 @@ def test_an_evaluation_of_a_file_samples_by_its_seed(tmp_path: Path) -> None:
 def test_wrappers_of_ones_own_are_around_the_environment() -> None:
     limit = "gymnasium.wrappers:TimeLimit,max_episode_steps=3"
     assert evaluate(None, "CartPole-v1", seeds=range(3), wrapper=[limit]).lengths.tolist() == [3, 3, 3]
+
+
+def test_a_policy_is_played_as_it_is_meant_to_be_unless_told_otherwise() -> None:
+    student = make_student(head_for(gym.spaces.Discrete(2)))
+    sampled, greedy = Policy(student.graph(SAMPLED)), student.policy()
+
+    def returns(policy: Policy, deterministic: bool | None = None) -> list[float]:
+        return evaluate(policy, "CartPole-v1", seeds=range(8), deterministic=deterministic).returns.tolist()
+
+    assert returns(sampled) == returns(sampled, False) == returns(greedy, False)
+    assert returns(greedy) == returns(greedy, True) == returns(sampled, True)
+    assert returns(greedy) != returns(sampled)
+
+
+def test_a_file_is_evaluated_as_it_is_meant_to_be_played_unless_told_otherwise(tmp_path: Path) -> None:
+    found = {}
+    for name, provenance in (("sampled", SAMPLED), ("greedy", {"env": "CartPole-v1"})):
+        path = make_student(head_for(gym.spaces.Discrete(2))).save(tmp_path / f"{name}.safetensors", provenance)
+        for asked in (None, True, False):
+            config = EvaluateConfig(student=str(path), episodes=6, sampled=asked, quiet=True, teacher=(str(path),))
+            found[name, asked] = evaluate_file(config)
+            # Who stands beside it is played in the same way.
+            assert found[name, asked]["student"] == found[name, asked][str(path)]
+    assert [result["deterministic"] for result in found.values()] == [False, False, True, True, False, True]
+    assert found["sampled", None]["student"] == found["greedy", True]["student"]
+    assert found["greedy", None]["student"] == found["sampled", False]["student"]
+    assert found["greedy", None]["student"] != found["sampled", None]["student"]

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from draws import SAMPLED
 from gymnasium.spaces import Discrete
 from PIL import Image
 from samples import HEADS, PROBES, make_student
 
-from kd_agent import KDError
+from kd_agent import KDError, evaluate
 from kd_agent.environments import recipe_of
 from kd_agent.networks.distributions import head_for
 from kd_agent.rollouts import render
@@ -39,17 +40,17 @@ def test_an_episode_has_a_picture_for_each_state_that_was_acted_on() -> None:
 
 
 def test_with_a_display_three_episodes_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[tuple[str, int]] = []
+    played: list[tuple[str, int, bool]] = []
 
-    def play(policy: Any, recipe: Any, mode: str, seed: int) -> list[Any]:
-        played.append((mode, seed))
+    def play(policy: Any, recipe: Any, mode: str, seed: int, sampled: bool) -> list[Any]:
+        played.append((mode, seed, sampled))
         return []
 
     monkeypatch.setattr(render, "has_display", lambda: True)
     monkeypatch.setattr(render, "play_episode", play)
     student = make_student(head_for(Discrete(2))).save(tmp_path / "s.safetensors", {"env": "CartPole-v1"})
     assert watch(student, None, {}, tmp_path) == "watched 3 episodes of CartPole-v1"
-    assert played == [("human", render.SEED + number) for number in range(3)]
+    assert played == [("human", render.SEED + number, False) for number in range(3)]
     assert not (tmp_path / "replay.gif").exists()
 
 
@@ -89,3 +90,28 @@ def test_the_environment_that_is_asked_for_wins_over_the_one_that_the_file_names
     monkeypatch.setattr(render, "has_display", lambda: False)
     student = make_student(HEADS["categorical"]).save(tmp_path / "s.safetensors", {"env": "CartPole-v1"})
     assert watch(student, PROBES["Discrete"], {}, tmp_path).startswith(f"{PROBES['Discrete']} cannot be rendered here")
+
+
+def test_a_sampled_student_is_shown_as_it_is_played_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[bool] = []
+    monkeypatch.setattr(render, "has_display", lambda: True)
+    monkeypatch.setattr(render, "play_episode", lambda policy, recipe, mode, seed, sampled: shown.append(sampled))
+    for provenance in (SAMPLED, {"env": "CartPole-v1"}):
+        student = make_student(head_for(Discrete(2))).save(tmp_path / "s.safetensors", provenance)
+        for sampled in (None, True, False):
+            watch(student, None, {}, tmp_path, sampled=sampled)
+    assert shown[::3] == [True, True, False, False, True, False]
+
+
+def test_an_episode_by_samples_is_another_one_and_the_same_again() -> None:
+    policy = make_student(head_for(Discrete(2))).policy()
+    recipe = recipe_of("CartPole-v1")
+    greedy, sampled, again = (play_episode(policy, recipe, "rgb_array", 3, drawn) for drawn in (False, True, True))
+    assert len(sampled) != len(greedy)
+    assert len(sampled) == len(again)
+    assert all(np.array_equal(one, other) for one, other in zip(sampled, again, strict=True))
+    # The one that an evaluation of this seed plays.
+    played = evaluate(policy, recipe, seeds=[3], deterministic=False)
+    assert played.lengths.tolist() == [len(sampled)]

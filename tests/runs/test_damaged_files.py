@@ -155,6 +155,8 @@ DAMAGE: dict[str, tuple[str, dict[str, Any]]] = {
     "a round with an array too many": ("round-1", {"strange": np.ones((40, 4))}),
     "labels of another head": ("round-1", {"params": np.ones((40, 4, 9), np.float32)}),
     "labels that are not finite": ("round-1", {"params": np.full((40, 4, 4), np.nan, np.float32)}),
+    "episodes without actions": ("episodes-2", {"actions": None}),
+    "episodes of other environments": ("episodes-2", {"lengths": np.ones(7, np.int64)}),
     "a best without its number": ("best", {"attempt": None}),
     "a best of three numbers": ("best", {"attempt": np.ones(3)}),
     "a best without returns": ("best", {"returns.0": None}),

@@ -36,6 +36,16 @@ def test_a_small_budget_is_not_cut_into_rounds_too_small_to_learn_from(env_steps
     assert default_rounds(env_steps) == rounds
 
 
+@pytest.mark.parametrize(
+    ("env_steps", "limit", "n_envs"),
+    [(500, 1_000, 1), (2_000, 1_000, 2), (2_000, 200, 10), (100_000, 1_000, 16), (5_000, None, 5), (20_000, 10_000, 2)],
+)
+def test_as_many_environments_play_as_can_play_a_whole_episode(env_steps: int, limit: int | None, n_envs: int) -> None:
+    settings = resolve(DistillConfig, {"env": "Elsewhere-v0", "env_steps": env_steps})
+    assert Plan.of(settings, TEACHER, NUMBERS, limit).n_envs == n_envs
+    assert Plan.of(settings, TEACHER, PICTURES, limit).n_envs == min(n_envs, 4)
+
+
 ASKED: dict[str, Any] = {
     "student": "mlp",
     "hidden": (7, 3),
@@ -79,7 +89,7 @@ def test_every_setting_that_is_asked_for_wins(observed: Any) -> None:
 def test_a_setting_that_is_asked_for_changes_no_other_but_what_follows_from_it(name: str) -> None:
     usual, found = plan(), plan(**{name: ASKED[name]})
     changed = {field.name for field in fields(Plan) if getattr(usual, field.name) != getattr(found, field.name)}
-    assert changed == ({"env_steps", "rounds"} if name == "env_steps" else {name})
+    assert changed == ({"env_steps", "rounds", "n_envs"} if name == "env_steps" else {name})
 
 
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -17,6 +17,7 @@ from kd_agent.settings import (
     KickstartConfig,
     SweepConfig,
     TasksConfig,
+    VerifyConfig,
     plain,
     read_mapping,
     resolve,
@@ -38,6 +39,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     SweepConfig: {"teachers": "zoo", "out": "runs"},
     ExplainConfig: {"student": "s.safetensors", "teacher": "t.zip"},
     KickstartConfig: {"env": "CartPole-v1"},
+    VerifyConfig: {"run": "runs/1"},
     FollowDriftConfig: {"student": "s.safetensors", "teacher": "t.zip", "env": "CartPole-v1"},
 }
 """What each command has to be told; everything else has a default."""
@@ -66,7 +68,7 @@ def test_a_command_needs_these_settings_and_no_others(cls: Any) -> None:
     resolve(cls, needed)
     for name in needed:
         rest = {key: value for key, value in needed.items() if key != name}
-        how = "name its file, .*" if name == "student" else f"--{name}"
+        how = {"student": "name its file, .*", "run": "name its folder .*"}.get(name, f"--{name}")
         with pytest.raises(KDError, match=rf"^{name} is missing \({how}\)$"):
             resolve(cls, rest)
 
@@ -90,6 +92,8 @@ def test_every_setting_says_what_it_is(cls: Any) -> None:
         (SweepConfig, "jobs", 0),
         (EvaluateConfig, "episodes", 0),
         (ExportConfig, "int8", "perhaps"),
+        (VerifyConfig, "tolerance", -0.1),
+        (VerifyConfig, "episodes", 0),
     ],
 )
 def test_a_value_that_a_command_cannot_use_is_named(cls: Any, name: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from kd_agent.settings import (
     SweepConfig,
     TasksConfig,
     TrainingConfig,
+    VerifyConfig,
     resolve,
 )
 from kd_agent.settings.flags import parse
@@ -36,6 +37,7 @@ CLASSES = [
     SearchConfig,
     SweepConfig,
     TasksConfig,
+    VerifyConfig,
 ]
 TAKES_STUDENT = (EvaluateConfig, ExplainConfig, ExportConfig, FollowDriftConfig)
 
@@ -68,6 +70,9 @@ def test_every_setting_is_a_flag_by_its_own_name(cls: Any, capsys: pytest.Captur
         elif field.name == "student" and cls in TAKES_STUDENT:
             assert flag not in shown
             assert f"student a saved student, *{Path(STUDENT).suffix}" in shown
+        elif field.name == "run":
+            assert flag not in shown
+            assert "run a run folder" in shown
         else:
             assert re.search(rf"{flag}[ ,]", shown)
 
@@ -96,6 +101,11 @@ def test_a_student_is_named_without_a_flag() -> None:
     assert parsed(DistillConfig, "--env", "CartPole-v1", "--student", "tree").student == "tree"
 
 
+def test_a_run_is_named_without_a_flag() -> None:
+    assert parsed(VerifyConfig, "runs/1", "--episodes", "3") == VerifyConfig(run="runs/1", episodes=3)
+    assert refused(VerifyConfig) == "run is missing (name its folder behind the command)"
+
+
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
@@ -109,7 +119,10 @@ def test_an_unknown_word_is_answered_with_the_nearest(word: str, answer: str) ->
 
 
 def test_a_student_that_is_named_by_a_flag_is_told_how_to(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(EvaluateConfig, "--student", STUDENT).endswith("is named without one: kd-agent command FILE")
+    assert refused(EvaluateConfig, "--student", STUDENT).endswith(
+        "a saved student, *.safetensors, is named without one: kd-agent command STUDENT"
+    )
+    assert refused(VerifyConfig, "--run", "folder").endswith("a run folder, is named without one: kd-agent command RUN")
     assert "unknown argument 'more.safetensors'" in refused(EvaluateConfig, STUDENT, "more.safetensors")
     assert "name its file, *.safetensors, behind the command" in refused(EvaluateConfig)
 
@@ -138,3 +151,9 @@ def test_wrappers_add_up_side_by_side_and_repeated() -> None:
     found = parse("distill", DistillConfig, "", words)
     assert found.wrapper == ("a:A", "b:B,n=1", "c:C")
     assert found.teacher_wrapper == ("d:D",)
+
+
+def test_what_is_asked_for_or_left_to_the_file_or_refused_is_three_things() -> None:
+    for cls, words in ((EvaluateConfig, [STUDENT]), (DistillConfig, ["--env", "CartPole-v1"])):
+        found = [parsed(cls, *words, *flag).sampled for flag in ([], ["--sampled"], ["--no-sampled"])]
+        assert found == [None, True, False]

@@ -1,0 +1,49 @@
+"""When a comparison is made while episodes come in, and how much of its error each look may spend."""
+
+from dataclasses import dataclass
+
+from kd_agent.evaluation.non_inferiority import FEWEST
+
+_EVERY = 10
+_APART = 5
+"""An early look nearer than this to the main one would be for nothing."""
+_GROWTH = 1.3
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The errors of the looks of a sequence: nearly all of it is spent at one look, where most students are decided.
+
+    Attributes:
+        main: Error at the main look.
+        other: Error at each other look.
+    """
+
+    main: float
+    other: float
+
+    def looks(self, episodes: int, max_episodes: int) -> list[tuple[int, float]]:
+        """When a comparison is made while episodes come in: numbers of episodes, increasing, each with its error.
+
+        Before the main look, from 20 episodes on and every 10, none but a bad student can be decided; after it come
+        looks at a third more episodes each.
+
+        Args:
+            episodes: Those of the main look.
+            max_episodes: Those of the last look.
+        """
+        looks = [(look, self.other) for look in range(FEWEST, episodes - _APART, _EVERY)]
+        looks.append((episodes, self.main))
+        last = episodes
+        while last < max_episodes:
+            last = min(max(_EVERY * round(last * _GROWTH / _EVERY), last + _EVERY), max_episodes)
+            looks.append((last, self.other))
+        return looks
+
+
+VERDICT = Boundary(main=0.02, other=0.006)
+"""Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
+episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
+that, and at 90 leaves room for the differences of single episodes."""
+VALIDATION = Boundary(main=0.1, other=0.06)
+"""A validation chooses and proves nothing: it may err more often, and so is made in fewer episodes."""
