@@ -308,9 +308,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     assert capsys.readouterr().err == "kd-agent: student.safetensors: No space left on device\n"
 
 
-@pytest.mark.parametrize(
-    ("non_inferior", "better", "code"), [(True, True, 0), (True, False, 1), (False, True, 1)]
-)
+@pytest.mark.parametrize(("non_inferior", "better", "code"), [(True, True, 0), (True, False, 1), (False, True, 1)])
 def test_strict_exits_with_1_unless_the_student_is_shown_to_be_good(
     non_inferior: bool, better: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

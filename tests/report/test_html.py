@@ -115,7 +115,9 @@ def test_the_figures_are_on_the_page(tmp_path: Path) -> None:
 
 def test_both_parts_of_the_verdict_and_its_reasons_are_on_the_page(tmp_path: Path) -> None:
     page = " ".join(page_of(run_result(), tmp_path).split())
-    assert "the student's mean return is -1.0 from the teacher's, 95 % interval -5.0 to 3.0, with a margin of 10.0" in page
+    assert (
+        "the student's mean return is -1.0 from the teacher's, 95 % interval -5.0 to 3.0, with a margin of 10.0" in page
+    )
     assert "the mean of its worst tenth is -7.5 from the teacher's, with a margin of 100.0 (30 episodes" in page
     assert "<li>the mean holds: yes</li>" in page
     assert "<li>the worst tenth holds: too</li>" in page
