@@ -124,11 +124,11 @@ def test_a_runs_stages_are_told_apart(run: Recorder) -> None:
 def test_a_ledger_is_restored_as_it_was_kept() -> None:
     costs = Costs()
     for steps in (3, 4):
-        costs.add("env_steps", steps)
+        costs.add("collect_steps", steps)
     arrays = {"weights": np.zeros(2), **costs.arrays()}
     other = Costs()
-    other.add("env_steps", 1_000)
+    other.add("collect_steps", 1_000)
     other.add("selection_steps", 1_000)
     other.restore(arrays)
     assert other.counts == {**costs.counts, "selection_steps": 0}
-    assert (other.of("env_steps"), other.of("never"), list(arrays)) == (7, 0, ["weights"])
+    assert (other.of("collect_steps"), other.of("never"), list(arrays)) == (7, 0, ["weights"])

@@ -10,8 +10,8 @@ from stable_baselines3 import PPO
 
 from kd_agent import load_policy
 
-SEARCH: dict[str, Any] = {"search_size": True, "hidden": [3], "attempts": 2, "loss": "kl", "teacher_layer": None,
-                          "student_layer": None}  # fmt: skip
+SEARCH: dict[str, Any] = {"search_size": True, "hidden": [3], "attempts": 2, "exam_episodes": 80, "loss": "kl",
+                          "teacher_layer": None, "student_layer": None}  # fmt: skip
 TWO_UNITS, THREE_UNITS = 22, 31
 """Parameters of the student; one unit has 13, a linear one 20."""
 
@@ -49,14 +49,14 @@ def test_a_search_judges_the_last_fit_of_the_smallest_size_that_holds(search: Re
 
 
 def test_each_rung_doubles_steps_and_episodes_and_has_a_seed_of_its_own(search: Recorder) -> None:
-    """Of 11 steps and 40 episodes, and the sizes that go on from rung to rung."""
+    """Of 11 steps and 80 episodes, and the sizes that go on from rung to rung."""
     by_steps = {steps: [fit for fit in search.fits if fit.told["steps"] == steps] for steps in (1, 2, 5)}
     assert [len(fits) for fits in by_steps.values()] == [4, 3, 2]
     assert {units(fit) for fit in by_steps[1]} == {0, 1, 2, 3}
     seeds = [{fit.told["seed"] for fit in fits} for fits in by_steps.values()]
     assert [len(seed) for seed in seeds] == [1, 1, 1]
     assert len(set.union(*seeds)) == 3
-    for fits, episodes in zip(by_steps.values(), (5, 10, 20), strict=True):
+    for fits, episodes in zip(by_steps.values(), (10, 20, 40), strict=True):
         for fit in fits:
             assert [len(play.seeds) for play in search.plays if play.who == fit.after] == [episodes]
             assert len(fit.rollouts) == ROUNDS

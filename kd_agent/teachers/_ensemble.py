@@ -165,7 +165,7 @@ def _equal_records(teachers: Sequence[Teacher]) -> list[dict[str, Any]]:
             "sha256": origin.sha256,
             "algo": origin.algo,
             "parameters": origin.num_parameters,
-            "iqm": None,
+            "mean": None,
             "weight": 1 / len(teachers),
         }
         records.append(record)

@@ -16,6 +16,7 @@ from samples import HEADS, PROBES, ROOT, Agent, flags, make_student, settings
 
 from kd_agent import distill
 from kd_agent.commands import cli
+from kd_agent.distillation.outcome import Result
 from kd_agent.errors import Stopped
 from kd_agent.settings import DistillConfig, EvaluateConfig, ExplainConfig, RunConfig, to_yaml
 
@@ -305,6 +306,16 @@ def test_a_full_disk_is_one_line_and_exit_code_1(
     monkeypatch.setitem(cli._COMMANDS, "evaluate", (EvaluateConfig, full, ""))
     assert cli.run("evaluate", [student]) == 1
     assert capsys.readouterr().err == "kd-agent: student.safetensors: No space left on device\n"
+
+
+@pytest.mark.parametrize(("non_inferior", "better", "code"), [(True, True, 0), (True, False, 1), (False, True, 1)])
+def test_strict_exits_with_1_unless_the_student_is_shown_to_be_good(
+    non_inferior: bool, better: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"verdict": {"non_inferior": non_inferior}, "teacher": {"better_than_random": better}}
+    monkeypatch.setattr("kd_agent.distillation.distill.distill", lambda config: Result(figures, tmp_path))
+    assert cli.run("distill", [*CART_POLE, "--quiet", "--strict"]) == code
+    assert cli.run("distill", [*CART_POLE, "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])

@@ -111,7 +111,7 @@ def same(one: list[dict[str, np.ndarray]], other: list[dict[str, np.ndarray]]) -
 def test_kept_rounds_are_read_again_and_cost_nothing(run: Run) -> None:
     rounds = collect_rounds([run])
     spent = dict(run.costs.counts)
-    assert (len(rounds), spent["env_steps"], spent["gradient_steps"]) == (3, 60, 2 * 2)
+    assert (len(rounds), spent["collect_steps"], spent["gradient_steps"]) == (3, 60, 2 * 2)
     again = collect_rounds([run])
     assert same(contents(again), contents(rounds))
     assert run.costs.counts == spent
@@ -150,7 +150,7 @@ def test_tasks_collect_side_by_side_and_share_layers_fits_and_checkpoints(tasks:
     assert len(rounds) == 1
     assert [len(data) for data in rounds.data] == [1, 1]
     assert [data[0].params.shape[-1] for data in rounds.data] == [4, 4]
-    assert tasks[0].costs.of("env_steps") == 2 * 20
+    assert tasks[0].costs.of("collect_steps") == 2 * 20
     for task in tasks:
         assert (task.folder.path / "checkpoint" / "round-0.npz").is_file()
     students = rounds.new_students(0)
@@ -165,10 +165,10 @@ def test_tasks_collect_side_by_side_and_share_layers_fits_and_checkpoints(tasks:
     again = Rounds(tasks)
     again.read()
     assert same(contents(again), contents(rounds))
-    tasks[0].costs.add("env_steps", 1_000)
+    tasks[0].costs.add("collect_steps", 1_000)
     arrays = again.load("best") or {}
     assert int(arrays["figure"]) == 7
-    assert tasks[0].costs.of("env_steps") == 2 * 20
+    assert tasks[0].costs.of("collect_steps") == 2 * 20
     loaded = again.load_students(arrays, 0)
     assert [fingerprint(student.graph()) for student in loaded] == [fingerprint(s.graph()) for s in students]
     assert loaded[0].layers[3] is loaded[1].layers[3]

@@ -20,8 +20,8 @@ def test_a_limit_holds_while_collecting_validating_and_judging_and_the_student_r
     given = settings(agents["Discrete"], tmp_path / "run", max_episode_steps=9, attempts=2)
     result = distill(given)
     episodes = result["verdict"]["episodes"]
-    # teacher, student and the random policy: nine steps an episode
-    assert result["cost"]["verdict_steps"] == 9 * 3 * episodes
+    # teacher, the teacher sampled, student and the random policy: nine steps an episode
+    assert result["cost"]["verdict_steps"] == 9 * 4 * episodes
     assert result["cost"]["validation_steps"] % 9 == 0
     student = tmp_path / "run" / "student.safetensors"
     assert load_policy(student).graph.provenance["recipe"]["max_episode_steps"] == 9

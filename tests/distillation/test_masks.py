@@ -50,7 +50,7 @@ def test_a_whole_distillation_has_no_invalid_action_and_a_student_that_plays_wit
     assert result["student"]["agreement"] > 0.6
     # The yardstick knows the masks too: else it would be in the hundreds of millions, or as far as what is forbidden.
     assert result["student"]["kl"] < result["student"]["kl_uniform"] < 10
-    assert result["teacher"]["iqm"] > result["random"]["iqm"]
+    assert result["teacher"]["mean"] > result["random"]["mean"]
 
 
 def test_the_masks_lie_beside_the_states(run: Any) -> None:

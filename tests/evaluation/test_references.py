@@ -19,7 +19,7 @@ CHANCE = "WARNING: the teacher is not shown to be better than chance: "
 def references(
     greedy: list[float], sampled: list[float] | None = None, random: list[float] | None = None
 ) -> References:
-    return References(ENV, greedy, sampled or greedy, random or [0.0, 1.0] * 10)
+    return References(ENV, "greedy", greedy, sampled or greedy, random or [0.0, 1.0] * 10)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,16 @@ def test_equal_constant_returns_are_no_better() -> None:
 def test_a_teacher_that_samples_better_than_it_plays_greedily_is_warned_of() -> None:
     found = references([40.0, 42.0] * 10, [60.0, 64.0] * 10)
     assert found.lines() == ["WARNING: the teacher plays worse greedy (41.0) than sampled (62.0): try --sampled"]
-    assert (found.figures()["worse_than_sampled"], found.figures()["sampled_mean"]) == (True, 62.0)
-    assert not references([40.0, 42.0] * 10, [40.0, 43.0] * 10).worse_than_sampled
-    assert not references([60.0, 64.0] * 10, [40.0, 42.0] * 10).worse_than_sampled
+    assert (found.figures()["better_otherwise"], found.figures()["mean_otherwise"]) == (True, 62.0)
+    assert not references([40.0, 42.0] * 10, [40.0, 43.0] * 10).better_otherwise
+    assert not references([60.0, 64.0] * 10, [40.0, 42.0] * 10).better_otherwise
+
+
+def test_a_sampled_teacher_that_plays_better_greedily_is_warned_of() -> None:
+    found = References(ENV, "sampled", [40.0, 42.0] * 10, [60.0, 64.0] * 10, [0.0, 1.0] * 10)
+    assert found.lines() == [
+        "WARNING: the teacher plays worse sampled (41.0) than greedy (62.0): leave --sampled out",
+    ]
 
 
 def test_chance_comes_first_and_weakness_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,13 +86,23 @@ def test_the_three_play_the_first_seeds_of_the_verdict_and_one_of_them_samples(
     recorder.install(monkeypatch)
     with begun(tmp_path / "run", episodes=90, max_episodes=120) as run:
         found = References.of(run, verdict_episodes(run))
-    assert (found.greedy, found.sampled, found.random) == ([100.0] * 20, [120.0] * 20, [0.0] * 40)
+    assert (found.teacher, found.otherwise, found.random) == ([100.0] * 20, [120.0] * 20, [0.0] * 40)
     assert found.env_id == ENV
     first = list(range(EVALUATION_SEED, EVALUATION_SEED + 20))
     played = [(play.who, play.deterministic, play.seeds) for play in recorder.plays]
     name = fingerprint(TEACHER.graph)
     assert played[:2] == [(name, True, first), (name, False, first)]
     assert played[2][0] is None
+
+
+def test_a_verdict_on_sampled_play_has_the_greedy_teacher_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(sampled=120.0)
+    recorder.install(monkeypatch)
+    with begun(tmp_path / "run", episodes=90, max_episodes=120, sampled=True) as run:
+        found = References.of(run, verdict_episodes(run))
+    assert (found.play, found.teacher, found.otherwise) == ("sampled", [120.0] * 20, [100.0] * 20)
 
 
 def worthless(tmp_path: Path, earned: float) -> Recorder:

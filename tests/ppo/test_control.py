@@ -40,8 +40,8 @@ def test_it_plays_the_verdicts_seeds_greedily(run: tuple[Path, dict[str, Any]]) 
     played = evaluate(load_teacher(str(folder / "control.zip")), PROBES["Box"], seeds=range(20_000, 20_006))
     control = result["control"]
     assert played.returns.tolist() == control["returns"]
-    assert control["iqm_ci"][0] <= control["iqm"] <= control["iqm_ci"][1]
-    assert control["difference"] == pytest.approx(result["student"]["iqm"] - control["iqm"])
+    assert control["mean_ci"][0] <= control["mean"] <= control["mean_ci"][1]
+    assert control["difference"] == pytest.approx(result["student"]["mean"] - control["mean"])
     assert control["better"] == (control["difference_ci"][0] > 0)
 
 
@@ -49,7 +49,7 @@ def test_the_result_and_the_report_show_it(run: tuple[Path, dict[str, Any]]) -> 
     folder, result = run
     assert json.loads((folder / "result.json").read_text()) == result
     page = (folder / "report.html").read_text()
-    assert f"control: the same network, trained by PPO alone</td><td>{result['control']['iqm']:.1f}" in page
+    assert f"control: the same network, trained by PPO alone</td><td>{result['control']['mean']:.1f}" in page
     assert f"{result['control']['env_steps']:,} environment steps" in page
 
 

@@ -16,7 +16,17 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 def player(mean: float, **more: Any) -> dict[str, Any]:
     """The figures of a policy that played thirty episodes."""
     returns = (mean + np.random.default_rng(0).normal(size=30) * 20).tolist()
-    return {"returns": returns, "iqm": mean, "iqm_ci": [mean - 5.0, mean + 5.0], "parameters": 12345, **more}
+    return {
+        "returns": returns,
+        "mean": mean,
+        "mean_ci": [mean - 5.0, mean + 5.0],
+        "lower_tail": mean - 30.5,
+        "iqm": mean + 1.25,
+        "median": mean + 2.5,
+        "minimum": mean - 40.0,
+        "parameters": 12345,
+        **more,
+    }
 
 
 def run_result(**more: Any) -> dict[str, Any]:
@@ -24,26 +34,56 @@ def run_result(**more: Any) -> dict[str, Any]:
     return {
         "env": "CartPole-v1",
         "seed": 0,
-        "teacher": player(200, algo="ppo", weak=False, reward_threshold=475.0, source="t.zip", sha256="ab"),
-        "student": player(190, kl=0.012, kl_uniform=0.9, agreement=0.97, file="s.safetensors", bytes=999, sha256="cd"),
-        "random": {"iqm": 20.0},
+        "teacher": player(
+            200,
+            algo="ppo",
+            weak=False,
+            reward_threshold=475.0,
+            better_than_random=True,
+            worse_than_sampled=False,
+            sampled_mean=251.0,
+            source="t.zip",
+            sha256="ab",
+        ),
+        "student": player(
+            190,
+            kl=0.012,
+            kl_uniform=0.9,
+            agreement=0.97,
+            failures=0.125,
+            worst=[{"seed": 20_017, "return": 149.5}, {"seed": 20_003, "return": 151.0}],
+            file="s.safetensors",
+            bytes=999,
+            sha256="cd",
+        ),
+        "random": player(20),
         "verdict": {
             "decision": "non-inferior",
-            "difference": -1.0,
-            "difference_ci": [-5.0, 3.0],
-            "level": 0.95,
+            "mean": {"difference": -1.0, "difference_ci": [-5.0, 3.0], "margin": 10.0},
+            "lower_tail": {"difference": -7.5, "difference_ci": [-9.0, 2.0], "margin": 100.0},
             "margin": 10.0,
+            "reasons": ["the mean holds: yes", "the worst tenth holds: too"],
             "episodes": 30,
             "compression": 12.3,
         },
-        "cost": {"env_steps": 1000, "gradient_steps": 20, "teacher_s": 1, "distill_s": 2, "evaluate_s": 3},
+        "cost": {
+            "collect_steps": 1000,
+            "verdict_steps": 3456,
+            "env_steps": 1000,
+            "all_env_steps": 4456,
+            "gradient_steps": 20,
+            "teacher_s": 1,
+            "distill_s": 2,
+            "evaluate_s": 3,
+        },
         **more,
     }
 
 
-def size(hidden: list[int], iqm: float, rung: int = 2) -> dict[str, Any]:
+def size(hidden: list[int], mean: float, rung: int = 2) -> dict[str, Any]:
     """A size that a search tried."""
-    return {"hidden": hidden, "rung": rung, "iqm": iqm, "iqm_ci": [iqm - 9, iqm + 4], "parameters": 1000 + sum(hidden)}
+    interval = [mean - 9, mean + 4]
+    return {"hidden": hidden, "rung": rung, "mean": mean, "mean_ci": interval, "parameters": 1000 + sum(hidden)}
 
 
 def searched(*front: dict[str, Any], margin: float = 10.0) -> dict[str, Any]:
@@ -65,10 +105,53 @@ def drawn_texts(page: str) -> list[str]:
 def test_the_figures_are_on_the_page(tmp_path: Path) -> None:
     page = page_of(run_result(), tmp_path)
     assert '<p class="verdict non-inferior"><strong>non-inferior</strong>' in page
-    assert "<td>student</td><td>190.0</td><td>185.0 to 195.0</td><td>12,345</td>" in page
+    figures = ["190.0", "185.0 to 195.0", "159.5", "191.2", "192.5", "150.0", "12,345"]
+    assert f"<td>student</td>{''.join(f'<td>{figure}</td>' for figure in figures)}" in page
+    assert "random policy</td><td>20.0</td><td>15.0 to 25.0</td>" in page
     assert "teacher (ppo)</td><td>200.0" in page
     assert "same greedy action</td><td>97.0 %" in page
     assert {"teacher", "student", "the same seeds", "all episodes"} <= set(drawn_texts(page))
+
+
+def test_both_parts_of_the_verdict_and_its_reasons_are_on_the_page(tmp_path: Path) -> None:
+    page = " ".join(page_of(run_result(), tmp_path).split())
+    assert (
+        "the student's mean return is -1.0 from the teacher's, 95 % interval -5.0 to 3.0, with a margin of 10.0" in page
+    )
+    assert "the mean of its worst tenth is -7.5 from the teacher's, with a margin of 100.0 (30 episodes" in page
+    assert "<li>the mean holds: yes</li>" in page
+    assert "<li>the worst tenth holds: too</li>" in page
+
+
+def test_the_worst_episodes_and_the_failures_are_on_the_page(tmp_path: Path) -> None:
+    page = " ".join(page_of(run_result(), tmp_path).split())
+    assert "below the teacher's worst: 12.5 %. Its worst, by seed: 20017 (149.5), 20003 (151.0)." in page
+
+
+def test_every_purpose_of_steps_has_a_line_and_none_has_two(tmp_path: Path) -> None:
+    page = page_of(run_result(), tmp_path)
+    assert re.findall(r"<td>environment steps(.*?)</td><td>(.*?)</td>", page) == [
+        (", collect", "1,000"),
+        (", verdict", "3,456"),
+        (" in all", "4,456"),
+    ]
+
+
+def test_a_teacher_that_is_no_better_than_chance_is_said_first_and_in_the_verdict(tmp_path: Path) -> None:
+    result = run_result()
+    assert "chance" not in page_of(result, tmp_path)
+    result["teacher"]["better_than_random"] = False
+    page = " ".join(page_of(result, tmp_path).split())
+    warning = "The teacher is not shown to be better than chance: mean 200.0, the random policy 20.0."
+    assert warning in page
+    assert page.index(warning) < page.index("<strong>non-inferior</strong> to a teacher that is no better than chance:")
+
+
+def test_a_teacher_that_samples_better_than_it_plays_greedily_is_warned_of(tmp_path: Path) -> None:
+    result = run_result()
+    assert "plays worse greedy" not in page_of(result, tmp_path)
+    result["teacher"]["worse_than_sampled"] = True
+    assert "The teacher plays worse greedy (200.0) than sampled (251.0)." in page_of(result, tmp_path)
 
 
 def test_the_same_result_is_the_same_page_and_names_no_date(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def changed(path: Path, **arrays: Any) -> None:
 DAMAGE: dict[str, tuple[str, dict[str, Any]]] = {
     "no number of rounds": ("driver", {"finished rounds": None}),
     "rounds that are no number": ("driver", {"finished rounds": np.ones(2)}),
-    "costs that are no number": ("driver", {"cost.env_steps": np.array("many")}),
+    "costs that are no number": ("driver", {"cost.collect_steps": np.array("many")}),
     "weights of another shape": ("driver", {"0.trunk.0.weight": np.ones((2, 2)), "0.extra": np.ones(3)}),
     "weights that are text": ("driver", {"0.extra": np.array(["a"])}),
     "a round without labels": ("round-1", {"params": None}),

@@ -90,6 +90,12 @@ def test_a_good_teacher_is_distilled_and_a_bad_one_is_a_row_with_its_error(swept
     assert (good["loaded"], good["error"], good["env"], good["algo"]) == (True, None, agent.env_id, "PPO")
     assert good["teacher_parameters"] > good["student_parameters"] > 0
     assert isinstance(good["non_inferior"], bool)
+    result = json.loads((out / "good" / "result.json").read_text())
+    for player in ("teacher", "student"):
+        assert good[f"{player}_mean"] == result[player]["mean"]
+        assert good[f"{player}_lower_tail"] == result[player]["lower_tail"]
+    assert good["random_mean"] == result["random"]["mean"]
+    assert good["episodes"] == result["verdict"]["episodes"]
     assert good["seconds"] > 0
     assert "broken/CartPole-v1.zip" in found["broken"]["error"]
     assert "NoSuchEnvironment" in found["foreign"]["error"]
@@ -164,8 +170,8 @@ def test_a_folder_without_teachers_is_one_line(tmp_path: Path, capsys: pytest.Ca
 def test_a_teacher_of_unknown_size_is_a_row_without_it(tmp_path: Path) -> None:
     row = {
         "name": "f.onnx", "algo": "ONNX", "env": "E-v0", "loaded": True, "error": None, "seconds": 3.0,
-        "teacher_parameters": None, "student_parameters": 100, "compression": None, "teacher_iqm": 9.0,
-        "student_iqm": 8.9, "random_iqm": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
+        "teacher_parameters": None, "student_parameters": 100, "compression": None, "teacher_mean": 9.0,
+        "student_mean": 8.9, "random_mean": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
         "decision": "non-inferior", "non_inferior": True,
     }  # fmt: skip
     assert "size unknown" in sentence(row)

@@ -103,7 +103,7 @@ def test_a_run_with_several_teachers_reports_their_weights_and_resumes_with_them
     assert [(r["source"], r["weight"]) for r in result["teachers"]] == [(best, 1.0), (str(agent.path), 0.0)]
     assert result["teachers"] == known["teachers"]
     assert result["teachers"][0]["sha256"] == sha256(Path(best).read_bytes()).hexdigest()
-    assert result["teachers"][0]["iqm"] == 50 > result["teachers"][1]["iqm"]
+    assert result["teachers"][0]["mean"] == 50 > result["teachers"][1]["mean"]
     assert result["cost"]["selection_steps"] == 3 * 48 * 50 == known["gate_steps"]
     assert result["teacher"]["sha256"] == known["sha256"]
     before = (folder / "student.safetensors").read_bytes()
