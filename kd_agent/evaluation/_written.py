@@ -53,10 +53,10 @@ class Written:
         teacher: What is written of the teacher.
         student: Of the student.
         random: Of the random policy.
-        measures_episodes: Whether KL and agreement are of whole episodes, and can be measured again.
+        complete: Whether all that is written can be measured again.
     """
 
-    measures_episodes = True
+    complete = True
 
     def __init__(self, result: Mapping[str, Any], settings: Mapping[str, Any], name: str = "") -> None:
         self.result = result

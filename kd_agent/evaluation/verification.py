@@ -19,6 +19,7 @@ from kd_agent.evaluation._first_format import WrittenFirst
 from kd_agent.evaluation._written import Claim, Written, cost_claim
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.references import References
 from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.loading import load_policy
@@ -32,7 +33,7 @@ from kd_agent.teachers import EnsembleTeacher, load_named
 
 FORMATS: Mapping[Any, type[Written]] = {1: WrittenFirst, 2: Written}
 """Formats of `result.json` that are read."""
-_JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin")
+_JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin", "sampled")
 """Settings of a run that its verdict hangs on."""
 _OF_TEACHER = ("statistics", "allow_missing_statistics", "onnx_output", "combine", "teacher_keys")
 """Settings by which its teacher is read; to trust one is not among them."""
@@ -160,7 +161,7 @@ class _Verification:
         teacher = self._teacher(recipe)
         yield self._teacher_claim(teacher)
         yield from self._played_again(student, teacher, recipe)
-        if self._config.episodes is None and written.measures_episodes:
+        if self._config.episodes is None and written.complete:
             yield self._agreement_claim(student, teacher, recipe)
 
     def _student_claims(self, student: Policy) -> Iterator[Claim]:
@@ -228,7 +229,9 @@ class _Verification:
         returns: list[float] = []
         if self._part.references:
             yield self._returns_claim("random", comparison.random_returns)
-            comparison.teacher_returns(self._written.first_episodes)
+            first = comparison.teacher_returns(self._written.first_episodes)
+            if self._written.complete and not self._config.tolerance:
+                yield self._worth_claim(teacher, recipe, episodes, first, comparison.random_returns)
         for stop in self._written.stops(self._config.episodes):
             returns += episodes.play(student, "the student", stop - len(returns), len(returns))
             if self._part.references:
@@ -236,6 +239,16 @@ class _Verification:
         if self._part.references:
             yield self._returns_claim("teacher", comparison.teacher_returns(len(returns)))
         yield self._returns_claim("student", returns)
+
+    def _worth_claim(
+        self, teacher: Teacher, recipe: Recipe, episodes: Episodes, first: list[float], random: list[float]
+    ) -> Claim:
+        """What the teacher is worth, beside the random policy and played the other way."""
+        sampled = self._written.sampled
+        otherwise = episodes.play(teacher, "the teacher, the other way", len(first), deterministic=sampled)
+        play = "sampled" if sampled else "greedy"
+        worth = References(recipe.env_id, play, first, otherwise, random)
+        return self._written.says("teacher: it is worth what is written", worth.figures(), self._written.teacher)
 
     def _returns_claim(self, who: str, again: Sequence[float]) -> Claim:
         written = self._written.returns(who)

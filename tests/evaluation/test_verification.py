@@ -149,6 +149,8 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "the way to play": (edited(lambda r: r.update(play="sampled")), "it is played as its file says: sampled"),
     "the environment": (edited(lambda r: r.update(env=PROBES["Box"])), "the environment is the student's, .*: env"),
     "the teacher's hash": (edited(lambda r: r["teacher"].update(sha256="0")), "the teacher, .*zip, has the sha256"),
+    "the teacher's worth": (edited(lambda r: r["teacher"].update(weak=True)), "teacher: it is worth .*: weak"),
+    "its other play": (edited(lambda r: r["teacher"].update(mean_otherwise=9e9)), "teacher: it is worth .*: mean_o"),
     "the hash in teacher.json": (teachers_file, "the teacher, .*zip, has the sha256 .*: sha256 is written as 000"),
     "a teacher's return and all that follows": (edited(computed_again("teacher")), "teacher: played again, .* 1 have"),
     "a student's return and all that follows": (edited(computed_again("student")), "student: played again, .* 20002 "),
@@ -173,7 +175,7 @@ def test_what_was_edited_is_named(case: str, run: Path) -> None:
 def test_a_run_that_nobody_touched_holds(runs: dict[str, tuple[Path, dict[str, Any]]], space_name: str) -> None:
     folder, _ = runs[space_name]
     held, fault = claims(folder)
-    assert (len(held), fault) == (18, "")
+    assert (len(held), fault) == (19, "")
     assert "student: played again, 6 of 6 episodes have the same return" in held
 
 
@@ -183,7 +185,7 @@ def test_the_command_has_a_line_for_each_claim_and_stops_at_the_first_that_fails
     assert cli.run("verify", [str(run), "--quiet"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert (len(lines), err) == (18, "")
+    assert (len(lines), err) == (19, "")
     assert all(line.startswith("holds: ") for line in lines)
     EDITS["the decision"][0](run)
     assert cli.run("verify", [str(run), "--quiet"]) == 1
