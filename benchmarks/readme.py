@@ -1,7 +1,7 @@
 """The README's table of figures: made anew, or held against what a new run gives.
 
-    OMP_NUM_THREADS=1 python benchmarks/readme.py --out runs/readme --jobs 2          # run what is missing, write the table
-    OMP_NUM_THREADS=1 python benchmarks/readme.py --out runs/again --jobs 2 --check   # say which rows have moved
+    OMP_NUM_THREADS=1 python benchmarks/readme.py --out runs/readme --jobs 2         # run what is missing; write
+    OMP_NUM_THREADS=1 python benchmarks/readme.py --out runs/again --jobs 2 --check  # say what has moved
 
 Each row is a command of the README; its runs lie in `--out`, and finished ones are not made again. The figures are kept
 in benchmarks/readme.json. A row has moved where the difference of student and teacher lies outside the interval that is
