@@ -151,5 +151,5 @@ def test_who_has_a_seed_left_plays_on_and_the_others_stand_still(timer: str) -> 
     shown = env.step(np.array([0, 0]))[0]
     again = env.step(np.array([0, 2]))[0]
     assert Timer.steps == before + 2, "one of two"
-    np.testing.assert_array_equal(shown["obs"][1], again["obs"][1])
+    np.testing.assert_array_equal(shown[1], again[1])
     env.close()
