@@ -75,6 +75,7 @@ class Result(dict[str, Any]):
         verdict = self["verdict"]
         low, high = verdict["difference_ci"]
         tail = verdict["lower_tail"]
+        size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
         return {
             "environment": str(self["env"]),
             "verdict": f"{verdict['decision']} after {verdict['episodes']} episodes",
@@ -82,7 +83,7 @@ class Result(dict[str, Any]):
             "worst tenth": f"{student['lower_tail']:.1f}, teacher {teacher['lower_tail']:.1f}",
             "difference": f"{verdict['difference']:+.1f} [{low:.1f}, {high:.1f}], margin {verdict['margin']:.1f}",
             "difference of the worst tenth": f"{tail['difference']:+.1f}, margin {tail['margin']:.1f}",
-            "parameters": f"{student['parameters']:,}, teacher {teacher['parameters']:,}",
+            "parameters": f"{student['parameters']:,}, teacher {size}",
             "run folder": str(self.path),
         }
 

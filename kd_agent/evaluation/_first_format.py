@@ -13,9 +13,9 @@ _RESAMPLES = 4999
 
 
 class WrittenFirst(Written):
-    """As `Written`; of the random policy nothing but its IQM is written."""
+    """As `Written`; of the random policy nothing but its IQM is written, KL and agreement are of cut episodes."""
 
-    measures_episodes = False
+    complete = False
 
     def returns(self, who: str) -> list[float]:
         """As written; of the random policy none are."""

@@ -43,24 +43,25 @@ class Written:
     """What is written of one student, in the second format.
 
     Args:
-        result: `result.json`, or the part of one task.
+        result: `result.json`, or what it says of one student of several.
         settings: `config.yaml`.
-        task: The task, where there are several.
+        name: What tells the student from others; "": there are none.
 
     Attributes:
-        result: As given, and so are `settings` and `task`.
+        result: As given.
+        settings: As given.
         teacher: What is written of the teacher.
         student: Of the student.
         random: Of the random policy.
-        measures_episodes: Whether KL and agreement are of whole episodes, and can be measured again.
+        complete: Whether all that is written can be measured again.
     """
 
-    measures_episodes = True
+    complete = True
 
-    def __init__(self, result: Mapping[str, Any], settings: Mapping[str, Any], task: str | None = None) -> None:
+    def __init__(self, result: Mapping[str, Any], settings: Mapping[str, Any], name: str = "") -> None:
         self.result = result
         self.settings = settings
-        self.task = task
+        self._name = name
         self.teacher = dict(result["teacher"])
         self.student = dict(result["student"])
         self.random = dict(result["random"])
@@ -72,6 +73,11 @@ class Written:
     def returns(self, who: str) -> list[float]:
         """The returns that are written of "teacher", "student" or "random"."""
         return [float(score) for score in self.result[who]["returns"]]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether actions were sampled; older results do not say, for then there was no such play."""
+        return bool(self.result.get("play") == "sampled")
 
     @property
     def random_episodes(self) -> int:
@@ -111,7 +117,7 @@ class Written:
             text: What is claimed.
             fault: What is otherwise.
         """
-        prefix = f"{self.task}: " if self.task else ""
+        prefix = f"{self._name}: " if self._name else ""
         return Claim(f"{prefix}{text}", fault)
 
     def says(self, text: str, found: Mapping[str, Any], told: Mapping[str, Any]) -> Claim:
@@ -160,12 +166,20 @@ class Written:
         return self.says(text, found, self._verdict)
 
     def _verdict_again(self) -> dict[str, Any]:
-        returns = [self.returns(who) for who in ("teacher", "student", "random")]
-        verdict = compare(*returns, margin=self._margin, error=float(self._verdict["error"]))
+        return {**self.verdict_on(self.returns("student")), **self._compression()}
+
+    def verdict_on(self, students: Any) -> dict[str, Any]:
+        """The figures of the verdict on returns, with the error that is written.
+
+        Args:
+            students: `[n]` of the student, or `[K, n]` of several.
+        """
+        error = float(self._verdict["error"])
+        verdict = compare(self.returns("teacher"), students, self.returns("random"), margin=self._margin, error=error)
         found = verdict_figures(verdict)
         # Words, which another version may choose otherwise.
         del found["reasons"]
-        return {**found, **self._compression()}
+        return found
 
     def _compression(self) -> dict[str, Any]:
         parameters = self.teacher["parameters"]

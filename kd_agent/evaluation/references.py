@@ -92,9 +92,11 @@ class References:
                 f"{np.mean(self.random):.1f}"
             )
         if self.better_otherwise:
-            advice = "try --sampled" if self.play == "greedy" else "leave --sampled out"
+            other, advice = "sampled", "try --sampled"
+            if self.play == "sampled":
+                other, advice = "greedy", "leave --sampled out"
             lines.append(
-                f"WARNING: the teacher is worse {self.play} ({mean:.1f}) than otherwise ({otherwise:.1f}): {advice}"
+                f"WARNING: the teacher plays worse {self.play} ({mean:.1f}) than {other} ({otherwise:.1f}): {advice}"
             )
         if self.weak:
             lines.append(

@@ -5,7 +5,7 @@ A folder may come from anybody: no file in it decides which code runs.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kd_agent.evaluation._first_format import WrittenFirst
 from kd_agent.evaluation._written import Claim, Written, cost_claim
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.references import References
 from kd_agent.evaluation.statistics import iqm
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.loading import load_policy
@@ -32,7 +33,7 @@ from kd_agent.teachers import EnsembleTeacher, load_named
 
 FORMATS: Mapping[Any, type[Written]] = {1: WrittenFirst, 2: Written}
 """Formats of `result.json` that are read."""
-_JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin")
+_JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin", "sampled")
 """Settings of a run that its verdict hangs on."""
 _OF_TEACHER = ("statistics", "allow_missing_statistics", "onnx_output", "combine", "teacher_keys")
 """Settings by which its teacher is read; to trust one is not among them."""
@@ -55,15 +56,78 @@ def verify(config: VerifyConfig) -> Iterator[Claim]:
     folder = RunFolder(Path(config.run))
     result = folder.read_json(RESULT_FILE)
     with folder.reading(RESULT_FILE):
-        costs = cost_claim(result["cost"])
-        # Of several tasks each has its part in the result, and a folder with its settings.
-        tasks: dict[str | None, Any] = result.get("tasks", {None: result})
-        parts = {task: (part, part["format"]) for task, part in tasks.items()}
-    yield costs
-    for task, (part, number) in parts.items():
-        yield Claim(f"{RESULT_FILE} is of format {number}", "" if number in list(FORMATS) else "only 1 and 2 are known")
-        if number in list(FORMATS):
-            yield from _Verification(config, folder, part, task).claims()
+        parts = _parts(folder, result)
+        yield cost_claim(result["cost"])
+    for part in parts:
+        text = f"{part.name}: {RESULT_FILE}" if part.name else RESULT_FILE
+        number = part.result["format"]
+        known = number in list(FORMATS)
+        yield Claim(f"{text} is of format {number}", "" if known else "only 1 and 2 are known")
+        if known:
+            yield from _Verification(config, folder, part).claims()
+    if "seeds" in result:
+        yield from _over_seeds(folder, result)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One student of a run.
+
+    Attributes:
+        name: What tells it from the others; "": there are none.
+        result: What is written of it.
+        own: The folder with its settings and its teacher.
+        file: The student's file.
+        task: Its task, where the file holds several.
+        references: Whether teacher and random policy are played again for it: not where they were for another.
+    """
+
+    name: str
+    result: Mapping[str, Any]
+    own: RunFolder
+    file: Path
+    task: str | None = None
+    references: bool = True
+
+
+def _parts(folder: RunFolder, result: Mapping[str, Any]) -> list[_Part]:
+    """The only student of a run, or each of several tasks or seeds."""
+    file = folder.path / STUDENT_FILE
+    parts = []
+    for task, part in result.get("tasks", {}).items():
+        parts.append(_Part(task, part, RunFolder(folder.path / folder_name(task)), file, task))
+    for one in result.get("seeds", []):
+        own = RunFolder(folder.path / f"seed-{one['seed']:d}")
+        part = {**result, **one}
+        parts.append(_Part(own.path.name, part, own, own.path / STUDENT_FILE, references=not parts))
+    parts = parts or [_Part("", result, folder, file)]
+    for part in parts:
+        _ = part.result["format"]
+    return parts
+
+
+def _over_seeds(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Claim]:
+    """The claims about the students of several seeds together, after those about each."""
+    settings = folder.read_yaml(CONFIG_FILE)
+    with folder.reading(RESULT_FILE):
+        written = Written(result, settings)
+        seeds = [one["seed"] for one in result["seeds"]]
+        asked = [settings["seed"] + number for number in range(settings["seeds"])]
+    yield written.says(f"the seeds are config.yaml's, {asked}", {"seeds": asked}, {"seeds": seeds})
+    with folder.reading(RESULT_FILE):
+        returns = [one["student"]["returns"] for one in result["seeds"]]
+        text = f"the verdict over {len(returns)} seeds, {result['verdict']['decision']}, follows from the returns"
+        verdict = written.says(text, written.verdict_on(returns), result["verdict"])
+        [kept] = [one["student"] for one in result["seeds"] if one["seed"] == result["kept_seed"]]
+    yield verdict
+    yield written.says(f"the student that is written is that of seed {result['kept_seed']}", kept, result["student"])
+    yield _file_claim(written, folder.path / STUDENT_FILE)
+
+
+def _file_claim(written: Written, path: Path) -> Claim:
+    raw = read_capped(path, MAX_FILE)
+    found = {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+    return written.says(f"{path.name} has the sha256 and the bytes", found, written.student)
 
 
 class _Verification:
@@ -72,45 +136,38 @@ class _Verification:
     Args:
         config: What was asked.
         folder: The run folder.
-        result: What is written of the student.
-        task: The task, where there are several.
+        part: The student.
     """
 
-    def __init__(self, config: VerifyConfig, folder: RunFolder, result: Mapping[str, Any], task: str | None) -> None:
+    def __init__(self, config: VerifyConfig, folder: RunFolder, part: _Part) -> None:
         self._config = config
         self._folder = folder
-        # Where settings and teacher are written.
-        self._own = RunFolder(folder.path / folder_name(task)) if task else folder
-        settings = self._own.read_yaml(CONFIG_FILE)
+        self._part = part
+        settings = part.own.read_yaml(CONFIG_FILE)
         with folder.reading(RESULT_FILE):
-            self._written = FORMATS[result["format"]](result, settings, task)
+            self._written = FORMATS[part.result["format"]](part.result, settings, part.name)
 
     def claims(self) -> Iterator[Claim]:
         """All of them."""
+        written, path = self._written, self._part.file
         with self._folder.reading(RESULT_FILE):
-            by_themselves = list(self._written.claims())
+            by_themselves = list(written.claims())
         yield from by_themselves
-        path = self._folder.path / STUDENT_FILE
-        yield self._file_claim(path)
-        student = load_policy(path, task=self._written.task)
+        yield _file_claim(written, path)
+        student = load_policy(path, task=self._part.task)
         yield from self._student_claims(student)
         recipe = self._recipe(student, path)
-        yield self._written.says(
-            f"the environment is the student's, {recipe.env_id}", {"env": recipe.env_id}, self._written.result
-        )
+        yield written.says(f"the environment is the student's, {recipe.env_id}", {"env": recipe.env_id}, written.result)
         teacher = self._teacher(recipe)
         yield self._teacher_claim(teacher)
         yield from self._played_again(student, teacher, recipe)
-        if self._config.episodes is None and self._written.measures_episodes:
+        if self._config.episodes is None and written.complete:
             yield self._agreement_claim(student, teacher, recipe)
-
-    def _file_claim(self, path: Path) -> Claim:
-        raw = read_capped(path, MAX_FILE)
-        found = {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-        return self._written.says(f"{path.name} has the sha256 and the bytes", found, self._written.student)
 
     def _student_claims(self, student: Policy) -> Iterator[Claim]:
         found = {"parameters": student.num_parameters}
+        play = {"sampled": student.sampled}
+        yield self._written.says("it is played as its file says", play, {"sampled": self._written.sampled})
         yield self._written.says(f"the student has {student.num_parameters:,} parameters", found, self._written.student)
         recorded = student.graph.provenance.get("config")
         if isinstance(recorded, Mapping):
@@ -152,7 +209,7 @@ class _Verification:
         claim = self._written.says(text, found, self._written.teacher)
         if not claim.holds:
             return claim
-        return self._written.says(text, {"sha256": origin.sha256}, self._own.read_json(TEACHER_FILE))
+        return self._written.says(text, {"sha256": origin.sha256}, self._part.own.read_json(TEACHER_FILE))
 
     def _played_again(self, student: Policy, teacher: Teacher, recipe: Recipe) -> Iterator[Claim]:
         """Let all play again, with interruptions where there were some."""
@@ -160,16 +217,38 @@ class _Verification:
         # that: the same episodes have to be played side by side.
         reporter = Reporter(quiet=self._config.quiet, progress=self._config.progress)
         head = teacher.head.spec
-        episodes = Episodes(recipe, first_seed=EVALUATION_SEED, reporter=reporter, stage="again:", head=head)
+        episodes = Episodes(
+            recipe,
+            first_seed=EVALUATION_SEED,
+            reporter=reporter,
+            stage="again:",
+            head=head,
+            deterministic=not self._written.sampled,
+        )
         comparison = PairedComparison(episodes, teacher, margin=1.0, random_episodes=self._written.random_episodes)
-        yield self._returns_claim("random", comparison.random_returns)
-        comparison.teacher_returns(self._written.first_episodes)
         returns: list[float] = []
+        if self._part.references:
+            yield self._returns_claim("random", comparison.random_returns)
+            first = comparison.teacher_returns(self._written.first_episodes)
+            if self._written.complete and not self._config.tolerance:
+                yield self._worth_claim(teacher, recipe, episodes, first, comparison.random_returns)
         for stop in self._written.stops(self._config.episodes):
             returns += episodes.play(student, "the student", stop - len(returns), len(returns))
-            comparison.teacher_returns(stop)
-        yield self._returns_claim("teacher", comparison.teacher_returns(len(returns)))
+            if self._part.references:
+                comparison.teacher_returns(stop)
+        if self._part.references:
+            yield self._returns_claim("teacher", comparison.teacher_returns(len(returns)))
         yield self._returns_claim("student", returns)
+
+    def _worth_claim(
+        self, teacher: Teacher, recipe: Recipe, episodes: Episodes, first: list[float], random: list[float]
+    ) -> Claim:
+        """What the teacher is worth, beside the random policy and played the other way."""
+        sampled = self._written.sampled
+        otherwise = episodes.play(teacher, "the teacher, the other way", len(first), deterministic=sampled)
+        play = "sampled" if sampled else "greedy"
+        worth = References(recipe.env_id, play, first, otherwise, random)
+        return self._written.says("teacher: it is worth what is written", worth.figures(), self._written.teacher)
 
     def _returns_claim(self, who: str, again: Sequence[float]) -> Claim:
         written = self._written.returns(who)
@@ -199,7 +278,7 @@ class _Verification:
         )
 
     def _agreement_claim(self, student: Policy, teacher: Teacher, recipe: Recipe) -> Claim:
-        close = measure_agreement(teacher, student, recipe)
+        close = measure_agreement(teacher, student, recipe, deterministic=not self._written.sampled)
         written = self._written.student
         if not self._config.tolerance:
             text = f"student: KL and agreement, measured again on {close.agreement_episodes} episodes, are the same"

@@ -121,3 +121,8 @@ def test_a_run_of_several_tasks_has_a_verdict_for_each(tmp_path: Path) -> None:
 def test_a_student_that_is_gone_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(KDError, match="no such file"):
         _ = Result(FIGURES, tmp_path).policy
+
+
+def test_a_teacher_of_unknown_size_can_be_shown_too() -> None:
+    unknown = {**FIGURES, "teacher": {**FIGURES["teacher"], "parameters": None}}
+    assert "parameters: 67, teacher size unknown" in repr(Result(unknown, Path("runs/1")))

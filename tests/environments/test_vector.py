@@ -17,6 +17,7 @@ from kd_agent.environments.vector import (
     action_masks,
     check_masks,
     default_limit,
+    episode_limit,
     has_masks,
     make_env,
     make_single,
@@ -117,6 +118,13 @@ def test_an_environment_without_a_limit_gets_one_and_others_keep_theirs(register
     assert default_limit(recipe_of(env_id)) == DEFAULT_LIMIT
     assert default_limit(replace(recipe_of(env_id), max_episode_steps=7)) is None
     assert default_limit(recipe_of("CartPole-v1")) is None
+
+
+def test_the_limit_of_an_episode_is_known_where_settings_or_registry_say_it(register_env: Any) -> None:
+    env_id = register_env("Endless-v0", gym.spec("kd_envs/ProbeDiscrete-v0").entry_point)
+    assert episode_limit(recipe_of(env_id)) is None
+    assert episode_limit(recipe_of("kd_envs/ProbeDiscrete-v0")) == 50
+    assert episode_limit(replace(recipe_of("kd_envs/ProbeDiscrete-v0"), max_episode_steps=7)) == 7
 
 
 def test_an_environment_that_raises_when_it_is_made_is_one_line(register_env: Any) -> None:

@@ -44,10 +44,12 @@ def test_equal_constant_returns_are_no_better() -> None:
     assert references([-199.0] * 20, random=[-200.0] * 40).better_than_random
 
 
-@pytest.mark.parametrize(("play", "advice"), [("greedy", "try --sampled"), ("sampled", "leave --sampled out")])
-def test_a_teacher_that_is_better_played_the_other_way_is_warned_of(play: str, advice: str) -> None:
+@pytest.mark.parametrize(
+    ("play", "other", "advice"), [("greedy", "sampled", "try --sampled"), ("sampled", "greedy", "leave --sampled out")]
+)
+def test_a_teacher_that_is_better_played_the_other_way_is_warned_of(play: str, other: str, advice: str) -> None:
     found = references([40.0, 42.0] * 10, [60.0, 64.0] * 10, play=play)
-    assert found.lines() == [f"WARNING: the teacher is worse {play} (41.0) than otherwise (62.0): {advice}"]
+    assert found.lines() == [f"WARNING: the teacher plays worse {play} (41.0) than {other} (62.0): {advice}"]
     assert (found.figures()["better_otherwise"], found.figures()["mean_otherwise"]) == (True, 62.0)
     assert not references([40.0, 42.0] * 10, [40.0, 43.0] * 10).better_otherwise
     assert not references([60.0, 64.0] * 10, [40.0, 42.0] * 10).better_otherwise
@@ -58,7 +60,7 @@ def test_chance_comes_first_and_weakness_last(monkeypatch: pytest.MonkeyPatch) -
     found = references([-5.0, -6.0] * 10, [50.0, 60.0] * 10)
     assert [line.split(":")[1].split()[2:4] for line in found.lines()] == [
         ["is", "not"],
-        ["is", "worse"],
+        ["plays", "worse"],
         ["is", "weak"],
     ]
     assert found.lines()[0] == CHANCE + "mean -5.5, the random policy 0.5"

@@ -146,8 +146,11 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "another student": (another_student, "student.safetensors has the sha256 .*: sha256 is written as"),
     "another student with its hash": (another_student_with_its_hash, "student: played again, 6 of 6 .* seed 2000"),
     "the student's size": (edited(more_parameters), r"the student has \d+ parameters: parameters"),
+    "the way to play": (edited(lambda r: r.update(play="sampled")), "it is played as its file says: sampled"),
     "the environment": (edited(lambda r: r.update(env=PROBES["Box"])), "the environment is the student's, .*: env"),
     "the teacher's hash": (edited(lambda r: r["teacher"].update(sha256="0")), "the teacher, .*zip, has the sha256"),
+    "the teacher's worth": (edited(lambda r: r["teacher"].update(weak=True)), "teacher: it is worth .*: weak"),
+    "its other play": (edited(lambda r: r["teacher"].update(mean_otherwise=9e9)), "teacher: it is worth .*: mean_o"),
     "the hash in teacher.json": (teachers_file, "the teacher, .*zip, has the sha256 .*: sha256 is written as 000"),
     "a teacher's return and all that follows": (edited(computed_again("teacher")), "teacher: played again, .* 1 have"),
     "a student's return and all that follows": (edited(computed_again("student")), "student: played again, .* 20002 "),
@@ -172,7 +175,7 @@ def test_what_was_edited_is_named(case: str, run: Path) -> None:
 def test_a_run_that_nobody_touched_holds(runs: dict[str, tuple[Path, dict[str, Any]]], space_name: str) -> None:
     folder, _ = runs[space_name]
     held, fault = claims(folder)
-    assert (len(held), fault) == (17, "")
+    assert (len(held), fault) == (19, "")
     assert "student: played again, 6 of 6 episodes have the same return" in held
 
 
@@ -182,7 +185,7 @@ def test_the_command_has_a_line_for_each_claim_and_stops_at_the_first_that_fails
     assert cli.run("verify", [str(run), "--quiet"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert (len(lines), err) == (17, "")
+    assert (len(lines), err) == (19, "")
     assert all(line.startswith("holds: ") for line in lines)
     EDITS["the decision"][0](run)
     assert cli.run("verify", [str(run), "--quiet"]) == 1
@@ -306,6 +309,42 @@ def test_several_teachers_and_their_weights(agents: dict[str, Agent], tmp_path: 
     # Who is not heard has no parameters that act.
     edited(lambda result: result["teachers"][0].update(weight=0.0))(tmp_path / "run")
     assert "has the sha256 and the parameters: parameters" in claims(tmp_path / "run")[1]
+
+
+def test_a_sampled_student_is_played_by_samples_again(agents: dict[str, Agent], tmp_path: Path) -> None:
+    distill(settings(agents["Discrete"], tmp_path / "run", sampled=True))
+    assert read(tmp_path / "run")["play"] == "sampled"
+    assert claims(tmp_path / "run")[1] == ""
+
+
+def test_the_students_of_several_seeds_and_the_verdict_over_them(agents: dict[str, Agent], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    distill(settings(agents["Discrete"], folder, seeds=2, seed=4, attempts=1, exploration=0.3))
+    held, fault = claims(folder)
+    assert fault == ""
+    for name in ("seed-4", "seed-5"):
+        assert f"{name}: student: played again, 6 of 6 episodes have the same return" in held
+    assert len([text for text in held if "teacher: played again" in text]) == 1
+    kept = read(folder)["kept_seed"]
+    assert f"the student that is written is that of seed {kept}" in held
+    unchanged = (folder / "result.json").read_text()
+    for change, expected in SEEDS_EDITS.values():
+        (folder / "result.json").write_text(unchanged)
+        edited(change)(folder)
+        assert re.match(expected, claims(folder)[1]), claims(folder)[1]
+    (folder / "result.json").write_text(unchanged)
+    other = folder / f"seed-{9 - kept}" / "student.safetensors"
+    shutil.copy(other, folder / "student.safetensors")
+    assert claims(folder)[1].startswith("student.safetensors has the sha256 and the bytes: sha256")
+
+
+SEEDS_EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a return": (lambda r: one_return_more("student")(r["seeds"][1]), "seed-5: student: mean"),
+    "a decision": (lambda r: r["seeds"][0]["verdict"].update(decision="best"), "seed-4: the verdict, best, "),
+    "the decision": (lambda r: r["verdict"].update(decision="best"), "the verdict over 2 seeds, best, "),
+    "a seed less": (lambda r: r["seeds"].remove(r["seeds"][0]), r"the seeds are config.yaml's, \[4, 5\]: seeds"),
+    "another student": (lambda r: r["student"].update(parameters=3), "the student that is written is that of seed"),
+}
 
 
 def test_several_tasks_are_held_to_what_is_said_of_each(agents: dict[str, Agent], tmp_path: Path) -> None:
