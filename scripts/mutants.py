@@ -1,4 +1,4 @@
-"""Break the wiring on purpose, one place at a time, and require the wiring tests to notice.
+"""Break the wiring and the verdict on purpose, one place at a time, and require their tests to notice.
 
 Each mutation replaces a text that is found exactly once in a file; the tests run on a copy of the checkout. The exit
 code is 1 where a mutation survives, where its text is not found exactly once any more, or where the tests fail without
@@ -51,7 +51,7 @@ class Mutation:
 
     Attributes:
         name: What is broken.
-        tests: The wiring tests of its subject, which run first.
+        tests: The tests of its subject, which run first.
         file: Where.
         old: The exact text.
         new: What takes its place.

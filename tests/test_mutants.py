@@ -37,7 +37,7 @@ def test_every_mutation_has_a_name_of_its_own_and_changes_one_place_that_is_ther
 
 def test_every_subject_has_mutations_and_every_wiring_test_a_subject(mutants: ModuleType) -> None:
     named = {mutation.tests for mutation in mutants.mutations()}
-    assert named == {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_wiring*.py")}
+    assert named >= {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_wiring*.py")}
 
 
 @pytest.mark.slow

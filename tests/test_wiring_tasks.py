@@ -203,6 +203,6 @@ def test_tasks_are_played_and_kept_by_samples_where_that_is_asked_for(tmp_path: 
     sampled = taught(tmp_path, Recorder(SCORES), sampled=True)
     for run, greedy in ((sampled, False), (together, True)):
         assert {r.told["deterministic"] for r in run.rounds} == {greedy}
-        assert {play.deterministic for play in run.plays} == {greedy}
+        assert {play.deterministic for play in [*run.validations(), *run.verdicts()]} == {greedy}
         assert {result["play"] for result in run.result["tasks"].values()} == {"greedy" if greedy else "sampled"}
         assert {policy.sampled for policy in run.result.policies.values()} == {not greedy}

@@ -17,13 +17,13 @@ CHANCE = "WARNING: the teacher is not shown to be better than chance: "
 
 
 def references(
-    greedy: list[float], sampled: list[float] | None = None, random: list[float] | None = None
+    teacher: list[float], otherwise: list[float] | None = None, random: list[float] | None = None, play: str = "greedy"
 ) -> References:
-    return References(ENV, "greedy", greedy, sampled or greedy, random or [0.0, 1.0] * 10)
+    return References(ENV, play, teacher, otherwise or teacher, random or [0.0, 1.0] * 10)
 
 
 @pytest.mark.parametrize(
-    ("greedy", "better"),
+    ("teacher", "better"),
     [
         ([100.0, 99.0] * 10, True),
         ([1.0, 0.0] * 10, False),
@@ -33,8 +33,8 @@ def references(
         ([100.0], False),
     ],
 )
-def test_a_teacher_is_better_than_the_random_policy_where_that_is_shown(greedy: list[float], better: bool) -> None:
-    found = references(greedy)
+def test_a_teacher_is_better_than_the_random_policy_where_that_is_shown(teacher: list[float], better: bool) -> None:
+    found = references(teacher)
     assert found.better_than_random == found.figures()["better_than_random"] == better
     assert any(line.startswith(CHANCE) for line in found.lines()) != better
 
@@ -44,19 +44,15 @@ def test_equal_constant_returns_are_no_better() -> None:
     assert references([-199.0] * 20, random=[-200.0] * 40).better_than_random
 
 
-def test_a_teacher_that_samples_better_than_it_plays_greedily_is_warned_of() -> None:
-    found = references([40.0, 42.0] * 10, [60.0, 64.0] * 10)
-    assert found.lines() == ["WARNING: the teacher plays worse greedy (41.0) than sampled (62.0): try --sampled"]
+@pytest.mark.parametrize(
+    ("play", "other", "advice"), [("greedy", "sampled", "try --sampled"), ("sampled", "greedy", "leave --sampled out")]
+)
+def test_a_teacher_that_is_better_played_the_other_way_is_warned_of(play: str, other: str, advice: str) -> None:
+    found = references([40.0, 42.0] * 10, [60.0, 64.0] * 10, play=play)
+    assert found.lines() == [f"WARNING: the teacher plays worse {play} (41.0) than {other} (62.0): {advice}"]
     assert (found.figures()["better_otherwise"], found.figures()["mean_otherwise"]) == (True, 62.0)
     assert not references([40.0, 42.0] * 10, [40.0, 43.0] * 10).better_otherwise
     assert not references([60.0, 64.0] * 10, [40.0, 42.0] * 10).better_otherwise
-
-
-def test_a_sampled_teacher_that_plays_better_greedily_is_warned_of() -> None:
-    found = References(ENV, "sampled", [40.0, 42.0] * 10, [60.0, 64.0] * 10, [0.0, 1.0] * 10)
-    assert found.lines() == [
-        "WARNING: the teacher plays worse sampled (41.0) than greedy (62.0): leave --sampled out",
-    ]
 
 
 def test_chance_comes_first_and_weakness_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,30 +75,22 @@ def test_where_the_environment_has_no_threshold_nobody_is_weak() -> None:
     assert found.figures().items() >= {"weak": False, "reward_threshold": None}.items()
 
 
-def test_the_three_play_the_first_seeds_of_the_verdict_and_one_of_them_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_three_play_the_first_seeds_of_the_verdict_and_the_teacher_both_ways(
+    sampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(sampled=120.0)
     recorder.install(monkeypatch)
-    with begun(tmp_path / "run", episodes=90, max_episodes=120) as run:
+    with begun(tmp_path / "run", episodes=90, max_episodes=120, sampled=sampled) as run:
         found = References.of(run, verdict_episodes(run))
-    assert (found.teacher, found.otherwise, found.random) == ([100.0] * 20, [120.0] * 20, [0.0] * 40)
-    assert found.env_id == ENV
+    teacher, otherwise = (120.0, 100.0) if sampled else (100.0, 120.0)
+    assert (found.teacher, found.otherwise, found.random) == ([teacher] * 20, [otherwise] * 20, [0.0] * 40)
+    assert (found.env_id, found.play) == (ENV, "sampled" if sampled else "greedy")
     first = list(range(EVALUATION_SEED, EVALUATION_SEED + 20))
     played = [(play.who, play.deterministic, play.seeds) for play in recorder.plays]
     name = fingerprint(TEACHER.graph)
-    assert played[:2] == [(name, True, first), (name, False, first)]
+    assert played[:2] == [(name, not sampled, first), (name, sampled, first)]
     assert played[2][0] is None
-
-
-def test_a_verdict_on_sampled_play_has_the_greedy_teacher_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recorder = Recorder(sampled=120.0)
-    recorder.install(monkeypatch)
-    with begun(tmp_path / "run", episodes=90, max_episodes=120, sampled=True) as run:
-        found = References.of(run, verdict_episodes(run))
-    assert (found.play, found.teacher, found.otherwise) == ("sampled", [120.0] * 20, [100.0] * 20)
 
 
 def worthless(tmp_path: Path, earned: float) -> Recorder:

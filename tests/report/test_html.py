@@ -40,8 +40,8 @@ def run_result(**more: Any) -> dict[str, Any]:
             weak=False,
             reward_threshold=475.0,
             better_than_random=True,
-            worse_than_sampled=False,
-            sampled_mean=251.0,
+            better_otherwise=False,
+            mean_otherwise=251.0,
             source="t.zip",
             sha256="ab",
         ),
@@ -147,11 +147,12 @@ def test_a_teacher_that_is_no_better_than_chance_is_said_first_and_in_the_verdic
     assert page.index(warning) < page.index("<strong>non-inferior</strong> to a teacher that is no better than chance:")
 
 
-def test_a_teacher_that_samples_better_than_it_plays_greedily_is_warned_of(tmp_path: Path) -> None:
+def test_a_teacher_that_is_better_played_the_other_way_is_warned_of(tmp_path: Path) -> None:
     result = run_result()
-    assert "plays worse greedy" not in page_of(result, tmp_path)
-    result["teacher"]["worse_than_sampled"] = True
-    assert "The teacher plays worse greedy (200.0) than sampled (251.0)." in page_of(result, tmp_path)
+    assert "The teacher is worse" not in page_of(result, tmp_path)
+    result["teacher"]["better_otherwise"] = True
+    assert "The teacher is worse greedy than sampled (251.0)." in page_of({**result, "play": "greedy"}, tmp_path)
+    assert "The teacher is worse sampled than greedy (251.0)." in page_of({**result, "play": "sampled"}, tmp_path)
 
 
 def test_the_same_result_is_the_same_page_and_names_no_date(tmp_path: Path) -> None:
