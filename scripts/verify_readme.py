@@ -18,6 +18,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,22 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--teachers", metavar="DIR", help="the folder of public agents")
     parser.add_argument("--only", metavar="WORD", help="only the rows whose command has this word")
+    parser.add_argument("--jobs", type=int, default=1, help="how many rows at once")
     parser.add_argument("--record", action="store_true", help="write the figures and the table")
     asked = parser.parse_args(argv)
     rows = tomllib.loads((root / ROWS).read_text())["rows"]
     file = root / FIGURES
     recorded: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     moved = False
-    for row in rows:
+    wanted = [row for row in rows if not asked.only or asked.only in row["command"]]
+    possible = [row for row in wanted if asked.teachers or "{teachers}" not in row["run"]]
+    for row in wanted:
+        if row not in possible:
+            print(f"left out, it needs --teachers: {row['command']}")
+    with ThreadPoolExecutor(asked.jobs) as workers:
+        all_found = workers.map(lambda row: measured(row, asked.teachers, root), possible)
+    for row, found in zip(possible, all_found, strict=True):
         name = row["command"]
-        if asked.only and asked.only not in name:
-            continue
-        if "{teachers}" in row["run"] and not asked.teachers:
-            print(f"left out, it needs --teachers: {name}")
-            continue
-        found = measured(row, asked.teachers, root)
         if asked.record:
             recorded[name] = found
             print(f"recorded: {name}")
