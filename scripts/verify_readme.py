@@ -64,13 +64,14 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     moved = False
     wanted = [row for row in rows if not asked.only or asked.only in row["command"]]
     possible = [row for row in wanted if asked.teachers or "{teachers}" not in row["run"]]
-    for row in wanted:
-        if row not in possible:
-            print(f"left out, it needs --teachers: {row['command']}")
     with ThreadPoolExecutor(asked.jobs) as workers:
-        all_found = workers.map(lambda row: measured(row, asked.teachers, root), possible)
-    for row, found in zip(possible, all_found, strict=True):
+        all_found = iter(workers.map(lambda row: measured(row, asked.teachers, root), possible))
+    for row in wanted:
         name = row["command"]
+        if row not in possible:
+            print(f"left out, it needs --teachers: {name}")
+            continue
+        found = next(all_found)
         if asked.record:
             recorded[name] = found
             print(f"recorded: {name}")
