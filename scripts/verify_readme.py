@@ -65,22 +65,23 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     wanted = [row for row in rows if not asked.only or asked.only in row["command"]]
     possible = [row for row in wanted if asked.teachers or "{teachers}" not in row["run"]]
     with ThreadPoolExecutor(asked.jobs) as workers:
-        all_found = iter(workers.map(lambda row: measured(row, asked.teachers, root), possible))
-    for row in wanted:
-        name = row["command"]
-        if row not in possible:
-            print(f"left out, it needs --teachers: {name}")
-            continue
-        found = next(all_found)
-        if asked.record:
-            recorded[name] = found
-            print(f"recorded: {name}")
-            continue
-        faults = differences(recorded.get(name), found)
-        moved |= bool(faults)
-        print(f"MOVED: {name}: {'; '.join(faults)}" if faults else f"as recorded: {name}")
+        all_found = workers.map(lambda row: measured(row, asked.teachers, root), possible)
+        for row in wanted:
+            name = row["command"]
+            if row not in possible:
+                print(f"left out, it needs --teachers: {name}")
+                continue
+            found = next(all_found)
+            if asked.record:
+                recorded[name] = found
+                # Row by row: they take hours, and one may fail.
+                file.write_text(json.dumps(recorded, indent=1) + "\n")
+                print(f"recorded: {name}", flush=True)
+                continue
+            faults = differences(recorded.get(name), found)
+            moved |= bool(faults)
+            print(f"MOVED: {name}: {'; '.join(faults)}" if faults else f"as recorded: {name}", flush=True)
     if asked.record:
-        file.write_text(json.dumps(recorded, indent=1) + "\n")
         page = root / "README.md"
         page.write_text(with_table(page.read_text(), table(rows, recorded)))
     return int(moved)

@@ -108,6 +108,22 @@ def test_rows_are_recorded_in_the_page_and_measured_again(
     assert left_out == "left out, it needs --teachers: make public"
 
 
+def test_a_row_that_fails_takes_no_other_with_it(
+    script: ModuleType, checkout: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = script.subprocess.run
+
+    def fails_at_the_second(command: list[str], **more: Any) -> None:
+        if "--teacher" in command:
+            raise script.subprocess.CalledProcessError(2, command)
+        work(command, **more)
+
+    monkeypatch.setattr(script.subprocess, "run", fails_at_the_second)
+    with pytest.raises(script.subprocess.CalledProcessError):
+        script.main(["--teachers", "zoo", "--record"], checkout)
+    assert list(json.loads((checkout / script.FIGURES).read_text())) == ["make own"]
+
+
 def test_a_page_without_marks_and_a_row_without_a_record_are_said(script: ModuleType) -> None:
     with pytest.raises(SystemExit, match="lacks the marks"):
         script.with_table("no table", "table")
