@@ -175,8 +175,8 @@ def test_a_run_remembers_its_plan_and_its_teacher_from_the_beginning(tmp_path: P
 
 
 def test_every_setting_of_the_plan_that_was_given_is_in_it() -> None:
-    plan = Plan.of(resolve(DistillConfig, {**GIVEN, "student": "gru", "leaves": 9}), TEACHER, OBSERVED)
-    expected = {**GIVEN, "student": "gru", "leaves": 9, "hidden": (7, 3)}
+    plan = Plan.of(resolve(DistillConfig, {**GIVEN, "student": "gru", "leaves": 9, "grow": True}), TEACHER, OBSERVED)
+    expected = {**GIVEN, "student": "gru", "leaves": 9, "grow": True, "hidden": (7, 3)}
     for field in fields(Plan):
         assert getattr(plan, field.name) == expected[field.name], field.name
 

@@ -48,6 +48,11 @@ def test_a_change_is_noticed_learnt_and_judged_in_both_worlds(
     assert (old["env"], new["env"]) == (PROBES["Discrete"], world)
     assert new["env_kwargs"] == {"begin": 0}
     assert all(len(place[who]["returns"]) == 4 for place in (old, new) for who in ("teacher", "before", "after"))
+    for place in (old, new):
+        for who in ("before", "after"):
+            assert place[f"{who}_difference"] == pytest.approx(place[who]["mean"] - place["teacher"]["mean"])
+            assert place[f"{who}_lower_tail"]["decision"] == place[f"{who}_decision"] == "undecided"
+        assert place["before_error"] == place["after_error"], "they are looked at at the same time"
     timeline = result["timeline"]
     assert [row["env_steps"] for row in timeline] == list(range(50, 3050, 50))
     assert {row["learning"] for row in timeline} == {True, False}

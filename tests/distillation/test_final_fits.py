@@ -105,11 +105,17 @@ def fitted(tmp_path: Path, scores: list[float], patience: int | None = None, **m
 
 
 def test_patience_ends_when_so_many_attempts_in_a_row_are_no_better(tmp_path: Path) -> None:
-    best, recorder = fitted(tmp_path, [10.0, 20.0, 5.0, 6.0, 30.0], patience=2)
+    best, recorder = fitted(tmp_path, [88.0, 90.0, 86.0, 87.0, 92.0], patience=2)
     assert (best.number, best.tried) == (1, 4)
-    # In margins of 5: 80 are missing, of which the first 5 do not count.
-    assert best.score == pytest.approx(-15)
+    # In margins of 5: 10 are missing, of which the first 5 do not count.
+    assert best.score == pytest.approx(-1)
     assert len(recorder.fits) == 4
+
+
+def test_with_patience_one_fit_that_is_far_off_is_enough(tmp_path: Path) -> None:
+    assert fitted(tmp_path / "far", [84.0], patience=2)[0].tried == 1
+    assert fitted(tmp_path / "near", [86.0] * 3, patience=2)[0].tried == 3
+    assert fitted(tmp_path / "none", [10.0] * 6)[0].tried == 6
 
 
 def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_path: Path) -> None:
