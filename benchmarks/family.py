@@ -197,7 +197,7 @@ def figures(env: str, result: Mapping[str, Any], run: Path, seconds: float) -> S
         "parameters": student["parameters"],
         "kl": student["kl"],
         "agreement": student["agreement"],
-        "env_steps": sum(cost.get(name, 0) for name in ("env_steps", "exam_steps", "gate_steps")),
+        "env_steps": sum(cost[name] for name in ("collect_steps", "validation_steps", "selection_steps")),
         "seconds": seconds,
     }
 

@@ -110,6 +110,12 @@ class TasksResult(Result):
         """The verdicts by task."""
         return {task: result["verdict"] for task, result in self["tasks"].items()}
 
+    @property
+    def shown_to_be_good(self) -> bool:
+        """Whether it is in every task."""
+        tasks = self["tasks"].values()
+        return all(task["verdict"]["non_inferior"] and task["teacher"]["better_than_random"] for task in tasks)
+
     def figures(self) -> dict[str, str]:
         """What a reader wants first, by name."""
         figures = {}

@@ -143,6 +143,8 @@ def compare(
     students = np.asarray(student_returns, np.float64)
     if students.ndim < 2:
         students = students.reshape(1, -1)
+    if not len(students):
+        raise KDError("there are no students to compare")
     for student in students:
         if len(_returns(student, "the student's")) != len(teacher):
             raise KDError(

@@ -32,6 +32,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, SAC
 
 from kd_agent import distill, distill_tasks, load_policy, load_teacher
+from kd_agent.runs.costs import ENV_STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).resolve().with_name("runs.json")
@@ -468,11 +469,11 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 SIDES = {
-    "teacher": ("returns", "iqm", "parameters"),
-    "student": ("returns", "iqm", "parameters", "kl", "kl_uniform", "agreement"),
-    "random": ("iqm",),
-    "verdict": ("decision", "episodes", "margin", "difference", "difference_ci", "level"),
-    "cost": ("env_steps", "gradient_steps", "exam_steps", "gate_steps"),
+    "teacher": ("returns", "mean", "lower_tail", "parameters"),
+    "student": ("returns", "mean", "lower_tail", "parameters", "kl", "kl_uniform", "agreement"),
+    "random": ("mean",),
+    "verdict": ("decision", "episodes", "mean", "lower_tail", "looks"),
+    "cost": ("gradient_steps", *ENV_STEPS),
 }
 """The figures that are kept of every result, where it has them."""
 EXTRAS = ("teachers", "temperature", "search", "control", "realtime", "kickstart")
