@@ -13,7 +13,7 @@ in rows.json, and not measured again.
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from kd_agent.continual.follow_drift import kept_states
 from kd_agent.continual.student import ContinualStudent, play_episodes
 from kd_agent.environments.recipe import Recipe, recipe_of
 from kd_agent.environments.vector import make_env, spaces_of
-from kd_agent.evaluation import Episodes, PairedComparison
-from kd_agent.evaluation.statistics import iqm
+from kd_agent.evaluation import Episodes, PairedComparison, verdict_figures
+from kd_agent.evaluation.non_inferiority import ERROR
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.policy import Policy
@@ -54,8 +54,8 @@ def comparison_in(world: Recipe, teacher: Teacher) -> PairedComparison:
 
 def judged(world: PairedComparison, policy: Policy) -> dict[str, Any]:
     """How a policy compares with the teacher."""
-    returns, verdict = world.play_until_decided(policy, "the student", [EPISODES])
-    return {"iqm": float(iqm(returns)), **asdict(verdict)}
+    returns, verdict = world.play_until_decided(policy, "the student", [(EPISODES, ERROR)])
+    return {"mean_return": float(np.mean(returns)), **verdict_figures(verdict)}
 
 
 def versatile_teacher(steps: int, path: Path) -> Path:
@@ -70,7 +70,7 @@ def versatile_teacher(steps: int, path: Path) -> Path:
     while model.num_timesteps < steps:
         model.learn(65_536, reset_num_timesteps=False)
         seeds = range(CHECK_SEED, CHECK_SEED + 32)
-        found = [float(iqm(evaluate(model, world, seeds=seeds).returns)) for world in worlds()]
+        found = [float(np.mean(evaluate(model, world, seeds=seeds).returns)) for world in worlds()]
         print(f"teacher after {model.num_timesteps:,} more steps: old world {found[0]:.1f}, new {found[1]:.1f}")
         if min(found) > best:
             best = min(found)

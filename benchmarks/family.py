@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
-from kd_agent import KDError, load_policy, load_teacher
+from kd_agent import KDError, compare, load_policy, load_teacher
 from kd_agent.distillation.distill import distill
 from kd_agent.environments.vector import spaces_of
-from kd_agent.evaluation.statistics import iqm
+from kd_agent.evaluation.statistics import lower_tail
 from kd_agent.evaluation.verdict import EVALUATION_SEED
 from kd_agent.kickstarting.kickstart import kickstart
 from kd_agent.ppo.teacher import trained_teacher
@@ -46,7 +46,7 @@ TASKS: dict[str, Settings] = {
 }
 COLUMNS = (
     "method",
-    "IQM, interval",
+    "mean, interval, worst tenth",
     "verdict",
     "KL",
     "agreement",
@@ -259,11 +259,11 @@ def shown(found: Settings) -> str:
     """A cell in one line."""
     if "refused" in found:
         return f"refused: {found['refused']}"
-    return f"IQM {iqm(found['returns']):.1f}, KL {found['kl']:.2g}, {found['seconds']:.0f} s"
+    return f"mean {np.mean(found['returns']):.1f}, KL {found['kl']:.2g}, {found['seconds']:.0f} s"
 
 
 def resampled(*scores: np.ndarray) -> list[np.ndarray]:
-    """IQMs `[resamples]` of each of `scores [seeds, episodes]` under a bootstrap of seeds, then of episodes.
+    """Means `[resamples]` of each of `scores [seeds, episodes]` under a bootstrap of seeds, then of episodes.
 
     The same seeds and episodes are drawn for all; scores of one seed stand for every seed.
     """
@@ -271,7 +271,7 @@ def resampled(*scores: np.ndarray) -> list[np.ndarray]:
     seeds, episodes = scores[0].shape
     drawn = rng.integers(seeds, size=(_RESAMPLES, seeds, 1))
     played = rng.integers(episodes, size=(_RESAMPLES, seeds, episodes))
-    return [iqm(x[drawn % len(x), played].reshape(_RESAMPLES, -1)) for x in scores]
+    return [x[drawn % len(x), played].reshape(_RESAMPLES, -1).mean(axis=1) for x in scores]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -280,28 +280,29 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.ndarray, margin: float) -> str:
+def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.ndarray, chance: np.ndarray) -> str:
     """One line of the table: the method beside the reference."""
     refused = [c["refused"] for c in cells if "refused" in c]
     if refused:
         return f"| {method} | | | | | | | | not served: {refused[0].partition(',')[0]} |"
     scores = np.array([c["returns"] for c in cells])
-    own, other, his = resampled(scores, reference, teacher)
-    (low, high), (worse, better), (behind, ahead) = interval(own), interval(own - other), interval(own - his)
+    own, other = resampled(scores, reference)
+    (low, high), (worse, better) = interval(own), interval(own - other)
     effect = "helps" if worse > 0 else "hurts" if better < 0 else "no difference shown"
-    verdict = "non-inferior" if behind >= -margin else "inferior" if ahead < -margin else "undecided"
+    verdict = compare(teacher, scores, chance).decision
+    tail = np.mean([lower_tail(returns) for returns in scores])
     mean = {name: float(np.mean([c[name] for c in cells])) for name in MEANS}
     close = " | " if np.isnan(mean["kl"]) else f"{mean['kl']:.2g} | {mean['agreement']:.1%}"
     return " | ".join(
         [
             f"| {method}",
-            f"{iqm(scores.ravel()):.1f} [{low:.1f}, {high:.1f}]",
+            f"{scores.mean():.1f} [{low:.1f}, {high:.1f}], {tail:.1f}",
             verdict,
             close,
             f"{mean['parameters']:.0f}",
             f"{mean['env_steps']:,.0f}",
             f"{mean['seconds']:.0f}",
-            f"{iqm(scores.ravel()) - iqm(reference.ravel()):+.1f} [{worse:.1f}, {better:.1f}]: {effect} |",
+            f"{scores.mean() - reference.mean():+.1f} [{worse:.1f}, {better:.1f}]: {effect} |",
         ]
     )
 
@@ -309,20 +310,20 @@ def row(method: str, cells: list[Settings], reference: np.ndarray, teacher: np.n
 def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
     """A task's methods, in Markdown."""
     played_by = baselines(env, out)
-    teacher, chance = (np.array([played_by[name]]) for name in ("teacher", "random"))
-    margin = 0.05 * abs(float(iqm(teacher.ravel())) - float(iqm(chance.ravel())))
+    teacher, chance = (np.array(played_by[name]) for name in ("teacher", "random"))
+    margin = 0.05 * abs(teacher.mean() - chance.mean())
     found = {method: [cell(env, method, seed, out) for seed in seeds] for method in methods}
     reference = np.array([c["returns"] for c in found[methods[0]]])
     lines = [
         f"## {env}",
         "",
-        f"Teacher: IQM {iqm(teacher.ravel()):.1f} over {EPISODES[env]} episodes; random policy "
-        f"{iqm(chance.ravel()):.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
+        f"Teacher: mean {teacher.mean():.1f}, worst tenth {lower_tail(teacher):.1f}, over {EPISODES[env]} "
+        f"episodes; random policy {chance.mean():.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
         f"{EPISODES[env]} episodes each.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---" * len(COLUMNS) + "|",
-        *[row(method, cells, reference, teacher, margin) for method, cells in found.items()],
+        *[row(method, cells, reference, teacher, chance) for method, cells in found.items()],
     ]
     return "\n".join(lines)
 
