@@ -317,8 +317,8 @@ def table(env: str, methods: list[str], seeds: list[int], out: Path) -> str:
     lines = [
         f"## {env}",
         "",
-        f"Teacher: mean {teacher.mean():.1f}, worst tenth {lower_tail(teacher):.1f}, over {EPISODES[env]} "
-        f"episodes; random policy {chance.mean():.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
+        f"Teacher: mean {teacher.mean():.1f}, worst tenth {lower_tail(teacher):.1f}, over {EPISODES[env]} episodes; "
+        f"random policy {chance.mean():.1f}; margin {margin:.1f}. Students: seeds {', '.join(map(str, seeds))}, "
         f"{EPISODES[env]} episodes each.",
         "",
         f"| {' | '.join(COLUMNS)} |",
