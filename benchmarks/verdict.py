@@ -23,7 +23,7 @@ import numpy as np
 
 from kd_agent import compare, evaluate
 from kd_agent.evaluation.looks import VERDICT
-from kd_agent.evaluation.non_inferiority import _weights
+from kd_agent.evaluation.non_inferiority import FEWEST_TO_PASS, _weights
 from kd_agent.evaluation.statistics import TAIL, iqm_interval, lower_tail, mean_interval, weighted_tails
 
 POOLS = Path(__file__).with_name("verdict_pools.json")
@@ -131,7 +131,7 @@ class Studies:
         decision = np.full(len(which), "undecided", dtype="<U12")
         for place in range(len(which)):
             lost, worse = means[place] - scale[place], high[place] + margin[place] < -1e-9
-            holds = low[place] + margin[place] > 1e-9
+            holds = look >= FEWEST_TO_PASS and low[place] + margin[place] > 1e-9
             tail = lower_tail(student[place]) - lower_tail(teacher[place]) + margin[place] / TAIL
             # The tail is the dearer part: it is looked at where it can decide.
             if holds:

@@ -21,6 +21,9 @@ from kd_agent.evaluation.statistics import TAIL, Floats, lower_tail, weighted_ta
 
 FEWEST = 20
 """Fewer episodes decide nothing."""
+FEWEST_TO_PASS = 60
+"""Fewer episodes let no student pass, however clear its mean: a failure in 5 % of them is excluded at 95 % by 59 episodes
+without one (the rule of three)."""
 ERROR = 0.025
 """Probability of "non-inferior" for a student that is worse by a whole margin, over all looks together."""
 LEVEL = 0.95
@@ -204,10 +207,10 @@ class _Comparison:
         decision = "undecided"
         if len(self._teacher) >= FEWEST and margin > 0:
             # A student that is worse by exactly the margin is worse.
-            if round(low + margin, _DECIMALS) > 0:
-                decision = "non-inferior"
-            elif round(high + margin, _DECIMALS) < 0:
+            if round(high + margin, _DECIMALS) < 0:
                 decision = "inferior"
+            elif round(low + margin, _DECIMALS) > 0 and len(self._teacher) >= FEWEST_TO_PASS:
+                decision = "non-inferior"
         return Part(difference, (float(interval[0]), float(interval[1])), (low, high), margin, decision)
 
     def _differences(self, statistic: _Statistic, one_more: tuple[float, float] | None) -> Floats:
@@ -289,4 +292,4 @@ def _episodes_needed(part: Part, episodes: int) -> int:
     needed = episodes * (distance / room) ** 2
     # Two digits are what such a guess is worth.
     rounded = float(f"{max(needed, episodes + 1):.2g}")
-    return int(max(rounded, episodes + 10))
+    return int(max(rounded, episodes + 10, FEWEST_TO_PASS))
