@@ -25,7 +25,8 @@ def test_a_teacher_of_unknown_size_is_a_row_without_it(tmp_path: Path) -> None:
     row = {
         "name": "f.onnx", "algo": "ONNX", "env": "E-v0", "loaded": True, "error": None, "seconds": 3.0,
         "teacher_parameters": None, "student_parameters": 100, "compression": None, "teacher_mean": 9.0,
-        "student_mean": 8.9, "teacher_lower_tail": 7.0, "student_lower_tail": 6.5, "episodes": 90, "random_mean": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
+        "student_mean": 8.9, "teacher_lower_tail": 7.0, "student_lower_tail": 6.5, "episodes": 90,
+        "random_mean": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
         "decision": "non-inferior", "non_inferior": True,
     }  # fmt: skip
     assert "size unknown" in sentence(row)
