@@ -14,8 +14,8 @@ from kd_agent.networks import Student
 from kd_agent.runs import Run
 from kd_agent.settings import DistillConfig, resolve
 
-SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 20, "rounds": 2, "margin": 1e6,
-          "episodes": 20, "max_episodes": 20}  # fmt: skip
+SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 60, "rounds": 2, "margin": 1e6,
+          "episodes": 60, "max_episodes": 60}  # fmt: skip
 """Everything holds the teacher's return by such a margin, so that the smallest size that the rungs leave is taken."""
 
 
