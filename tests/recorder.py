@@ -261,14 +261,14 @@ TEACHER = a_teacher()
 ROUNDS, ATTEMPTS = 4, 4
 SCORES = [10.0, 30.0, 20.0, 25.0]
 """Of the attempts in the exam: the second is the best, and none holds 100."""
-OPEN = [75.0, 81.0, 77.0, 79.0]
+OPEN = [77.0, 81.0, 78.0, 79.0]
 """The same, but so near to 80, which would be a loss of the margin, that all episodes are played."""
 GIVEN: dict[str, Any] = {
     "env": PROBES["Discrete"], "quiet": True, "seed": 3, "env_steps": 64, "rounds": ROUNDS, "n_envs": 4,
     "beta_fraction": 0.5, "exploration": 0.25, "round_steps": 7, "final_steps": 11, "attempts": ATTEMPTS,
-    "exam_episodes": 40, "batch_size": 13, "learning_rate": 0.017, "hidden": [7, 3], "dropout": 0.3, "l2": 0.02,
+    "exam_episodes": 80, "batch_size": 13, "learning_rate": 0.017, "hidden": [7, 3], "dropout": 0.3, "l2": 0.02,
     "loss": {"kl": 0.75, "relation": 0.5}, "temperature": 2.5, "convention": "rusu", "activation": "tanh",
-    "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0", "episodes": 20, "max_episodes": 30, "margin": 0.2,
+    "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0", "episodes": 60, "max_episodes": 90, "margin": 0.2,
 }  # fmt: skip
 """No setting has its default."""
 

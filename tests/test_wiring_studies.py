@@ -92,15 +92,19 @@ def test_the_states_of_the_distillation_serve_every_fit_in_their_order(study: Re
 
 
 def test_all_play_the_same_seeds_once_and_the_verdict_within_is_not_prolonged(study: Recorder, folder: Path) -> None:
-    students = [play for play in study.on_seeds(20_000) if play.who is not None]
-    assert {tuple(play.seeds) for play in students} == {tuple(range(20_000, 20_020))}
+    everybody = [play for play in study.on_seeds(20_000) if play.who is not None]
     table = rows(folder)
     assert len(table) == 9
-    assert all(len(row["returns"]) == 20 for row in table.values())
+    # Before them the distillation's own verdict was played, look by look.
+    in_the_study, within = everybody[-9:], everybody[:-9]
+    assert len({play.who for play in in_the_study}) == 9
+    assert {tuple(play.seeds) for play in in_the_study} == {tuple(range(20_000, 20_060))}
+    assert {seed for play in within for seed in play.seeds} == set(range(20_000, 20_060))
+    assert all(len(row["returns"]) == 60 for row in table.values())
     assert set(table["teacher"]["returns"]) == {100.0}
     assert set(table["pruned"]["returns"]) == {99.0}
     assert (table["teacher"]["decision"], table["pruned"]["decision"]) == ("", "non-inferior")
-    assert json.loads((folder / "run" / "distilled" / "result.json").read_text())["verdict"]["episodes"] == 20
+    assert json.loads((folder / "run" / "distilled" / "result.json").read_text())["verdict"]["episodes"] == 60
 
 
 def test_each_is_compared_with_the_teacher_on_the_states_that_it_visits_itself(study: Recorder, folder: Path) -> None:
@@ -114,7 +118,7 @@ def test_each_is_compared_with_the_teacher_on_the_states_that_it_visits_itself(s
 def test_the_study_itself_is_not_gone_on_with_its_distillation_might_be(study: Recorder, folder: Path) -> None:
     assert not (folder / "run" / "config.yaml").exists()
     kept = yaml.safe_load((folder / "run" / "distilled" / "config.yaml").read_text())
-    assert (kept["max_episodes"], kept["rounds"]) == (20, ROUNDS)
+    assert (kept["max_episodes"], kept["rounds"]) == (60, ROUNDS)
 
 
 def test_what_is_rounded_is_smaller(folder: Path, study: Recorder) -> None:

@@ -13,7 +13,8 @@ from kd_agent import distill
 from kd_agent.distillation import dagger
 from kd_agent.distillation.collecting import collect_round
 from kd_agent.distillation.dagger import collect_rounds
-from kd_agent.distillation.final_fits import Attempt, Grade, Validation, final_fits
+from kd_agent.distillation.final_fits import Attempt, final_fits
+from kd_agent.distillation.validation import Grade, Validation
 from kd_agent.rollouts import Rollout
 
 SEVERAL = {"attempts": 3, "exam_episodes": 20, "hidden": [1], "rounds": 2, "final_steps": 1, "margin": 1e-4}
@@ -42,10 +43,6 @@ def test_attempts_go_on_while_none_holds_and_each_sees_one_more_round(agent: Age
 def test_an_attempt_that_holds_is_the_last(agent: Agent, tmp_path: Path) -> None:
     given = settings(agent, tmp_path / "run", attempts=5, exam_episodes=20, margin=1e6)
     assert attempts_made(distill(given), given) == 1
-
-
-def test_a_single_attempt_is_not_validated(agent: Agent, tmp_path: Path) -> None:
-    assert distill(settings(agent, tmp_path / "run", attempts=1))["cost"]["validation_steps"] == 0
 
 
 def test_the_best_of_all_attempts_is_kept() -> None:
@@ -128,41 +125,6 @@ def test_who_falls_behind_the_best_by_more_than_the_margin_plays_no_more(tmp_pat
 
 def episodes_of(recorder: Recorder) -> list[int]:
     return [sum(len(play.seeds) for play in recorder.validations() if play.who == fit.after) for fit in recorder.fits]
-
-
-def test_a_validation_looks_every_10_episodes_up_to_60_and_errs_less_afterwards(tmp_path: Path) -> None:
-    early = [(look, 0.06) for look in (20, 30, 40, 50)]
-    for total, expected in (
-        (100, [*early, (60, 0.1), (80, 0.06), (100, 0.06)]),
-        (60, [*early, (60, 0.1)]),
-        (8, [(8, 0.1)]),
-    ):
-        with begun(tmp_path / str(total), attempts=2, exam_episodes=total) as run:
-            assert Validation(run).looks == expected
-
-
-def test_a_validation_judges_by_both_parts_of_the_verdict_and_scores_the_worse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At an error of 0.1, 60 episodes are enough; at that of a verdict they are not."""
-    Recorder().install(monkeypatch)
-    with begun(tmp_path / "run", attempts=2, exam_episodes=100) as run:
-        validation = Validation(run)
-        assert validation.decision([100.0] * 60) == "non-inferior"
-        assert validation.verdict([100.0] * 60).decision == "undecided"
-        assert validation.decision([100.0] * 50) == "undecided"
-        crashing = [115.0] * 50 + [-20.0] * 10
-        assert validation.decision(crashing) == "inferior"
-        assert validation.verdict(crashing).score == pytest.approx((50 - 120) / 50)
-
-
-def test_a_grade_is_the_verdicts_score_and_its_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Recorder(by_policy=lambda policy: 97.5).install(monkeypatch)
-    with begun(tmp_path / "run", attempts=2, exam_episodes=80) as run:
-        student = collect_rounds([run]).new_students(0)[0]
-        grade = Validation(run).grade(student, 0)
-    assert grade.score == pytest.approx(0.5)
-    assert (grade.holds, list(grade.returns)) == (False, [97.5] * 80)
 
 
 def test_a_run_stopped_between_attempts_goes_on_to_the_same_bytes(

@@ -4,18 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import PROBES, Agent, settings, steps_of
+from samples import Agent, settings, steps_of
 
-from kd_agent import KDError, distill, load_policy
+from kd_agent import distill, load_policy
 from kd_agent.distillation import size_search
-from kd_agent.distillation.distill import strategy_of
 from kd_agent.distillation.size_search import Score, survivors
 from kd_agent.networks import Student
 from kd_agent.runs import Run
-from kd_agent.settings import DistillConfig, resolve
 
-SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 20, "rounds": 2, "margin": 1e6,
-          "episodes": 20, "max_episodes": 20}  # fmt: skip
+SEARCH = {"search_size": True, "hidden": [4], "attempts": 1, "exam_episodes": 60, "rounds": 2, "margin": 1e6,
+          "episodes": 60, "max_episodes": 60}  # fmt: skip
 """Everything holds the teacher's return by such a margin, so that the smallest size that the rungs leave is taken."""
 
 
@@ -165,9 +163,3 @@ def test_a_search_that_was_stopped_after_a_verdict_goes_on_at_the_same_cost(
     assert result["search"] == whole["search"]
     assert steps_of(result) == steps_of(whole)
     assert whole["cost"]["verdict_steps"] > 0
-
-
-def test_the_size_of_a_tree_is_not_searched_for() -> None:
-    config = resolve(DistillConfig, {"env": PROBES["Discrete"], "student": "tree", "search_size": True})
-    with pytest.raises(KDError, match="its size is --leaves"):
-        strategy_of(config)

@@ -148,10 +148,10 @@ def test_a_verdict_is_on_the_episodes_that_the_player_played(ground: Ground) -> 
 
 def test_a_comparison_has_the_margin_and_the_error_that_it_was_given(ground: Ground) -> None:
     paired = PairedComparison(episodes(), TEACHER, margin=0.2, random_episodes=4)
-    verdict = paired.verdict([100.0] * 30, error=0.01)
+    verdict = paired.verdict([88.0] * 60, error=0.01)
     assert (verdict.margin, verdict.error) == (20.0, 0.01)
     assert verdict.decision == "non-inferior"
-    assert paired.verdict([100.0] * 20, error=0.01).decision == "undecided"
+    assert paired.verdict([88.0] * 60, error=0.001).decision == "undecided"
 
 
 LOOKS = [(20, 0.006), (40, 0.02), (90, 0.025), (120, 0.006)]

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import beta, binomtest
 
 from kd_agent import KDError, compare
-from kd_agent.evaluation.non_inferiority import FEWEST, Verdict
+from kd_agent.evaluation.non_inferiority import FEWEST, FEWEST_TO_PASS, Verdict
 from kd_agent.evaluation.statistics import lower_tail
 
 RANDOM = np.zeros(20)
@@ -191,6 +191,19 @@ def test_fewer_than_20_episodes_decide_nothing() -> None:
         )
     assert compare(np.full(FEWEST, 100.0), np.full(FEWEST, -900.0), RANDOM).decision == "inferior"
     assert compare([100.0], [100.0], [0.0]).difference == 0
+
+
+@pytest.mark.parametrize("returns", [noisy(100), np.full(100, 500.0), np.ones(100)], ids=["noisy", "constant", "rate"])
+def test_fewer_than_60_episodes_let_no_student_pass_and_say_how_many_would(returns: np.ndarray) -> None:
+    """A failure in 5 % of the episodes is excluded at 95 % by 59 without one, and margins of 20 % hold long before."""
+    for count in (30, FEWEST_TO_PASS - 1):
+        few = compare(returns[:count], returns[:count], RANDOM, margin=0.2)
+        assert few.mean.bounds[0] > -few.margin, "nothing but the number of episodes is missing"
+        assert (few.decision, few.mean.decision, few.lower_tail.decision) == ("undecided",) * 3
+        assert FEWEST_TO_PASS <= episodes_said(few) < FEWEST_TO_PASS + 10
+    enough = compare(returns[:FEWEST_TO_PASS], returns[:FEWEST_TO_PASS], RANDOM, margin=0.2)
+    assert (FEWEST_TO_PASS, enough.decision) == (60, "non-inferior")
+    assert compare(returns[:FEWEST], returns[:FEWEST] * 0.1, RANDOM, margin=0.2).decision == "inferior"
 
 
 def test_a_teacher_that_earns_what_the_random_policy_earns_decides_nothing() -> None:

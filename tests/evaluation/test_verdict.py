@@ -23,6 +23,7 @@ from kd_agent.evaluation import (
     verdict_figures,
     verdict_looks,
 )
+from kd_agent.evaluation.verdict import over_seeds
 from kd_agent.settings import EvaluateConfig, resolve
 
 
@@ -141,6 +142,25 @@ def test_the_verdict_in_one_line_has_both_parts(judged: Any) -> None:
     said = "\n".join(recorder.lines)
     assert "non-inferior: student 99.7 (49 parameters), teacher 100.0 (1,000), difference -0.3 [-0.3, -0.3]" in said
     assert "against a margin of 5.0; worst tenth 99.7 of 100.0, -0.3 against 50.0; 90 episodes, greedy; KL" in said
+
+
+def test_the_verdict_over_several_seeds_in_one_line_names_all_students_and_which_is_kept() -> None:
+    def student(mean: float, tail: float, non_inferior: bool) -> dict[str, Any]:
+        return {"student": {"mean": mean, "lower_tail": tail}, "verdict": {"non_inferior": non_inferior}}
+
+    verdict = {"decision": "undecided", "difference": -6.04, "difference_ci": [-9.0, -3.0], "margin": 5.0,
+               "episodes": 120}  # fmt: skip
+    result = {
+        "verdict": verdict,
+        "teacher": {"mean": 100.0, "lower_tail": 80.0},
+        "seeds": [student(99.0, 79.0, True), student(84.0, 40.0, False), student(99.9, 81.0, True)],
+        "kept_seed": 5,
+    }
+    assert over_seeds(result) == (
+        "undecided over 3 seeds: students 99.0, 84.0, 99.9, teacher 100.0, difference -6.0 [-9.0, -3.0] against a "
+        "margin of 5.0; worst tenths 79.0, 40.0, 81.0 of 80.0; 120 episodes; 2 of 3 are non-inferior by themselves; "
+        "kept is that of seed 5, the best in its validation"
+    )
 
 
 def test_the_seeds_of_a_verdict_do_not_hang_on_the_runs_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

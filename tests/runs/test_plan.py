@@ -1,6 +1,6 @@
 """The plan: what is asked for wins, teacher and observations decide the rest, and nothing is left open."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -118,6 +118,24 @@ def test_nothing_is_left_open_but_the_names_of_two_layers(kind: str, more: dict[
     found = plan(**KINDS[kind][0], **more)
     undecided = {field.name for field in fields(Plan) if getattr(found, field.name) in (None, "auto")}
     assert undecided <= set(OPEN)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_student_may_grow_where_nobody_says_its_size_and_only_an_mlp(kind: str) -> None:
+    assert plan(**KINDS[kind][0]).grow == (kind == "mlp")
+
+
+@pytest.mark.parametrize("size", [{"hidden": (7, 3)}, {"compression": 20.0}], ids=str)
+def test_who_says_a_size_says_whether_it_may_grow(size: dict[str, Any]) -> None:
+    assert [plan(**size, **more).grow for more in ({}, {"grow": True}, {"grow": False})] == [False, True, False]
+    assert not plan(grow=False).grow
+
+
+def test_a_compression_is_a_size_and_changes_nothing_else() -> None:
+    """Of 1,000 parameters 50 are left: 4 * 5 + 5 and 5 * 4 + 4 are 49."""
+    found = plan(compression=20.0)
+    assert found.hidden == (5,)
+    assert replace(found, hidden=plan().hidden, grow=True) == plan()
 
 
 def test_the_defaults_are_those_that_the_documentation_names() -> None:

@@ -76,6 +76,30 @@ def test_a_search_is_told_all_that_a_distillation_is() -> None:
     assert resolve(SearchConfig, {"env": "CartPole-v1", "trials": "3"}).trials == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("compression", 0.9), ("compression", "inf"), ("compression", "nan"), ("seeds", 0), ("seeds", 1.5)],
+)
+def test_a_student_is_no_larger_than_its_teacher_and_there_is_one_at_least(name: str, value: Any) -> None:
+    with pytest.raises(KDError, match=f"^{name}: "):
+        resolve(DistillConfig, {"env": "CartPole-v1", name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "asked"),
+    [
+        ("grow", None, False),
+        ("compression", None, 1.0),
+        ("seeds", 1, 3),
+        ("strict", False, True),
+        ("sampled", None, True),
+    ],
+)
+def test_nobody_has_to_say_how_a_student_grows_plays_or_is_judged(name: str, default: Any, asked: Any) -> None:
+    assert getattr(resolve(DistillConfig, {"env": "CartPole-v1"}), name) == default
+    assert getattr(resolve(DistillConfig, {"env": "CartPole-v1", name: asked}), name) == asked
+
+
 @pytest.mark.parametrize("leaves", [1, 0, -1, "many"])
 def test_a_tree_has_two_leaves_or_more(leaves: Any) -> None:
     with pytest.raises(KDError, match=r"^leaves: "):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from samples import make_student
 
+from kd_agent import KDError
 from kd_agent.networks import Layers
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies import Normalizer
@@ -18,7 +19,9 @@ from kd_agent.students import (
     default_hidden,
     default_kind,
     features,
+    growing_sizes,
     has_bias,
+    hidden_for,
     normalizers_for,
     same_layers,
     sees_images,
@@ -40,7 +43,7 @@ def teacher_of(
     """What the sizes look at in a teacher."""
     return SimpleNamespace(
         head=head_for(gym.spaces.Discrete(actions)),
-        origin=SimpleNamespace(num_parameters=parameters),
+        origin=SimpleNamespace(num_parameters=parameters, source="teacher.zip"),
         widest_layer=widest,
         recurrent=recurrent,
         layers=layers,
@@ -166,3 +169,54 @@ def test_layers_of_another_activation_are_not_the_teachers() -> None:
     assert not has_bias(teacher, FOUR, (5, 3), "tanh")
     [own] = normalizers_for(teacher, FOUR, states, hidden=(5, 3), activation="silu").values()
     np.testing.assert_allclose(own.mean, states["obs"].mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "hidden", "expected"),
+    [
+        # 22 parameters, 44 of 44, 86 of 88; then the tenth, 100, has no room for seven units, which need 107.
+        (1_000, (2, 2), [(2, 2), (6,), (6, 6)]),
+        # Here it has, and they are a fifth more.
+        (1_080, (2, 2), [(2, 2), (6,), (6, 6), (7, 7)]),
+        (1_000, (6, 6), [(6, 6)]),
+        (1_000, (), [(), (2,), (5,), (5, 5), (6, 6)]),
+        (None, (2, 2), [(2, 2)]),
+        (100_000, (2, 2), [(2, 2), (6,), (6, 6), (9, 9), (15, 15), (22, 22), (33, 33), (49, 49), (71, 71), (96, 96)]),
+    ],
+)
+def test_a_student_grows_by_twice_the_parameters_up_to_a_tenth_of_its_teachers(
+    parameters: int | None, hidden: tuple[int, ...], expected: list[tuple[int, ...]]
+) -> None:
+    sizes = growing_sizes(teacher_of(parameters), FOUR, hidden)
+    assert sizes == expected
+    counts = [count(4, size, 2) for size in sizes]
+    assert counts == sorted(set(counts))
+    assert all(size <= (parameters or 0) / 10 for size in counts[1:])
+
+
+@pytest.mark.parametrize(
+    ("compression", "hidden"),
+    [(1, (27, 27)), (10, (6, 6)), (12, (5, 5)), (20, (4, 4)), (21, (6,)), (55, (2,)), (111, (1,))],
+)
+def test_a_student_of_so_many_times_fewer_parameters_has_no_more_and_as_many_as_fit(
+    compression: float, hidden: tuple[int, ...]
+) -> None:
+    """The teacher has 1,000; nothing but the number counts, neither its layers nor the widest default."""
+    assert hidden_for(teacher_of(1_000, layers=Layers((5, 3), "tanh", bias=True)), FOUR, compression) == hidden
+    assert count(4, hidden, 2) * compression <= 1_000
+    wider = tuple(units + 1 for units in hidden)
+    assert count(4, wider, 2) * compression > 1_000
+
+
+@pytest.mark.parametrize(
+    ("parameters", "compression", "said"),
+    [
+        (1_000, 112, "--compression 112: a linear student has more than 8 parameters"),
+        (1_000, 166.7, "--compression 166.7: a linear student has more than 5 parameters"),
+        (None, 10, "teacher.zip: its parameters cannot be counted; name --hidden, not --compression"),
+    ],
+)
+def test_a_compression_that_nobody_can_have_is_refused(parameters: int | None, compression: float, said: str) -> None:
+    with pytest.raises(KDError) as caught:
+        hidden_for(teacher_of(parameters), FOUR, compression)
+    assert str(caught.value) == said
