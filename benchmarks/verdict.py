@@ -24,7 +24,7 @@ import numpy as np
 from kd_agent import compare, evaluate
 from kd_agent.evaluation.looks import VERDICT
 from kd_agent.evaluation.non_inferiority import FEWEST_TO_PASS, _weights
-from kd_agent.evaluation.statistics import TAIL, iqm_interval, lower_tail, mean_interval, weighted_tails
+from kd_agent.evaluation.statistics import TAIL, iqm_interval, mean_interval, weighted_tails
 
 POOLS = Path(__file__).with_name("verdict_pools.json")
 AGENTS = {
@@ -125,26 +125,39 @@ class Studies:
         scale = np.abs(means - self.random)
         margin = MARGIN * scale
         weights = _weights(look + 1)
-        seen = weights[:, :-1] @ (student - teacher).T
-        low = np.quantile(seen - weights[:, -1:] * scale, error, axis=0, method="lower")
-        high = np.quantile(seen + weights[:, -1:] * scale, 1 - error, axis=0, method="higher")
+        # Half the digits are enough here, and take half the time.
+        seen = weights[:, :-1].astype(np.float32) @ (student - teacher).T.astype(np.float32)
+        low = _lower(seen - weights[:, -1:] * scale, error)
+        high = -_lower(-seen - weights[:, -1:] * scale, error)
+        behind = _worst_tenth(student) - _worst_tenth(teacher) + margin / TAIL < 0
         decision = np.full(len(which), "undecided", dtype="<U12")
         for place in range(len(which)):
             lost, worse = means[place] - scale[place], high[place] + margin[place] < -1e-9
             holds = look >= FEWEST_TO_PASS and low[place] + margin[place] > 1e-9
-            tail = lower_tail(student[place]) - lower_tail(teacher[place]) + margin[place] / TAIL
             # The tail is the dearer part: it is looked at where it can decide.
             if holds:
                 differences = _tails(weights, teacher[place], student[place], means[place], lost)
-                holds = np.quantile(differences, error, method="lower") + margin[place] / TAIL > 1e-9
-            elif not worse and tail < 0:
+                holds = _lower(differences, error) + margin[place] / TAIL > 1e-9
+            elif not worse and behind[place]:
                 differences = _tails(weights, teacher[place], student[place], lost, means[place])
-                worse = np.quantile(differences, 1 - error, method="higher") + margin[place] / TAIL < -1e-9
+                worse = -_lower(-differences, error) + margin[place] / TAIL < -1e-9
             if holds:
                 decision[place] = "non-inferior"
             elif worse:
                 decision[place] = "inferior"
         return decision
+
+
+def _lower(values: Any, error: float) -> Any:
+    """The quantile of an error along the first axis, the lower of two neighbours."""
+    place = int(error * (len(values) - 1))
+    return np.partition(values, place, axis=0)[place]
+
+
+def _worst_tenth(returns: Any) -> Any:
+    """Lower tails `[S]` of `[S, n]`; all looks are at multiples of ten episodes."""
+    count = round(TAIL * returns.shape[1])
+    return np.partition(returns, count - 1, axis=1)[:, :count].mean(axis=1)
 
 
 def _tails(weights: Any, teacher: Any, student: Any, one_more: float, of_student: float) -> Any:

@@ -34,7 +34,7 @@ COLUMNS = (
     "worst tenth, interval",
     "verdict, episodes",
     "parameters",
-    "seconds: teacher, distil, judge",
+    "CPU seconds: teacher, distil, judge",
 )
 
 Row = Mapping[str, str]
@@ -103,7 +103,7 @@ def measured(row: Row, teachers: str | None, root: Path) -> Figures:
         subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=True)  # noqa: S603 - the rows are this checkout's
         result = json.loads((out / "result.json").read_text())
     students = result.get("tasks", {"": result})
-    seconds = {name: result["cost"][f"{name}_s"] for name in ("teacher", "distill", "evaluate")}
+    seconds = {name: result["cost"][f"{name}_cpu_s"] for name in ("teacher", "distill", "evaluate")}
     return {task: {**figures(student), "seconds": seconds} for task, student in students.items()}
 
 

@@ -203,7 +203,8 @@ def _search_settings(config: SearchConfig) -> int:
 
 def _zoo_sweep(config: SweepConfig) -> int:
     _say(config, f"distilling the teachers below {config.teachers}")
-    from kd_agent.studies.zoo_sweep import summary, sweep
+    from kd_agent.studies.sweep_table import summary
+    from kd_agent.studies.zoo_sweep import sweep
 
     print(summary(sweep(config)))
     return 0

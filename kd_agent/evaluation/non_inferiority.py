@@ -22,8 +22,8 @@ from kd_agent.evaluation.statistics import TAIL, Floats, lower_tail, weighted_ta
 FEWEST = 20
 """Fewer episodes decide nothing."""
 FEWEST_TO_PASS = 60
-"""Fewer episodes let no student pass, however clear its mean: a failure in 5 % of them is excluded at 95 % by 59 episodes
-without one (the rule of three)."""
+"""Fewer episodes let no student pass, however clear its mean: 59 without a failure exclude one in 5 % of them at 95 %
+(the rule of three)."""
 ERROR = 0.025
 """Probability of "non-inferior" for a student that is worse by a whole margin, over all looks together."""
 LEVEL = 0.95

@@ -18,7 +18,7 @@ from kd_agent.commands import cli
 from kd_agent.commands.cli import run
 from kd_agent.settings import SweepConfig, resolve
 from kd_agent.studies import zoo_sweep
-from kd_agent.studies.zoo_sweep import distil_one, draw, environment, find_teachers, sentence, summary, write
+from kd_agent.studies.zoo_sweep import distil_one, environment, find_teachers
 
 
 class InProcess:
@@ -152,31 +152,7 @@ def test_an_environment_is_told_by_settings_or_by_name(swept: tuple[Path, Path, 
     assert environment(teachers["foreign"]) == "NoSuchEnvironment-v3"
 
 
-def test_small_teachers_count_if_the_student_is_no_larger() -> None:
-    row = {"loaded": True, "non_inferior": True, "teacher_parameters": 8, "student_parameters": 8, "compression": 1.0}
-    assert "1 of 1 non-inferior" in summary([row])
-    assert "0 of 1 non-inferior" in summary([{**row, "student_parameters": 10}])
-    assert "0 of 1 non-inferior" in summary(
-        [{**row, "teacher_parameters": 4000, "student_parameters": 800, "compression": 5}]
-    )
-
-
 def test_a_folder_without_teachers_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("zoo-sweep", ["--teachers", str(tmp_path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "no teachers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_teacher_of_unknown_size_is_a_row_without_it(tmp_path: Path) -> None:
-    row = {
-        "name": "f.onnx", "algo": "ONNX", "env": "E-v0", "loaded": True, "error": None, "seconds": 3.0,
-        "teacher_parameters": None, "student_parameters": 100, "compression": None, "teacher_mean": 9.0,
-        "student_mean": 8.9, "random_mean": 0.0, "difference": -0.1, "difference_ci": [-0.2, 0.1],
-        "decision": "non-inferior", "non_inferior": True,
-    }  # fmt: skip
-    assert "size unknown" in sentence(row)
-    write(tmp_path, [row])
-    assert "| f.onnx | ONNX | E-v0 |  | 100 | non-inferior |  | 9.0 | 8.9 | 3 |" in (tmp_path / "sweep.md").read_text()
-    assert "1 of 1 loaded; 0 of 1 non-inferior" in summary([row])
-    draw(tmp_path / "sweep.png", [row])
-    assert (tmp_path / "sweep.png").stat().st_size > 0
