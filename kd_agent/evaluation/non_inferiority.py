@@ -247,7 +247,9 @@ class _Comparison:
         open_parts = [part for part in (mean, tail) if part.decision == "undecided"]
         if open_parts and "inferior" not in (mean.decision, tail.decision):
             needed = max(_episodes_needed(part, episodes) for part in open_parts)
-            if needed > _OUT_OF_REACH * episodes:
+            if all(part.bounds[0] + part.margin > 0 for part in open_parts):
+                reasons.append(f"{episodes} episodes let no student pass: at least {FEWEST_TO_PASS} are needed")
+            elif needed > _OUT_OF_REACH * episodes:
                 reasons.append("the loss is about a margin: no number of episodes within reach would decide")
             else:
                 reasons.append(f"about {needed:,} episodes would decide")
@@ -292,4 +294,4 @@ def _episodes_needed(part: Part, episodes: int) -> int:
     needed = episodes * (distance / room) ** 2
     # Two digits are what such a guess is worth.
     rounded = float(f"{max(needed, episodes + 1):.2g}")
-    return int(max(rounded, episodes + 10, FEWEST_TO_PASS))
+    return int(max(rounded, episodes + 10))
