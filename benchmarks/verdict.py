@@ -8,8 +8,8 @@ that a teacher earned (verdict_pools.json), and made-up ones of a teacher that c
 teacher that earns the same in a share of the episodes (the paired correlation) and something else from the pool in the
 others; then it is made worse: by a whole margin in every episode; by crashes that cost a margin; by half of each; by 5,
 10 or 15 % of crashes. Bounds of many studies are computed together, by the same weights as `compare`; `--studies 20
---check` holds them against `compare` itself. Only the mean ends a study as "inferior" here: the tail's upper bound is dear,
-and a student that goes on can only be called non-inferior more often.
+--check` holds them against `compare` itself. Only the mean ends a study as "inferior" here: the tail's upper bound is
+dear, and a student that goes on can only be called non-inferior more often.
 """
 
 import argparse
