@@ -50,6 +50,11 @@ def run_result(**more: Any) -> dict[str, Any]:
             kl=0.012,
             kl_uniform=0.9,
             agreement=0.97,
+            kl_ci=[0.008, 0.021],
+            agreement_ci=[0.94, 0.985],
+            agreement_episodes=34,
+            agreement_tolerance=None,
+            mean_abs_difference=None,
             failures=0.125,
             worst=[{"seed": 20_017, "return": 149.5}, {"seed": 20_003, "return": 151.0}],
             file="s.safetensors",
@@ -109,7 +114,7 @@ def test_the_figures_are_on_the_page(tmp_path: Path) -> None:
     assert f"<td>student</td>{''.join(f'<td>{figure}</td>' for figure in figures)}" in page
     assert "random policy</td><td>20.0</td><td>15.0 to 25.0</td>" in page
     assert "teacher (ppo)</td><td>200.0" in page
-    assert "same greedy action</td><td>97.0 %" in page
+    assert "<td>same greedy action</td>" in page
     assert {"teacher", "student", "the same seeds", "all episodes"} <= set(drawn_texts(page))
 
 
@@ -230,3 +235,33 @@ def test_a_teacher_of_unknown_size_is_called_so(tmp_path: Path) -> None:
     assert "the teacher's size is unknown" in page
     assert "times fewer" not in page
     assert "times fewer" in page_of(run_result(), tmp_path)
+
+
+def test_agreement_has_its_interval_and_of_continuous_actions_its_tolerance(tmp_path: Path) -> None:
+    page = page_of(run_result(), tmp_path)
+    assert "0.012 (0.008 to 0.021)" in page
+    assert "97.0 % (94.0 to 98.5)" in page
+    assert "34 whole episodes" in page
+    assert "mean absolute difference" not in page
+    result = run_result()
+    result["student"] |= {"agreement_tolerance": 0.05, "mean_abs_difference": 0.0321}
+    page = page_of(result, tmp_path)
+    assert "every part within 5 % of its range" in page
+    assert "environment's units</td><td>0.0321" in page
+
+
+def test_sizes_that_were_tried_and_seeds_are_shown_where_there_are_several(tmp_path: Path) -> None:
+    page = page_of(run_result(), tmp_path)
+    assert "Sizes tried" not in page
+    assert "<h2>Seeds</h2>" not in page
+    sizes = [
+        {"hidden": [4, 4], "parameters": 1_076, "attempts": 1, "holds": False},
+        {"hidden": [], "parameters": 99, "attempts": 3, "holds": True},
+    ]
+    seeds = [{"seed": 7, "student": player(111), "verdict": {"decision": "undecided"}}]
+    page = page_of(run_result(sizes=sizes, seeds=seeds, kept_seed=7), tmp_path)
+    words = " ".join(page.split())
+    assert "4 x 4 (1,076 parameters, 1 final fit, none holds), linear (99 parameters, 3 final fits, it holds)." in words
+    assert "that of seed 7, the best in its validation" in words
+    assert "<td>7</td><td>111.0</td>" in page
+    assert "<td>undecided</td>" in page
