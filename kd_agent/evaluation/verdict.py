@@ -21,6 +21,7 @@ from kd_agent.networks import Origin, check_fits
 from kd_agent.policies import Policy
 from kd_agent.rollouts import evaluate
 from kd_agent.runs import Reporter, Run
+from kd_agent.runs.versions import versions
 from kd_agent.settings import EvaluateConfig
 from kd_agent.teachers import load_teacher, viewing
 
@@ -107,6 +108,7 @@ def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> 
             "compression": _compression(origin, student),
         },
     }
+    result["versions"] = versions()
     if origin.teachers:
         result["teachers"] = [dict(one) for one in origin.teachers]
     return result

@@ -62,6 +62,7 @@ def run_result(**more: Any) -> dict[str, Any]:
             sha256="cd",
         ),
         "random": player(20),
+        "versions": {"kd_agent": "0.9", "python": "3.11.7", "platform": "Linux-6"},
         "verdict": {
             "decision": "non-inferior",
             "mean": {"difference": -1.0, "difference_ci": [-5.0, 3.0], "margin": 10.0},
@@ -113,6 +114,7 @@ def test_the_figures_are_on_the_page(tmp_path: Path) -> None:
     figures = ["190.0", "185.0 to 195.0", "159.5", "191.2", "192.5", "150.0", "12,345"]
     assert f"<td>student</td>{''.join(f'<td>{figure}</td>' for figure in figures)}" in page
     assert "random policy</td><td>20.0</td><td>15.0 to 25.0</td>" in page
+    assert "kd_agent 0.9, Python 3.11.7, Linux-6" in page
     assert "teacher (ppo)</td><td>200.0" in page
     assert "<td>same greedy action</td>" in page
     assert {"teacher", "student", "the same seeds", "all episodes"} <= set(drawn_texts(page))
