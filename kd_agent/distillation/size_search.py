@@ -252,7 +252,7 @@ def _measured(run: Run, data: Sequence[Rollout], validation: Validation, hidden:
     fit(sized, student, data, name=name, steps=steps, seed=run.seed("fit", rung))
     policy = student.policy()
     returns = validation.episodes.play(policy, name, episodes)
-    verdict = validation.verdict(returns, error=VALIDATION.other)
+    verdict = validation.verdict(returns, error=VALIDATION.late)
     return Score(hidden, policy.num_parameters, rung, steps, returns, verdict.decision, verdict.score)
 
 

@@ -74,4 +74,4 @@ class Validation(PairedComparison):
             returns: Of a student, in the order of the episodes.
         """
         errors = dict(self.looks)
-        return self.verdict(returns, error=errors.get(len(returns), VALIDATION.other)).decision
+        return self.verdict(returns, error=errors.get(len(returns), VALIDATION.late)).decision

@@ -15,12 +15,14 @@ class Boundary:
     """The errors of the looks of a sequence: nearly all of it is spent at one look, where most students are decided.
 
     Attributes:
+        early: Error at each look before the main one, where only a bad student is to be decided.
         main: Error at the main look.
-        other: Error at each other look.
+        late: Error at each look after it.
     """
 
+    early: float
     main: float
-    other: float
+    late: float
 
     def looks(self, episodes: int, max_episodes: int) -> list[tuple[int, float]]:
         """When a comparison is made while episodes come in: numbers of episodes, increasing, each with its error.
@@ -32,18 +34,18 @@ class Boundary:
             episodes: Those of the main look.
             max_episodes: Those of the last look.
         """
-        looks = [(look, self.other) for look in range(FEWEST, episodes - _APART, _EVERY)]
+        looks = [(look, self.early) for look in range(FEWEST, episodes - _APART, _EVERY)]
         looks.append((episodes, self.main))
         last = episodes
         while last < max_episodes:
             last = min(max(_EVERY * round(last * _GROWTH / _EVERY), last + _EVERY), max_episodes)
-            looks.append((last, self.other))
+            looks.append((last, self.late))
         return looks
 
 
-VERDICT = Boundary(main=0.02, other=0.006)
+VERDICT = Boundary(early=0.001, main=0.02, late=0.004)
 """Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
 episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
 that, and at 90 leaves room for the differences of single episodes."""
-VALIDATION = Boundary(main=0.1, other=0.06)
+VALIDATION = Boundary(early=0.06, main=0.1, late=0.06)
 """A validation chooses and proves nothing: it may err more often, and so is made in fewer episodes."""

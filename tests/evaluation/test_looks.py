@@ -6,8 +6,8 @@ from kd_agent.evaluation.looks import VALIDATION, VERDICT, Boundary
 
 
 def test_most_looks_cost_little_error_and_the_main_one_nearly_all() -> None:
-    early = [(look, 0.006) for look in range(20, 90, 10)]
-    late = [(look, 0.006) for look in (120, 160, 210, 270, 350, 460, 600, 780, 1000)]
+    early = [(look, 0.001) for look in range(20, 90, 10)]
+    late = [(look, 0.004) for look in (120, 160, 210, 270, 350, 460, 600, 780, 1000)]
     assert VERDICT.looks(90, 1000) == [*early, (90, 0.02), *late]
     assert VALIDATION.looks(60, 100) == [
         (20, 0.06),
@@ -34,6 +34,6 @@ def test_most_looks_cost_little_error_and_the_main_one_nearly_all() -> None:
     ],
 )
 def test_looks_begin_and_end_where_they_are_to(episodes: int, most: int, looks: list[int]) -> None:
-    found = Boundary(main=0.3, other=0.1).looks(episodes, most)
+    found = Boundary(early=0.1, main=0.3, late=0.2).looks(episodes, most)
     assert [look for look, _ in found] == looks
-    assert [error for _, error in found] == [0.3 if look == episodes else 0.1 for look in looks]
+    assert [error for _, error in found] == [0.1 if look < episodes else 0.3 if look == episodes else 0.2 for look in looks]
