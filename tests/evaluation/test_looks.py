@@ -36,4 +36,5 @@ def test_most_looks_cost_little_error_and_the_main_one_nearly_all() -> None:
 def test_looks_begin_and_end_where_they_are_to(episodes: int, most: int, looks: list[int]) -> None:
     found = Boundary(early=0.1, main=0.3, late=0.2).looks(episodes, most)
     assert [look for look, _ in found] == looks
-    assert [error for _, error in found] == [0.1 if look < episodes else 0.3 if look == episodes else 0.2 for look in looks]
+    early = sum(look < episodes for look in looks)
+    assert [error for _, error in found] == [0.1] * early + [0.3] + [0.2] * (len(looks) - early - 1)
