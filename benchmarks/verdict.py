@@ -274,7 +274,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         errors.plot([100 * by[name, kind]["non_inferior"] for name in names], names, marker, color=colour, label=kind)
     errors.axvline(2.5, color="#555555", linewidth=1, linestyle="--", label="promised at most")
     errors.set(xlabel="wrongly non-inferior, % of studies", xlim=(0, 3))
-    errors.legend(fontsize=7)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     episodes.barh(names, [by[name, "equal"]["episodes"] for name in names], color="#0072b2")
     episodes.set(xlabel="episodes until the verdict on an equal student, median")
     errors.invert_yaxis()
