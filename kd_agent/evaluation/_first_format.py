@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from kd_agent.evaluation._written import Claim, Written
-from kd_agent.evaluation.statistics import Floats, iqm, iqm_interval
-
-_RESAMPLES = 4999
+from kd_agent.evaluation.statistics import Floats, bootstrap_interval, iqm, iqm_interval
 
 
 class WrittenFirst(Written):
@@ -86,17 +83,7 @@ def _interval(teacher: Floats, student: Floats, level: float) -> tuple[float, fl
     if len(teacher) < 2:
         point = float(_difference(teacher, student))
         return point, point
-    found = bootstrap(
-        (teacher, student),
-        _difference,
-        paired=True,
-        n_resamples=_RESAMPLES,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    interval = found.confidence_interval
-    return float(interval.low), float(interval.high)
+    return bootstrap_interval((teacher, student), _difference, level=level)
 
 
 def _difference(teacher: Floats, student: Floats, axis: int = -1) -> Floats:

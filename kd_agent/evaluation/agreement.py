@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 
 from kd_agent.environments import Recipe
 from kd_agent.environments.vector import make_env
-from kd_agent.evaluation.statistics import Floats
+from kd_agent.evaluation.statistics import Floats, bootstrap_interval
 from kd_agent.networks import ActionHead, Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts import Rollout
@@ -27,8 +26,6 @@ STATES = 10_000
 TOLERANCE = 0.05
 """Share of its range by which two values of a Box's part may differ and still count as the same action."""
 _N_ENVS = 16
-_RESAMPLES = 4999
-"""One fewer than 5000: the limits at 2.5 and 97.5 % are then resamples (Davison and Hinkley 1997, section 5.2)."""
 _AT_ONCE = 5_000_000
 """Numbers drawn at once: all resamples of 10,000 episodes would take gigabytes."""
 
@@ -195,18 +192,7 @@ def _interval_over_episodes(values: Array, episode: Array) -> tuple[float, float
     """95 % interval of the mean of all states' values `[B]`, a bootstrap over episodes."""
     # Pairs of an episode's sum and length: what is drawn is an episode with all its states.
     pairs = np.bincount(episode, weights=values), np.bincount(episode)
-    found = bootstrap(
-        pairs,
-        _ratio,
-        paired=True,
-        n_resamples=_RESAMPLES,
-        batch=max(1, _AT_ONCE // len(pairs[0])),
-        confidence_level=0.95,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    interval = found.confidence_interval
-    return float(interval.low), float(interval.high)
+    return bootstrap_interval(pairs, _ratio, batch=max(1, _AT_ONCE // len(pairs[0])))
 
 
 def _ratio(sums: Floats, lengths: Array, axis: int = -1) -> Floats:

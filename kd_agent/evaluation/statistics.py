@@ -90,10 +90,32 @@ def _interval(returns: ArrayLike, statistic: Callable[..., Floats], level: float
     if len(values) < 2 or np.ptp(values) == 0:
         point = float(statistic(values))
         return point, point
+    return bootstrap_interval((values,), statistic, level=level, seed=seed)
+
+
+def bootstrap_interval(
+    samples: Sequence[NDArray[Any]],
+    statistic: Callable[..., Floats],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    batch: int | None = None,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic, a bootstrap over episodes; several samples are drawn in pairs.
+
+    Args:
+        samples: Arrays `[n]` of the same episodes.
+        statistic: Of such samples, along the keyword `axis`.
+        level: Coverage.
+        seed: Seed of the bootstrap.
+        batch: Resamples that are drawn at once; None: all.
+    """
     found = bootstrap(
-        (values,),
+        tuple(samples),
         statistic,
+        paired=len(samples) > 1,
         n_resamples=_RESAMPLES,
+        batch=batch,
         confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(seed),
