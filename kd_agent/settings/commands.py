@@ -20,6 +20,8 @@ from kd_agent.settings.types import (
     Sources,
     Steps,
     StepTimeout,
+    StudentWrappers,
+    TeacherWrapper,
     Weights,
 )
 
@@ -36,12 +38,8 @@ class EvaluateConfig:
     )
     max_episode_steps: EpisodeLimit = None
     step_timeout: StepTimeout = None
-    wrapper: Annotated[
-        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
-    ] = ()
-    teacher_wrapper: Annotated[
-        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
-    ] = ()
+    wrapper: StudentWrappers = ()
+    teacher_wrapper: TeacherWrapper = ()
     teacher: Annotated[Sources, Field(description="a teacher to compare with, on the same seeds")] = ()
     statistics: Annotated[str | None, Field(description="the teacher's VecNormalize statistics")] = None
     allow_missing_statistics: Annotated[
@@ -162,12 +160,8 @@ class ExplainConfig:
     )
     max_episode_steps: EpisodeLimit = None
     step_timeout: StepTimeout = None
-    wrapper: Annotated[
-        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
-    ] = ()
-    teacher_wrapper: Annotated[
-        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
-    ] = ()
+    wrapper: StudentWrappers = ()
+    teacher_wrapper: TeacherWrapper = ()
     teacher_keys: Annotated[
         Sources, Field(description="keys of a Dict observation that the teacher sees (default: those of the run)")
     ] = ()
@@ -234,9 +228,7 @@ class FollowDriftConfig:
     )
     max_episode_steps: EpisodeLimit = None
     step_timeout: StepTimeout = None
-    wrapper: Annotated[
-        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
-    ] = ()
+    wrapper: StudentWrappers = ()
     new_kwargs: Annotated[
         Keywords,
         Field(description="arguments that hold the world where the drift ends, for the verdict there (drift=1)"),

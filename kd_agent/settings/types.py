@@ -100,6 +100,10 @@ Activation = Literal[
     "relu6",
     "hardtanh",
 ]
+StudentWrappers = Annotated[
+    Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
+]
+TeacherWrapper = Annotated[Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")]
 EpisodeLimit = Annotated[
     Count | None,
     Field(description="steps after which an episode is cut (default: the environment's limit; 10,000 without one)"),

@@ -5,7 +5,16 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from kd_agent.settings.types import STRICT, Count, Keywords, NonNegative, Sources, StepTimeout
+from kd_agent.settings.types import (
+    STRICT,
+    Count,
+    Keywords,
+    NonNegative,
+    Sources,
+    StepTimeout,
+    StudentWrappers,
+    TeacherWrapper,
+)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,12 +34,8 @@ class VerifyConfig:
         Field(default_factory=dict)
     )
     step_timeout: StepTimeout = None
-    wrapper: Annotated[
-        Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
-    ] = ()
-    teacher_wrapper: Annotated[
-        Sources, Field(description="wrapper that only the teacher sees through, as --wrapper")
-    ] = ()
+    wrapper: StudentWrappers = ()
+    teacher_wrapper: TeacherWrapper = ()
     episodes: Annotated[
         Count | None, Field(description="play only so many of each player's episodes again, or a few more (all)")
     ] = None
