@@ -73,5 +73,12 @@ class Validation(PairedComparison):
         Args:
             returns: Of a student, in the order of the episodes.
         """
-        errors = dict(self.looks)
-        return self.verdict(returns, error=errors.get(len(returns), VALIDATION.late)).decision
+        return self.verdict(returns, error=self.error_at(len(returns))).decision
+
+    def error_at(self, episodes: int) -> float:
+        """The error of a look at so many episodes.
+
+        Args:
+            episodes: How many.
+        """
+        return dict(self.looks).get(episodes, VALIDATION.late)

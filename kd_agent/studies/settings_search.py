@@ -165,7 +165,7 @@ def _tried(
     fit(sized, student, rollouts, name=name, steps=run.plan.final_steps, seed=run.seed("fit", number))
     policy = student.policy()
     returns = validation.episodes.play(policy, name, run.plan.exam_episodes)
-    verdict = validation.verdict(returns)
+    verdict = validation.verdict(returns, error=validation.error_at(len(returns)))
     scale = verdict.margin / run.config.margin
     return {
         "parameters": policy.num_parameters,
@@ -173,7 +173,7 @@ def _tried(
         "mean_ci": list(mean_interval(returns)),
         # In per cent of what the teacher earns beyond the random policy; where that is nothing, nothing can be lost.
         "regret": -100 * verdict.difference / scale if scale else 0.0,
-        "decision": validation.decision(returns),
+        "decision": verdict.decision,
     }
 
 
