@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kd_agent import plugins
 from kd_agent.distillation.many_seeds import distill_seeds
-from kd_agent.distillation.outcome import Fitted, Result, judge_student
+from kd_agent.distillation.outcome import Fitted, Result, judge_student, write_result
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.strategies import strategy_of
 from kd_agent.distillation.temperature import known_choice
 from kd_agent.networks import Teacher
 from kd_agent.ppo.control import add_control
-from kd_agent.runs import RESULT_FILE
 from kd_agent.settings import DistillConfig, resolve
 
 
@@ -52,9 +50,4 @@ def finish(fitted: Fitted) -> Result:
         result["temperature"] = choice
     if run.config.control:
         add_control(run, result)
-    result["cost"] = run.costs.to_json()
-    # Loaded when it is needed: its plots take a second to import.
-    plugins.load("report", "html").write(run.folder, result)
-    # The last file: it says that the run is finished.
-    run.folder.write_json(RESULT_FILE, result)
-    return Result(result, run.folder.path)
+    return write_result(run, result)

@@ -8,13 +8,11 @@ kept: to choose it by the verdict's own episodes would be to judge the luckiest.
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kd_agent import plugins
-from kd_agent.distillation.outcome import Fitted, Result, save_student
+from kd_agent.distillation.outcome import Fitted, Result, save_student, write_result
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.strategies import strategy_of
 from kd_agent.errors import KDError
@@ -24,7 +22,8 @@ from kd_agent.evaluation.verdict import Played, over_seeds
 from kd_agent.loading import load_policy
 from kd_agent.networks import Teacher
 from kd_agent.policies import Policy
-from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, Costs, Run, RunFolder
+from kd_agent.policies.safe_files import write_atomically
+from kd_agent.runs import STUDENT_FILE, Costs, Run
 from kd_agent.settings import DistillConfig
 
 
@@ -45,19 +44,16 @@ def distill_seeds(config: DistillConfig, teacher: Teacher | None = None) -> Resu
     check(config)
     problem = Problem.of(config, teacher)
     with problem.begin() as run:
-        costs = run.costs
         # Whoever has just been trained teaches all of them.
         problem = replace(problem, teacher=run.teacher)
         with ExitStack() as stack:
             fitted = []
             for number in range(config.seeds):
-                one = _of_seed(problem, config.seed + number, run.folder.path, costs)
-                fitted.append(_fit(stack, one, costs))
+                seed = config.seed + number
+                one = problem.in_folder(run.folder.path / f"seed-{seed}", seed=seed, seeds=1)
+                fitted.append(_fit(stack, one, run.costs))
             result = _judge(run, fitted)
-        result["cost"] = costs.to_json()
-        plugins.load("report", "html").write(run.folder, result)
-        run.folder.write_json(RESULT_FILE, result)
-        return Result(result, run.folder.path)
+        return write_result(run, result)
 
 
 def check(config: DistillConfig) -> None:
@@ -65,14 +61,6 @@ def check(config: DistillConfig) -> None:
     for name in ("search_size", "realtime", "control"):
         if getattr(config, name):
             raise KDError(f"--{name.replace('_', '-')} is for one student: leave out --seeds, or that")
-
-
-def _of_seed(problem: Problem, seed: int, root: Path, costs: Costs) -> Problem:
-    """The problem of one seed, in its own part of the run folder, gone on with where that was begun."""
-    own = root / f"seed-{seed}"
-    begun = RunFolder(own).holds_file(CONFIG_FILE)
-    config = replace(problem.config, seed=seed, seeds=1, out=str(own), resume=begun)
-    return replace(problem, config=config)
 
 
 def _fit(stack: ExitStack, problem: Problem, costs: Costs) -> Fitted:
@@ -100,7 +88,7 @@ def _judge(run: Run, fitted: Sequence[Fitted]) -> dict[str, Any]:
             alone = comparison.verdict(own, error=verdict.error)
             played = Played(comparison, references, own, alone)
             each.append({**result_of(one.run, file, student, played), **one.figures})
-    (run.folder.path / STUDENT_FILE).write_bytes(files[best].read_bytes())
+    write_atomically(run.folder.path / STUDENT_FILE, files[best].read_bytes())
     result = {**each[best], "seed": run.config.seed, "kept_seed": fitted[best].run.config.seed}
     result["seeds"] = [
         {"seed": one.run.config.seed, "score": one.score, "student": own["student"], "verdict": own["verdict"]}

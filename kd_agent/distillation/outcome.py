@@ -6,12 +6,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from kd_agent import plugins
 from kd_agent.evaluation import judge
 from kd_agent.loading import load_policy
 from kd_agent.networks import Student
 from kd_agent.policies import Policy
 from kd_agent.policies.tree_rules import rules
-from kd_agent.runs import STUDENT_FILE, Run, provenance
+from kd_agent.runs import RESULT_FILE, STUDENT_FILE, Run, provenance
 
 
 @dataclass(frozen=True)
@@ -154,3 +155,17 @@ def save_student(run: Run, student: Student) -> Path:
     if student.learner == "tree":
         run.folder.write_text("rules.txt", rules(student.graph()))
     return student.save(run.folder.path / STUDENT_FILE, provenance(run))
+
+
+def write_result(run: Run, result: dict[str, Any]) -> Result:
+    """End a run: its costs, the report and, last, the file that says that it is finished.
+
+    Args:
+        run: The run.
+        result: The content of `result.json`; it gains `cost`.
+    """
+    result["cost"] = run.costs.to_json()
+    # Loaded when it is needed: its plots take a second to import.
+    plugins.load("report", "html").write(run.folder, result)
+    run.folder.write_json(RESULT_FILE, result)
+    return Result(result, run.folder.path)

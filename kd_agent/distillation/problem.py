@@ -28,7 +28,7 @@ from kd_agent.networks import LAYER, Teacher
 from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
-from kd_agent.runs import Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
+from kd_agent.runs import CONFIG_FILE, Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
@@ -122,6 +122,16 @@ class Problem:
         # Written into the run's files later on: what no file can hold is refused now.
         plain(config)
         return Problem(config, recipe, spaces, observed, teacher, training, use)
+
+    def in_folder(self, own: Path, **changes: Any) -> "Problem":
+        """The problem in a folder of its own within another run's, gone on with where that was begun.
+
+        Args:
+            own: The folder.
+            changes: Settings that are others there.
+        """
+        begun = RunFolder(own).holds_file(CONFIG_FILE)
+        return replace(self, config=replace(self.config, out=str(own), resume=begun, **changes))
 
     @contextmanager
     def begin(self, watching: Watches | None = None, costs: Costs | None = None) -> Iterator[Run]:

@@ -26,7 +26,6 @@ from kd_agent.runs import (
     Costs,
     Reporter,
     Run,
-    RunFolder,
     choose_folder,
     compare_settings,
     folder_name,
@@ -89,7 +88,8 @@ def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> TasksResult:
         costs = Costs()
         runs = {}
         for task, problem in problems.items():
-            runs[task] = stack.enter_context(in_folder(problem, folder.path).begin(costs=costs))
+            own = problem.in_folder(folder.path / folder_name(problem.config.env))
+            runs[task] = stack.enter_context(own.begin(costs=costs))
         sources = {task: run.teacher.origin.sha256 for task, run in runs.items()}
         folder.write_json(TEACHER_FILE, sources)
         folder.write_text(CONFIG_FILE, to_yaml(config))
@@ -122,18 +122,6 @@ def problems_of(config: TasksConfig) -> dict[str, Problem]:
         settings = resolve(DistillConfig, {"env": task, "teacher": teacher, **joint})
         problems[task] = _problem(task, settings)
     return problems
-
-
-def in_folder(problem: Problem, root: Path) -> Problem:
-    """A task's problem in its own part of the run folder, gone on with where that was begun.
-
-    Args:
-        problem: The problem.
-        root: The run folder of all tasks.
-    """
-    own = root / folder_name(problem.config.env)
-    begun = RunFolder(own).holds_file(CONFIG_FILE)
-    return replace(problem, config=replace(problem.config, out=str(own), resume=begun))
 
 
 def learn(runs: Mapping[str, Run]) -> dict[str, Student]:

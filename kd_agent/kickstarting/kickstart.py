@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
-from kd_agent.distillation.outcome import Result
+from kd_agent.distillation.outcome import Result, write_result
 from kd_agent.distillation.problem import Problem, Use
 from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import make_env
@@ -22,7 +22,7 @@ from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
 from kd_agent.ppo.training import Keeper, fitted_to, make_ppo, recent_returns, training_env
 from kd_agent.rollouts import collect
-from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
+from kd_agent.runs import CONFIG_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
 from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
 
 _USE = Use(resumes=False, masks=False)
@@ -61,14 +61,12 @@ def kickstart(config: KickstartConfig | Mapping[str, Any], teacher: Teacher | No
         graph_file.write(replace(student, provenance=provenance(run)), path)
         with run.costs.timed("evaluate_s"):
             result = judge(run, path)
-        result["cost"] = run.costs.to_json()
         result["kickstart"] = {**figures, "overtook": result["verdict"]["difference_ci"][0] > 0}
-        plugins.load("report", "html").write(run.folder, result)
         run.folder.write_json(TEACHER_FILE, vars(run.teacher.origin))
-        run.folder.write_json(RESULT_FILE, result)
+        written = write_result(run, result)
         # The last file: it says that the folder holds a run, and one that was stopped is begun anew.
         run.folder.write_text(CONFIG_FILE, to_yaml(config))
-        return Result(result, run.folder.path)
+        return written
 
 
 class Kickstart:
