@@ -7,7 +7,7 @@ import pytest
 from recorder import GIVEN, ROUNDS, TEACHER, Recorder, Stopped, fingerprint, recorded
 
 from kd_agent import KDError, load_policy
-from kd_agent.students import growing_sizes
+from kd_agent.students import count, features, growing_sizes
 
 SIZES = [(2, 2), (5,), (6, 6)]
 """Of 28, 49 and 100 parameters; the teacher has 1,000."""
@@ -52,6 +52,16 @@ def test_where_nothing_holds_the_best_size_is_kept_and_the_largest_has_all_attem
     assert load_policy(tmp_path / "run" / "student.safetensors").num_parameters == 49
 
 
+def test_a_student_with_a_memory_grows_by_its_own_count(tmp_path: Path) -> None:
+    memory = {**GROWS, "student": "gru", "hidden": [1]}
+    run = recorded(tmp_path / "run", Recorder(by_policy=lambda policy: 0.0), **memory)
+    rows = run.result["sizes"]
+    inputs, outputs = features(TEACHER.observations), TEACHER.head.spec.num_acting
+    counted = [count(inputs, tuple(row["hidden"]), outputs, "gru") for row in rows]
+    assert [row["parameters"] for row in rows] == counted
+    assert len(rows) > 1
+
+
 def test_a_size_that_holds_does_not_grow(tmp_path: Path) -> None:
     run = recorded(tmp_path / "run", Recorder(by_policy=lambda policy: 100.0), **GROWS)
     assert [tuple(row["hidden"]) for row in run.result["sizes"]] == SIZES[:1]
@@ -78,8 +88,11 @@ def test_by_default_a_student_may_grow_and_compression_says_another_size(tmp_pat
     [
         ({"compression": 20}, "--hidden and --compression both say the student's size"),
         ({"hidden": None, "compression": 500}, "--compression 500: a linear student has more than 2 parameters"),
-        ({"hidden": None, "compression": 20, "student": "gru"}, "--compression counts the parameters of an mlp"),
-        ({"student": "tree"}, "--grow counts the parameters of an mlp, not of a tree"),
+        (
+            {"hidden": None, "compression": 50, "student": "gru"},
+            "--compression 50: a memory of one unit has more than 20 parameters",
+        ),
+        ({"student": "tree"}, "--grow counts the parameters of an mlp or a gru, not of a tree"),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
@@ -103,5 +116,5 @@ def test_a_run_that_was_stopped_goes_on_with_the_size_that_it_was_at(tmp_path: P
     assert rest.result["sizes"] == whole.result["sizes"]
     kept = load_policy(tmp_path / "run" / "student.safetensors")
     assert fingerprint(kept.graph) == whole.fits[-1].after
-    for count in ("collect_steps", "validation_steps", "gradient_steps"):
-        assert rest.result["cost"][count] == whole.result["cost"][count], count
+    for booked in ("collect_steps", "validation_steps", "gradient_steps"):
+        assert rest.result["cost"][booked] == whole.result["cost"][booked], booked

@@ -1,4 +1,4 @@
-"""One task through several senses: the usual state beside a picture, or beside positions alone.
+"""One task through several senses: the usual state beside a picture, or beside positions and the last action.
 
 Letters: `H`, `W` height and width of a picture in pixels, `C` pictures.
 """
@@ -227,8 +227,11 @@ class StateAndPixels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
         return {"state": state, "pixels": np.concatenate(shown, axis=-1)}
 
 
-class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Shows the state beside what is left of it without velocities: `{"state": ..., "positions": ...}`.
+class StateAndPositions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Shows the state beside what is known without velocities: `{"state": ..., "positions": ..., "last_action": ...}`.
+
+    The last action is flat, zeros before the first: what the present velocity is follows from the positions and from
+    what was done last, not from the positions alone (CartPole moves by the velocity before the push).
 
     Args:
         env: One of `MaskVelocityWrapper.velocities`.
@@ -236,17 +239,37 @@ class StateAndPositions(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordC
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
-        gym.ObservationWrapper.__init__(self, env)
+        gym.Wrapper.__init__(self, env)
         space = env.observation_space
         assert isinstance(space, gym.spaces.Box)
         # Left out, not zeros as behind `MaskVelocityWrapper`: a student pays for each number that it reads.
         self._kept = np.delete(np.arange(space.shape[0]), MaskVelocityWrapper.velocities[name_of(env)])
         positions = gym.spaces.Box(space.low[self._kept], space.high[self._kept], dtype=np.float32)
-        self.observation_space = gym.spaces.Dict({"state": space, "positions": positions})
+        actions = gym.spaces.utils.flatten_space(env.action_space)
+        assert isinstance(actions, gym.spaces.Box)
+        # Zeros, for the action before the first, are within the bounds of indicators and of centred actions alike.
+        done = gym.spaces.Box(actions.low.astype(np.float32), actions.high.astype(np.float32), dtype=np.float32)
+        self.observation_space = gym.spaces.Dict({"state": space, "positions": positions, "last_action": done})
 
-    def observation(self, observation: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Both views."""
-        return {"state": observation, "positions": observation[self._kept]}
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, in which nothing has been done.
+
+        Args:
+            seed: The environment's.
+            options: The environment's.
+        """
+        state, info = self.env.reset(seed=seed, options=options)
+        size = gym.spaces.utils.flatdim(self.env.action_space)
+        return self._show(state, np.zeros(size, np.float32)), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step, whose action is shown with what follows."""
+        state, reward, terminated, truncated, info = self.env.step(action)
+        done = gym.spaces.utils.flatten(self.env.action_space, action)
+        return self._show(state, np.asarray(done, np.float32)), reward, terminated, truncated, info
+
+    def _show(self, state: NDArray[np.float32], last_action: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return {"state": state, "positions": state[self._kept], "last_action": last_action}
 
 
 def name_of(env: gym.Env[Any, Any]) -> str:

@@ -175,7 +175,7 @@ def sizes_of(run: Run) -> list[tuple[int, ...]]:
     """The hidden layers that a run may try, the first of them its own."""
     if not run.plan.grow or run.plan.attempts == 1:
         return [run.plan.hidden]
-    return growing_sizes(run.teacher, run.observed, run.plan.hidden)
+    return growing_sizes(run.teacher, run.observed, run.plan.hidden, run.plan.student)
 
 
 def checkpoint_of(hidden: tuple[int, ...], first: tuple[int, ...]) -> str:

@@ -30,6 +30,7 @@ from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
 from kd_agent.runs import CONFIG_FILE, Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
+from kd_agent.students import COUNTED
 from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
 
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]
@@ -219,8 +220,8 @@ def check_size(config: DistillConfig) -> None:
     if config.compression is not None and config.hidden is not None:
         raise KDError("--hidden and --compression both say the student's size: name one")
     for name, asked in (("compression", config.compression is not None), ("grow", bool(config.grow))):
-        if asked and config.student not in (None, "mlp"):
-            raise KDError(f"--{name} counts the parameters of an mlp, not of a {config.student}")
+        if asked and config.student not in (None, *COUNTED):
+            raise KDError(f"--{name} counts the parameters of an mlp or a gru, not of a {config.student}")
 
 
 def changed_settings(config: DistillConfig) -> list[str]:

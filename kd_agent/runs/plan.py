@@ -8,7 +8,7 @@ from kd_agent.losses import default_loss, needs
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec
 from kd_agent.settings import Activation, DistillConfig
-from kd_agent.students import default_hidden, default_kind, hidden_for, same_layers, sees_images
+from kd_agent.students import COUNTED, default_hidden, default_kind, hidden_for, same_layers, sees_images
 
 # Shorter rounds are no better, and each costs a fit: on LunarLander 10,000 steps come to a KL of 1.6e-5 in 8 rounds and
 # of 1.7e-5 in one (means of three seeds).
@@ -105,7 +105,7 @@ class Plan:
         if config.activation is None:
             decided["activation"] = _ACTIVATION
         if config.compression is not None:
-            decided["hidden"] = hidden_for(teacher, observed, config.compression)
+            decided["hidden"] = hidden_for(teacher, observed, config.compression, kind)
         elif config.hidden is None:
             decided["hidden"] = default_hidden(teacher, observed)
             same = same_layers(teacher, observed)
@@ -113,7 +113,7 @@ class Plan:
             if same is not None and same.activation and config.activation is None:
                 decided["activation"] = same.activation
         if config.grow is None:
-            decided["grow"] = kind == "mlp" and config.hidden is None and config.compression is None
+            decided["grow"] = kind in COUNTED and config.hidden is None and config.compression is None
         if config.temperature == "auto":
             # Only until the first round is there to measure on.
             decided["temperature"] = 1.0

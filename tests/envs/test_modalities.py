@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from kd_envs.modalities import CartPolePainter, LanderPainter
+from kd_envs.modalities import CartPolePainter, LanderPainter, with_positions
 
 PIXELS = ("kd_envs/LunarLanderPixels-v3", "kd_envs/CartPolePixels-v1")
 BLIND = ("kd_envs/LunarLanderBlind-v3", "kd_envs/CartPoleBlind-v1")
@@ -121,3 +121,21 @@ def test_the_blind_see_positions_and_no_velocities(env_id: str) -> None:
     space = env.observation_space["positions"]  # type: ignore[index]
     whole = env.observation_space["state"]  # type: ignore[index]
     assert np.array_equal(space.high, np.delete(whole.high, VELOCITIES[env_id]))
+
+
+def test_the_blind_see_what_they_did_last() -> None:
+    env = gym.make("kd_envs/CartPoleBlind-v1")
+    shown = [env.reset(seed=0)[0]]
+    for action in (1, 0, 0):
+        shown.append(env.step(action)[0])
+    assert [observation["last_action"].tolist() for observation in shown] == [[0, 0], [0, 1], [1, 0], [1, 0]]
+    assert env.reset(seed=1)[0]["last_action"].tolist() == [0, 0]
+    assert all(observation in env.observation_space for observation in shown)
+
+
+def test_a_last_action_that_is_continuous_is_shown_as_it_is() -> None:
+    env = with_positions("Pendulum-v1")
+    assert env.reset(seed=0)[0]["last_action"].tolist() == [0]
+    observation = env.step(np.array([1.5], np.float32))[0]
+    assert observation["last_action"].tolist() == [1.5]
+    assert observation in env.observation_space

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from samples import make_student
+from samples import HEADS, make_student
 
 from kd_agent import KDError
 from kd_agent.networks import Layers
@@ -220,3 +220,31 @@ def test_a_compression_that_nobody_can_have_is_refused(parameters: int | None, c
     with pytest.raises(KDError) as caught:
         hidden_for(teacher_of(parameters), FOUR, compression)
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("hidden", [(5,), (7, 5), (3, 3, 4)])
+def test_a_memory_is_counted_with_its_gates(hidden: tuple[int, ...]) -> None:
+    student = make_student(HEADS["categorical"], "gru", hidden=hidden)
+    outputs = HEADS["categorical"].spec.num_acting
+    assert count(features(student.observations), hidden, outputs, "gru") == student.policy().num_parameters
+
+
+def test_a_memory_grows_and_is_compressed_by_its_own_count() -> None:
+    teacher = teacher_of(30_000)
+    sizes = growing_sizes(teacher, FOUR, (8, 8), "gru")
+    counts = [count(4, size, 2, "gru") for size in sizes]
+    assert counts == sorted(set(counts))
+    assert len(counts) == 4
+    assert max(counts) <= 3_000
+    hidden = hidden_for(teacher, FOUR, 20, "gru")
+    wider = tuple(units + 1 for units in hidden)
+    assert count(4, hidden, 2, "gru") <= 1_500 < count(4, wider, 2, "gru")
+
+
+def test_nobody_counts_convolutions() -> None:
+    for grown in (
+        lambda: growing_sizes(teacher_of(30_000), IMAGE, (8,), "cnn"),
+        lambda: hidden_for(teacher_of(30_000), IMAGE, 20, "cnn"),
+    ):
+        with pytest.raises(KDError, match="the parameters of a cnn are not counted"):
+            grown()
