@@ -58,7 +58,7 @@ def test_every_comparison_has_the_error_of_its_look(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(SEAMS["compare"], spied)
     recorded(tmp_path / "run", Recorder([82.5, 79.0], wavering), attempts=2)
     validation = [*((look, 0.06, 0.2) for look in EARLY), (60, 0.1, 0.2), (80, 0.06, 0.2)]
-    verdict = [*((look, 0.0001, 0.2) for look in EARLY), (60, 0.02, 0.2), (80, 0.0035, 0.2), (90, 0.0035, 0.2)]
+    verdict = [*((look, 0.0001, 0.2) for look in EARLY), (60, 0.02, 0.2), (80, 0.0025, 0.2), (90, 0.0025, 0.2)]
     assert told == [*validation, *validation, *verdict]
 
 

@@ -43,7 +43,7 @@ class Boundary:
         return looks
 
 
-VERDICT = Boundary(early=0.0001, main=0.02, late=0.0035)
+VERDICT = Boundary(early=0.0001, main=0.02, late=0.0025)
 """Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
 episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
 that, and at 90 leaves room for the differences of single episodes."""

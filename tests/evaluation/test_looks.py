@@ -7,7 +7,7 @@ from kd_agent.evaluation.looks import VALIDATION, VERDICT, Boundary
 
 def test_most_looks_cost_little_error_and_the_main_one_nearly_all() -> None:
     early = [(look, 0.0001) for look in range(20, 90, 10)]
-    late = [(look, 0.0035) for look in (120, 160, 210, 270, 350, 460, 600, 780, 1000)]
+    late = [(look, 0.0025) for look in (120, 160, 210, 270, 350, 460, 600, 780, 1000)]
     assert VERDICT.looks(90, 1000) == [*early, (90, 0.02), *late]
     assert VALIDATION.looks(60, 100) == [
         (20, 0.06),

@@ -134,7 +134,7 @@ def test_a_student_that_crashes_is_not_good_however_good_it_is_otherwise(judged:
 
 def test_a_verdict_has_the_looks_of_a_run(tmp_path: Path) -> None:
     with begun(tmp_path / "run", episodes=40, max_episodes=60) as run:
-        assert verdict_looks(run) == [(20, 0.0001), (30, 0.0001), (40, 0.02), (50, 0.0035), (60, 0.0035)]
+        assert verdict_looks(run) == [(20, 0.0001), (30, 0.0001), (40, 0.02), (50, 0.0025), (60, 0.0025)]
 
 
 def test_the_verdict_in_one_line_has_both_parts(judged: Any) -> None:
