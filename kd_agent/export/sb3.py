@@ -82,6 +82,7 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
 
 def _layers(graph: PolicyGraph) -> _Layers:
     """Read an MLP off its program; KDError where it is none."""
+    _require(graph.head.kind != "squashed_gaussian", "its actions go through tanh")
     by_output = {op.output: op for op in graph.ops}
     # Backwards from the row: the order in which a program is written says nothing of who reads whom.
     register = PARAMS
@@ -230,7 +231,6 @@ def _action_space(head: HeadSpec) -> Any:
         if len(head.shape) == 1:
             return spaces.MultiBinary(head.shape[0])
         return spaces.MultiBinary(head.shape)
-    _require(head.kind == "diag_gaussian", f"its head is a {head.kind}")
     low = np.reshape(np.asarray(head.low, np.float32), head.shape)
     high = np.reshape(np.asarray(head.high, np.float32), head.shape)
     return spaces.Box(low, high, dtype=np.dtype(head.dtype).type)

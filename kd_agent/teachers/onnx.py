@@ -59,6 +59,8 @@ class OnnxTeacher(Teacher):
         output: Name of the output that answers; default: the one that fits.
     """
 
+    unread = "its policy is an ONNX model already, which onnxruntime runs"
+
     def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]], output: str | None = None) -> None:
         raw = read_capped(source, MAX_FILE)
         self.observations = observation_specs(env[0])
