@@ -37,6 +37,7 @@ class Parity:
         walked: Where the agent has been, and what it did.
         off: How far their actions lie apart, `[B]`, as `distances` has it.
         tied: Where they are two choices as good as each other, `[B]`.
+        is_box: Whether actions are numbers of a range.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Parity:
     reason: str = ""
     off: Array = field(default_factory=lambda: np.zeros(0))
     tied: Array = field(default_factory=lambda: np.zeros(0, bool))
+    is_box: bool = False
 
     @property
     def alike(self) -> Array:
@@ -63,7 +65,7 @@ class Parity:
         notes = [self.played.runtime]
         if self.tied.any():
             notes.append(f"{self.tied.sum():,} of them a tie, where the order of sums decides")
-        elif self.off.any():
+        if self.is_box:
             notes.append(f"numbers differ by up to {self.off.max():.1e} of their range")
         where = f"{self.walked.kind} observations ({'; '.join(notes)})"
         if self.holds:
@@ -99,7 +101,7 @@ def compare(agent: Agent, path: Path, to: str, walked: Walk) -> Parity:
     tied = np.zeros(len(off), bool)
     if not head.is_gaussian and off.any():
         tied = (off > 0) & ties(head, _rows(agent.graph, walked.steps), found)
-    return Parity(path.name, walked, played, off=off, tied=tied)
+    return Parity(path.name, walked, played, off=off, tied=tied, is_box=head.is_gaussian)
 
 
 def ties(head: HeadSpec, rows: Array, found: Array) -> Array:
