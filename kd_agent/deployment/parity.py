@@ -71,12 +71,17 @@ class Parity:
         if self.holds:
             return f"{self.name}: the same action on {same:,} of {total:,} {where}"
         first = int(np.argmin(self.alike))
-        found = np.ravel(self.played.actions[first]).tolist()
-        expected = self.walked.actions[first].tolist()
+        found = _shown(self.played.actions[first])
+        expected = _shown(self.walked.actions[first])
         return (
             f"{self.name}: another action on {total - same:,} of {total:,} {where}; "
             f"at the first, number {first}, {found} instead of {expected}"
         )
+
+
+def _shown(action: Array) -> str:
+    """An action in a line."""
+    return ", ".join(f"{number:.7g}" for number in np.ravel(action).astype(float))
 
 
 def compare(agent: Agent, path: Path, to: str, walked: Walk) -> Parity:
@@ -100,7 +105,9 @@ def compare(agent: Agent, path: Path, to: str, walked: Walk) -> Parity:
     off = distances(head, found, walked.actions)
     tied = np.zeros(len(off), bool)
     if not head.is_gaussian and off.any():
-        tied = (off > 0) & ties(head, _rows(agent.graph, walked.steps), found)
+        rows = _rows(agent.graph, walked.steps)
+        # Both, or a program that acts otherwise than its agent would be held against itself.
+        tied = (off > 0) & ties(head, rows, found) & ties(head, rows, walked.actions)
     return Parity(path.name, walked, played, off=off, tied=tied, is_box=head.is_gaussian)
 
 
