@@ -107,6 +107,14 @@ def test_a_file_that_acts_otherwise_ends_the_command_with_1(
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "p.c"), str(tmp_path / "p.h")]
 
 
+def test_an_onnx_model_is_a_source_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    [model] = export(make_graph("categorical", {"env": PROBE}), tmp_path / "model.onnx")
+    assert cli.run("export", [str(model), "--out", str(tmp_path / "p.c")]) == 2
+    assert "name the environment (--env)" in capsys.readouterr().err
+    assert cli.run("export", [str(model), "--out", str(tmp_path / "p.c"), "--env", PROBE]) == 0
+    assert "p.c: the same action on 1,024 of 1,024 visited observations" in capsys.readouterr().out
+
+
 def test_a_quiet_command_says_nothing_where_all_is_well(
     student: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -137,7 +137,8 @@ def by_script(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
     export(graph, folder / "policy.js")
     arguments = [json.dumps(OBSERVATION.tolist()), *([] if mask is None else [json.dumps(mask)])]
     text = JAVASCRIPT.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", ", ".join(arguments))
-    page = 'import fs from "node:fs";\nimport vm from "node:vm";\nvm.runInThisContext(fs.readFileSync("policy.js", "utf8"));'
+    page = 'import fs from "node:fs";\nimport vm from "node:vm";\n'
+    page += 'vm.runInThisContext(fs.readFileSync("policy.js", "utf8"));'
     text = text.replace('import * as policy from "./policy.mjs";', f"{page}\nconst policy = kd;")
     (folder / "main.mjs").write_text(text)
     return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
