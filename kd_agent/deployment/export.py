@@ -96,8 +96,11 @@ def export_file(config: "ExportConfig") -> Iterator[Line]:
     walked = import_module("kd_agent.deployment.walk").walk(agent)
     to = format_of(config.out, config.to)
     found = import_module("kd_agent.deployment.parity").compare(agent, files[0], to, walked)
+    hint = ""
+    if to == "sb3" and not found.holds and not config.vecnormalize:
+        hint = " (--vecnormalize is exact also where the normaliser clips)"
     # Weights of 8 bits act otherwise here and there, and whoever asks for them knows it.
-    yield Line(str(found), found.holds or config.int8)
+    yield Line(f"{found}{hint}", found.holds or config.int8)
 
 
 def _is_plain_student(config: "ExportConfig") -> bool:

@@ -40,7 +40,9 @@ def check(name: str, to: str, folder: Path, steps: int) -> None:
         with pytest.raises(KDError, match="formats that can: "):
             export(agent.graph, folder / "policy.zip")
         return
-    files = export(agent.graph, folder / f"policy{plugins.load('export', to).SUFFIX}")
+    # Folded into the first layer, a normaliser no longer clips, and BipedalWalker's does so at 39 of 10,240 steps.
+    options = {"vecnormalize": True} if to == "sb3" else {}
+    files = export(agent.graph, folder / f"policy{plugins.load('export', to).SUFFIX}", **options)
     found = compare(agent, files[0], to, where)
     assert where.kind == "visited"
     assert len(found.off) == steps
