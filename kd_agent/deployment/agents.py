@@ -16,7 +16,7 @@ from kd_agent.networks import Teacher, check_fits
 from kd_agent.policies import Policy, PolicyGraph
 from kd_agent.rollouts import Predicts
 from kd_agent.settings import ExportConfig
-from kd_agent.teachers import load_teacher, recipe_for, viewing
+from kd_agent.teachers import NotUnderstoodError, load_teacher, recipe_for, viewing
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ class Reading:
             source: The source.
             env: The spaces that it must fit; None: its own.
         """
-        return load_teacher(
-            source,
-            env=env,
-            statistics=self.statistics,
-            allow_missing_statistics=self.allow_missing_statistics,
-        )
+        try:
+            return load_teacher(
+                source,
+                env=env,
+                statistics=self.statistics,
+                allow_missing_statistics=self.allow_missing_statistics,
+            )
+        except NotUnderstoodError as error:
+            # To trust it would not help: what is run is not read.
+            raise KDError(f"{error.reason}, so that there is no program of it to write") from None
 
 
 def read_agent(source: Any, how: Reading) -> Agent:
