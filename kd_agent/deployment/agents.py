@@ -56,6 +56,11 @@ class Reading:
     statistics: str | None = None
     allow_missing_statistics: bool = False
 
+    @property
+    def names_environment(self) -> bool:
+        """Whether anything is told of the environment: what is typed is meant, and not passed over where it fails."""
+        return bool(self.env or self.env_kwargs or self.wrapper)
+
     @staticmethod
     def of(config: ExportConfig) -> "Reading":
         """As a command's settings have it."""
@@ -114,11 +119,10 @@ def _student(policy: Policy, where: str, how: Reading) -> Agent:
         recipe = TypedWrappers(tuple(how.wrapper)).around(found)
         check_fits(graph, spaces_of(recipe), where)
     except KDError as error:
-        # What is typed is meant.
-        if how.env:
+        if how.names_environment:
             raise
         return Agent(graph, policy, reason=str(error))
-    if how.env:
+    if how.names_environment:
         graph = _placed(graph, recipe)
     return Agent(graph, policy, recipe)
 
@@ -139,8 +143,7 @@ def _teacher(source: Any, how: Reading) -> Agent:
         recipe = _recipe(source, how)
         shown, actions = spaces_of(recipe)
     except KDError as error:
-        # What is typed is meant.
-        if how.env:
+        if how.names_environment:
             raise
         teacher = how.teacher(source)
         return Agent(_stamped(teacher.to_graph(), teacher), teacher, reason=str(error))
@@ -151,7 +154,7 @@ def _teacher(source: Any, how: Reading) -> Agent:
 
 def _recipe(source: Any, how: Reading) -> Recipe:
     """The environment that is typed, or that the source names."""
-    if not how.env and not isinstance(source, str):
+    if not (how.env or isinstance(source, str)):
         raise KDError("an agent in this process does not say what its environment is; name it (env=...)")
     return recipe_for(source, how.env or "", how.env_kwargs, TypedWrappers(tuple(how.wrapper)))
 
@@ -163,7 +166,8 @@ def _stamped(graph: PolicyGraph, teacher: Teacher) -> PolicyGraph:
         "teacher_sha256": teacher.origin.sha256,
         "teacher_algo": teacher.origin.algo,
     }
-    return replace(graph, provenance={**graph.provenance, **origin})
+    # A student that is loaded as a teacher says more of itself.
+    return replace(graph, provenance={**origin, **graph.provenance})
 
 
 def _placed(graph: PolicyGraph, recipe: Recipe) -> PolicyGraph:

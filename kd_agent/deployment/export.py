@@ -1,6 +1,7 @@
 """The door out: any agent becomes a file of another world."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -93,6 +94,8 @@ def export_file(config: "ExportConfig") -> Iterator[Line]:
     yield from _written(files)
     if not config.check:
         return
+    if agent.reason:
+        warnings.warn(f"checked on random observations: {agent.reason}", stacklevel=2)
     walked = import_module("kd_agent.deployment.walk").walk(agent)
     to = format_of(config.out, config.to)
     found = import_module("kd_agent.deployment.parity").compare(agent, files[0], to, walked)

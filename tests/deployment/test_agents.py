@@ -83,6 +83,22 @@ def test_what_is_typed_must_fit(agents: dict[str, Agent], tmp_path: Path) -> Non
             read_agent(source, Reading(env="CartPol-v1"))
 
 
+def test_arguments_and_wrappers_that_are_typed_need_an_environment(agents: dict[str, Agent], tmp_path: Path) -> None:
+    student = str(graph_file.write(make_graph(provenance={"env": "nowhere-v0"}), tmp_path / "s.safetensors"))
+    for source, words in ((str(agents["Discrete"].path), "name it"), (student, "nowhere-v0")):
+        with pytest.raises(KDError, match=words):
+            read_agent(source, Reading(env_kwargs={"a": 1}))
+        with pytest.raises(KDError, match=words):
+            read_agent(source, Reading(wrapper=("gymnasium.wrappers:FlattenObservation",)))
+
+
+def test_a_student_read_as_a_teacher_keeps_what_it_says_of_itself(tmp_path: Path) -> None:
+    provenance = {"env": PROBE, "teacher_sha256": "its own teacher's"}
+    student = str(graph_file.write(make_graph(provenance=provenance), tmp_path / "s.safetensors"))
+    found = read_agent(load_teacher(student), Reading()).graph.provenance
+    assert (found["env"], found["teacher_sha256"]) == (PROBE, "its own teacher's")
+
+
 def test_a_student_is_read_also_where_its_environment_is_not(tmp_path: Path) -> None:
     student = graph_file.write(make_graph(provenance={"env": "nowhere-v0"}), tmp_path / "s.safetensors")
     agent = read_agent(student, Reading())

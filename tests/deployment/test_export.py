@@ -82,7 +82,10 @@ def test_the_command_writes_and_checks(agents: dict[str, Agent], tmp_path: Path,
     assert path == str(out)
     assert said == "policy.mjs: the same action on 1,024 of 1,024 visited observations (in node)"
     assert cli.run("export", [source, "--out", str(out)]) == 0
-    assert "1,024 of 1,024 random observations" in capsys.readouterr().out
+    found = capsys.readouterr()
+    assert "1,024 of 1,024 random observations" in found.out
+    assert "warning: checked on random observations: " in found.err
+    assert "does not say what its environment is" in found.err
 
 
 def test_a_file_that_acts_otherwise_ends_the_command_with_1(
