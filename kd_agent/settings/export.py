@@ -20,7 +20,9 @@ class ExportConfig:
     task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     to: Annotated[
         str | None,
-        Field(description="onnx, c, javascript, script, sb3 or torch; default: what the suffix of --out stands for"),
+        Field(
+            description="the format: c, javascript, onnx, script, ... (default: what the suffix of --out stands for)"
+        ),
     ] = None
     env: Annotated[
         str | None, Field(description="Gymnasium id of its environment (default: the one that the source names)")
