@@ -47,6 +47,7 @@ class Reading:
         task: Which task's policy, where the source holds several.
         statistics: A teacher's VecNormalize statistics; None: looked for beside it.
         allow_missing_statistics: Accept a teacher whose statistics are lost.
+        onnx_output: Name of the output of an ONNX file that answers; None: the one that fits.
     """
 
     env: str | None = None
@@ -55,6 +56,7 @@ class Reading:
     task: str | None = None
     statistics: str | None = None
     allow_missing_statistics: bool = False
+    onnx_output: str | None = None
 
     @property
     def names_environment(self) -> bool:
@@ -79,6 +81,7 @@ class Reading:
                 env=env,
                 statistics=self.statistics,
                 allow_missing_statistics=self.allow_missing_statistics,
+                onnx_output=self.onnx_output,
             )
         except NotUnderstoodError as error:
             # To trust it would not help: what is run is not read.

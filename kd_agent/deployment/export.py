@@ -108,8 +108,8 @@ def export_file(config: "ExportConfig") -> Iterator[Line]:
 
 def _is_plain_student(config: "ExportConfig") -> bool:
     """Whether a source is a student's file of which nothing else is told, so that nothing but NumPy is needed."""
-    told = config.env or config.env_kwargs or config.wrapper or config.statistics or config.allow_missing_statistics
-    return config.source.endswith(".safetensors") and not told
+    told = [config.env, config.env_kwargs, config.wrapper, config.statistics, config.allow_missing_statistics]
+    return config.source.endswith(".safetensors") and not any(told)
 
 
 def _written(files: list[Path]) -> Iterator[Line]:

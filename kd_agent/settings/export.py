@@ -35,6 +35,7 @@ class ExportConfig:
     allow_missing_statistics: Annotated[
         bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
     ] = False
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
     check: Annotated[
         bool, Field(description="play the file where its source has been: exit code 1 where it acts otherwise")
     ] = True
