@@ -160,6 +160,11 @@ def cases() -> dict[str, tuple[list[str], str]]:
         )
         init = ["kickstart", "--env", "CartPole-v1", "--init", path, "--teacher", path, "--out", "o"]
         found[f"kickstart {student}"] = (init, "acts by")
+    # A zip that only says where it plays is exported all the same, on random observations.
+    for source in ("zoo/named", "zoo/told", "plain.zip"):
+        found[f"export {source}"] = (["export", source, "--out", "zip.mjs", "--quiet"], "")
+    found["export untold"] = (["export", "untold.zip", "--out", "u.c"], "so that there is no program of it to write")
+    found["export of a typed id"] = (["export", "plain.zip", "--out", "u.c", "--env", ID[7:]], "unknown environment")
     found["evaluate trusting"] = (["evaluate", "trusting.safetensors", "--episodes", "2", "--quiet"], "")
     explained = ["explain", "trusting.safetensors", "--teacher", "names.safetensors", "names.safetensors"]
     found["explain trusting"] = ([*explained, "--out", "o", "--quiet"], "unknown combine 'canary'")

@@ -1,5 +1,6 @@
 """Teachers: anything that can label observations, or several as one. Each plug-in says which sources it accepts."""
 
+from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._ensemble import EnsembleTeacher
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._keyed_teacher import KeyedTeacher
@@ -12,6 +13,7 @@ __all__ = [
     "EnsembleTeacher",
     "GraphTeacher",
     "KeyedTeacher",
+    "NotUnderstoodError",
     "load_named",
     "load_one",
     "load_teacher",

@@ -31,10 +31,15 @@ MEMBERS = {"data": MAX_DATA, "policy.pth": MAX_FILE}
 
 
 class NotUnderstoodError(KDError):
-    """A zip that is whole, but says too little in readable form; SB3's own loader may know more."""
+    """A zip that is whole, but says too little in readable form; SB3's own loader may know more.
+
+    Attributes:
+        reason: What is not understood, without the way round.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message} (--trust-teacher lets Stable-Baselines3 load it, which runs its code)")
+        self.reason = message
 
 
 @dataclass(frozen=True)

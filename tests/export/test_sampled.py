@@ -132,7 +132,25 @@ def by_torch(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
         return program(*asked)[1].numpy()
 
 
-RUNTIMES: dict[str, Callable[..., Any]] = {"c": by_c, "javascript": by_javascript, "onnx": by_onnx, "torch": by_torch}
+def by_script(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    needs("node")
+    export(graph, folder / "policy.js")
+    arguments = [json.dumps(OBSERVATION.tolist()), *([] if mask is None else [json.dumps(mask)])]
+    text = JAVASCRIPT.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", ", ".join(arguments))
+    page = 'import fs from "node:fs";\nimport vm from "node:vm";\n'
+    page += 'vm.runInThisContext(fs.readFileSync("policy.js", "utf8"));'
+    text = text.replace('import * as policy from "./policy.mjs";', f"{page}\nconst policy = kd;")
+    (folder / "main.mjs").write_text(text)
+    return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
+
+
+RUNTIMES: dict[str, Callable[..., Any]] = {
+    "c": by_c,
+    "javascript": by_javascript,
+    "onnx": by_onnx,
+    "script": by_script,
+    "torch": by_torch,
+}
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 
 

@@ -124,7 +124,7 @@ def test_the_depth_is_that_of_the_longest_way_down() -> None:
 
 
 def test_formats_that_have_no_trees_say_which_have(tmp_path: Path) -> None:
-    with pytest.raises(KDError, match="'tree'; formats that can: c, javascript, onnx, torch"):
+    with pytest.raises(KDError, match=r"'tree'; formats that can: c, .*javascript, .*torch"):
         export(random_tree(), tmp_path / "p.zip")
     with pytest.raises(KDError, match="this policy has none; write it without int8"):
         export(random_tree(), tmp_path / "p.c", int8=True)
