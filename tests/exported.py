@@ -94,6 +94,16 @@ def by_c(
     return _split(graph, _piped([str(folder / "policy")], graph, observations))
 
 
+def by_arduino(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    """The library's C on this machine; `avr.by_sketch` plays it on a board."""
+    needs("gcc")
+    library = export(graph, folder / "policy.arduino", **options)[0]
+    (folder / "main.c").write_text(HARNESS)
+    sources = [f"-I{library}/src", f"{library}/src/policy.c", "main.c"]
+    subprocess.run(["gcc", *STRICT, *sources, "-o", "policy"], cwd=folder, check=True)
+    return _split(graph, _piped([str(folder / "policy")], graph, observations))
+
+
 def by_javascript(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
     needs("node")
     export(graph, folder / "policy.mjs")
@@ -136,6 +146,7 @@ def by_torch(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> 
 
 
 RUNTIMES: dict[str, Callable[..., Answers]] = {
+    "arduino": by_arduino,
     "c": by_c,
     "c by clang": lambda *args: by_c(*args, compiler="clang"),
     "javascript": by_javascript,

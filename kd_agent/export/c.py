@@ -2,6 +2,7 @@
 
 A policy that is played by samples has `<prefix>_sample` beside `<prefix>_act`; its generator is the caller's too.
 A recurrent policy's memory is the caller's: an array of floats, zero where an episode starts.
+Tables stay in flash wherever a compiler has to be told so (GNU C for AVR).
 `int8=True` stores the weights of linear layers as int8 with a scale a row, their inputs as int16 over
 a range fixed beforehand (`_int8`), and sums in int32.
 """
@@ -35,6 +36,11 @@ _SOURCE = Template("""\
 $comment
 #include "$header"
 #include <stdint.h>
+#if defined(__FLASH) && !defined(__STRICT_ANSI__) /* GNU C for AVR, which copies other constants into RAM */
+#define KD_FLASH __flash
+#else
+#define KD_FLASH
+#endif
 $guard
 $prelude
 
@@ -80,7 +86,9 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
     return [path, header]
 
 
-def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str = "kd") -> tuple[str, str]:
+def generate(
+    graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str = "kd", fixed_ram: bool = False
+) -> tuple[str, str]:
     """Texts of header and source.
 
     Args:
@@ -88,6 +96,7 @@ def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str
         header: The header's file name.
         int8: Whether linear layers compute with int8 weights.
         prefix: First part of the public names.
+        fixed_ram: Whether the working arrays are static, so that a linker counts them; else they lie on the stack.
 
     Raises:
         KDError: `prefix` is not a C identifier.
@@ -98,7 +107,7 @@ def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str
     if abs(farthest) >= _LARGEST_START:
         raise KDError(f"actions from {farthest} on are too large for a C int")
     source = _begun(graph, int8)
-    return header_text(source.program, prefix), _source(source, header, prefix)
+    return header_text(source.program, prefix), _source(source, header, prefix, fixed_ram)
 
 
 @dataclass(frozen=True)
@@ -158,12 +167,12 @@ def stack_bytes(graph: PolicyGraph) -> int:
     return 4 * sum(map(program.size, program.shapes))
 
 
-def _source(source: Source, header: str, prefix: str) -> str:
+def _source(source: Source, header: str, prefix: str, fixed_ram: bool) -> str:
     # First the text, which asks for the constants, buffers and prelude that stand above it.
-    functions = _functions(source, prefix)
+    functions = _functions(source, prefix, "static " if fixed_ram else "")
     constants = [_constant(name, array) for name, array in source.constants.items()]
     return _SOURCE.substitute(
-        comment=block(_comment(source)),
+        comment=block(_comment(source, fixed_ram)),
         header=header,
         guard=guard(source.program.graph),
         prelude=prelude(functions, rough=source.whole_inputs > 0),
@@ -172,7 +181,7 @@ def _source(source: Source, header: str, prefix: str) -> str:
     )
 
 
-def _functions(source: Source, prefix: str) -> str:
+def _functions(source: Source, prefix: str, storage: str) -> str:
     graph = source.program.graph
     inputs, handed_on = arguments(graph)
     inputs += ", float *out"
@@ -183,7 +192,7 @@ def _functions(source: Source, prefix: str) -> str:
         acting = ", 0"
     declared = Signatures.of(graph, prefix)
     body = source.body()
-    arrays = [f"float {name}[{size}];" for name, size in source.buffers.items()]
+    arrays = [f"{storage}float {name}[{size}];" for name, size in source.buffers.items()]
     parts = {
         "num_params": str(graph.head.num_params),
         "arguments": handed_on,
@@ -198,7 +207,7 @@ def _functions(source: Source, prefix: str) -> str:
     return _FUNCTIONS.substitute(
         parts,
         inputs=inputs,
-        arrays=block(indented(arrays + _whole_numbers(source))),
+        arrays=block(indented(arrays + _whole_numbers(source, storage))),
         body=block(indented(body)),
         act=declared.act,
         acting=acting,
@@ -208,10 +217,14 @@ def _functions(source: Source, prefix: str) -> str:
     )
 
 
-def _whole_numbers(source: Source) -> Lines:
+def _whole_numbers(source: Source, storage: str) -> Lines:
     if not source.whole_inputs:
         return []
-    return [f"int16_t q[{source.whole_inputs}];", f"int32_t sum[{source.whole_sums}];", "const int8_t *w;"]
+    return [
+        f"{storage}int16_t q[{source.whole_inputs}];",
+        f"{storage}int32_t sum[{source.whole_sums}];",
+        "const KD_FLASH int8_t *w;",
+    ]
 
 
 def _decision(source: Source) -> Lines:
@@ -221,13 +234,16 @@ def _decision(source: Source) -> Lines:
     return decode(source, head)
 
 
-def _comment(source: Source) -> Lines:
+def _comment(source: Source, fixed_ram: bool) -> Lines:
     graph, needs = source.program.graph, _cost(source)
+    ram = f"{needs.ram} bytes of stack, no heap, no static data"
+    if fixed_ram:
+        ram = f"{needs.ram} bytes, fixed but for the row of parameters on the stack, no heap"
     return [
         "/* Generated by kd_agent: do not edit.",
         f"   Policy for {plain(graph.provenance.get('env', 'an unnamed environment'))}, {graph.head.kind} actions.",
         f"   ROM: {needs.rom} bytes of constants.",
-        f"   RAM: {needs.ram} bytes of stack, no heap, no static data.",
+        f"   RAM: {ram}.",
         f"   Multiply-adds: {needs.multiply_adds} per action.",
         "*/",
     ]
@@ -237,4 +253,4 @@ def _constant(name: str, array: Array) -> str:
     literals = LANGUAGE.literals(array)
     rows = [", ".join(literals[i : i + 8]) for i in range(0, len(literals), 8)]
     inner = ",\n    ".join(rows)
-    return f"static const {_TYPES[array.dtype.name]} {name}[{len(array)}] = {{\n    {inner}\n}};"
+    return f"static const KD_FLASH {_TYPES[array.dtype.name]} {name}[{len(array)}] = {{\n    {inner}\n}};"
