@@ -61,6 +61,26 @@ for (let i = 0; i < all.length; i += policy.obsSize) {
 fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
 """
 
+WASM = """
+import fs from "node:fs";
+const load = () => new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync("policy.wasm"))).exports;
+// Each has its own memory, so that a recurrent policy's moves once an observation in both.
+const [policy, other] = [load(), load()];
+const raw = fs.readFileSync(0);
+const all = new Float32Array(raw.buffer, raw.byteOffset, raw.length / 4);
+const floats = (module, at, size) => new Float32Array(module.memory.buffer, at, size);
+const obsSize = policy.obs_size(), size = policy.action_size();
+const out = [];
+for (let i = 0; i < all.length; i += obsSize) {
+    const obs = all.subarray(i, i + obsSize);
+    for (const module of [policy, other]) floats(module, module.obs(), obsSize).set(obs);
+    const action = policy.act();
+    out.push(...floats(other, other.params(), other.num_params()));
+    out.push(...(size ? floats(policy, action, size) : [action]));
+}
+fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
+"""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -111,6 +131,14 @@ def by_javascript(graph: PolicyGraph, observations: dict[str, Any], folder: Path
     return _split(graph, _piped(["node", str(folder / "main.mjs")], graph, observations))
 
 
+def by_wasm(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    for tool in ("clang", "wasm-ld", "node"):
+        needs(tool)
+    export(graph, folder / "policy.wasm", **options)
+    (folder / "main.mjs").write_text(WASM)
+    return _split(graph, _piped(["node", "main.mjs"], graph, observations, folder))
+
+
 def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
     session = onnxruntime.InferenceSession(str(export(graph, folder / "policy.onnx", **options)[0]))
     feed = {k if list(observations) == ["obs"] else f"obs.{k}": v for k, v in observations.items()}
@@ -152,6 +180,7 @@ RUNTIMES: dict[str, Callable[..., Answers]] = {
     "javascript": by_javascript,
     "onnx": by_onnx,
     "torch": by_torch,
+    "wasm": by_wasm,
 }
 
 
@@ -179,10 +208,10 @@ def _gap(graph: PolicyGraph, params: Any) -> Any:
     return np.min([part[:, -1] - part[:, -2] for part in ordered], axis=0)
 
 
-def _piped(command: list[str], graph: PolicyGraph, observations: dict[str, Any]) -> bytes:
+def _piped(command: list[str], graph: PolicyGraph, observations: dict[str, Any], folder: Path | None = None) -> bytes:
     flat = [np.asarray(observations[key], np.float32).reshape(len(observations[key]), -1) for key in graph.observations]
     raw = np.ascontiguousarray(np.concatenate(flat, axis=1)).tobytes()
-    return subprocess.run(command, input=raw, capture_output=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, input=raw, capture_output=True, check=True).stdout
 
 
 def _split(graph: PolicyGraph, raw: bytes) -> Answers:

@@ -58,6 +58,10 @@ _STATE = Template("""\
 // The memory: zeros where an episode starts.
 static float state[${size}_STATE_SIZE];
 """)
+_RANDOM = """\
+// The generator's state, at first any number.
+static uint32_t random_word = 1;
+"""
 _NUMBER = Template("""\
     Serial.println($prefix$call);
 """)
@@ -112,11 +116,16 @@ def _sketch(graph: PolicyGraph, name: str, prefix: str) -> str:
         state = _STATE.substitute(size=size)
     if graph.head.expects_masks:
         handed.append("NULL")  # everything is allowed
+    function = "act"
     action = _NUMBER
     if graph.head.kind != "categorical":
         handed.append("action")
         action = _NUMBERS
-    call = f"_act({', '.join(handed)})"
+    if graph.sampled:
+        state += _RANDOM
+        function = "sample"
+        handed.append("&random_word")
+    call = f"_{function}({', '.join(handed)})"
     return _SKETCH.substitute(
         name=name, size=size, state=state, action=action.substitute(size=size, prefix=prefix, call=call)
     )

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avr import by_avr, by_sketch
+from draws import sampled_graph
 from exported import by_c, by_numpy, needs
+from masked_agents import masked_graph
 from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
 
@@ -100,6 +102,15 @@ def test_the_example_hands_on_memory_and_masks(tmp_path: Path) -> None:
     assert "static float state[KD_STATE_SIZE];" in sketch
     assert "kd_act(obs, state" in sketch
     _compiles(library, "Walker")
+    for name, graph in (
+        ("Masked", masked_graph()),
+        ("Sampled", sampled_graph()),
+        ("Box", sampled_graph("diag_gaussian")),
+    ):
+        [library] = export(graph, tmp_path / name, to="arduino")
+        sketch = (library / f"examples/{name}/{name}.ino").read_text()
+        assert ("kd_sample(" in sketch) == graph.sampled
+        _compiles(library, name)
 
 
 def _compiles(library: Path, name: str) -> None:

@@ -39,10 +39,10 @@ class InC:
         state: Of the generator.
     """
 
-    def __init__(self, graph: PolicyGraph, folder: Path, **options: Any) -> None:
+    def __init__(self, graph: PolicyGraph, folder: Path, file: str = "policy.c", **options: Any) -> None:
         needs("gcc")
-        export(graph, folder / "policy.c", **options)
-        command = ["gcc", *STRICT, "-shared", "-fPIC", "policy.c", "-o", "policy.so"]
+        export(graph, folder / Path(file).parts[0], **options)
+        command = ["gcc", *STRICT, "-shared", "-fPIC", file, "-o", "policy.so"]
         subprocess.run(command, cwd=folder, check=True)
         self._library = ctypes.CDLL(str(folder / "policy.so"))
         self._head = graph.head
@@ -77,6 +77,37 @@ def _pointer(array: np.ndarray) -> Any:
 def by_c(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
     policy = InC(graph, folder)
     return [policy.draw(OBSERVATION, mask) for _ in range(DRAWS)]
+
+
+def by_arduino(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    policy = InC(graph, folder, "policy.arduino/src/policy.c")
+    return [policy.draw(OBSERVATION, mask) for _ in range(DRAWS)]
+
+
+WASM = """
+import fs from "node:fs";
+const policy = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync("policy.wasm"))).exports;
+const view = (kind, at, size) => new kind(policy.memory.buffer, at, size);
+view(Float32Array, policy.obs(), policy.obs_size()).set(OBSERVATION);
+if (policy.mask) view(Uint8Array, policy.mask(), policy.num_masks()).set(MASK);
+view(Uint32Array, policy.seed(), 1)[0] = 1;
+const size = policy.action_size();
+const drawn = [];
+for (let i = 0; i < DRAWS; i++) {
+    const action = policy.sample();
+    drawn.push(size ? [...view(Float32Array, action, size)] : action);
+}
+console.log(JSON.stringify(drawn));
+"""
+
+
+def by_wasm(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    for tool in ("clang", "wasm-ld", "node"):
+        needs(tool)
+    export(graph, folder / "policy.wasm")
+    text = WASM.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", json.dumps(OBSERVATION.tolist()))
+    (folder / "main.mjs").write_text(text.replace("MASK", json.dumps(mask)))
+    return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
 
 
 JAVASCRIPT = """
@@ -132,7 +163,14 @@ def by_torch(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
         return program(*asked)[1].numpy()
 
 
-RUNTIMES: dict[str, Callable[..., Any]] = {"c": by_c, "javascript": by_javascript, "onnx": by_onnx, "torch": by_torch}
+RUNTIMES: dict[str, Callable[..., Any]] = {
+    "arduino": by_arduino,
+    "c": by_c,
+    "javascript": by_javascript,
+    "onnx": by_onnx,
+    "torch": by_torch,
+    "wasm": by_wasm,
+}
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 
 
