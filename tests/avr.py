@@ -111,16 +111,27 @@ int main() {
 
 
 def by_avr(
-    graph: PolicyGraph, observations: dict[str, Any], folder: Path, standard: str = "c99", **options: Any
+    graph: PolicyGraph,
+    observations: dict[str, Any],
+    folder: Path,
+    standard: str = "c99",
+    library: bool = False,
+    **options: Any,
 ) -> Answers:
-    """What a policy without a memory answers on the board."""
+    """What a policy without a memory answers on the board: C's, or with `library` the Arduino library's."""
     needs("avr-gcc")
     needs("simavr")
-    export(graph, folder / "policy.c", **options)
+    source = "policy.c"
+    if library:
+        source = "policy.arduino/src/policy.c"
+        export(graph, folder / "policy.arduino", **options)
+    else:
+        export(graph, folder / source, **options)
     (folder / "main.c").write_text(HARNESS)
     (folder / "observations.h").write_text(_table(observations["obs"]))
     flags = [f"-std={standard}", f"-mmcu={BOARD}", "-Os", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(["avr-gcc", *flags, "policy.c", "main.c", "-o", "policy.elf"], cwd=folder, check=True)
+    command = ["avr-gcc", *flags, f"-I{Path(source).parent}", source, "main.c", "-o", "policy.elf"]
+    subprocess.run(command, cwd=folder, check=True)
     params = graph.head.num_params
     numbers = _played(folder, params + _numbers_of_an_action(graph), len(observations["obs"]))
     return Answers(numbers[:, :params], numbers[:, params:])
@@ -165,5 +176,8 @@ def _table(rows: Any) -> str:
     """A header with observations `[N, F]`."""
     numbers = [", ".join(f"{number:.9e}f" for number in row) for row in rows.tolist()]
     inner = "},\n    {".join(numbers)
-    table = f"static const float observations[ROWS][KD_OBS_SIZE] PROGMEM = {{\n    {{{inner}}}\n}};\n"
+    inner = inner.replace("inff", "INFINITY").replace("nanf", "NAN")
+    table = (
+        f"#include <math.h>\nstatic const float observations[ROWS][KD_OBS_SIZE] PROGMEM = {{\n    {{{inner}}}\n}};\n"
+    )
     return f"#define ROWS {len(rows)}\n{table}"

@@ -6,6 +6,7 @@ compilers turn loops over it into vector code (no branches, clamping by integers
 
 import re
 
+from kd_agent.export._c_whole import FUNCTIONS as WHOLE
 from kd_agent.export._sample import C as SAMPLING
 
 # Hexadecimal numbers are the bits of floats: 0x42ae0000 is 87, near where exp(-x) leaves float32's normal range;
@@ -199,13 +200,13 @@ def prelude(text: str, *, rough: bool = False) -> str:
         text: The generated code.
         rough: Whether the cheaper definitions do, as they do beside int8 weights.
     """
-    functions = {**FUNCTIONS, **SAMPLING}
+    functions = {**FUNCTIONS, **SAMPLING, **WHOLE}
     if rough:
         functions |= ROUGH
     needed: set[str] = set()
     waiting = [text]
     while waiting:
-        called = set(re.findall(r"\bkd_\w+", waiting.pop()))
+        called = set(re.findall(r"\b(?:kd|KD)_\w+", waiting.pop()))
         new = called & functions.keys() - needed
         needed |= new
         waiting += [functions[name] for name in new]

@@ -111,6 +111,9 @@ class Source:
         places: Where each register lies.
         multiply_adds: Multiplications of weights per run.
         whole_inputs, whole_sums: Lengths of the working arrays of whole numbers (int8 only).
+        slots: Length of each working array of int16 registers (`_whole` only).
+        row_unit: The unit of the row of parameters where it is whole, else 0 (`_whole` only).
+        table_bytes: Bytes of the tables that the functions which the text calls have of their own.
     """
 
     language: Language
@@ -122,6 +125,9 @@ class Source:
     multiply_adds: int = 0
     whole_inputs: int = 0
     whole_sums: int = 0
+    slots: dict[str, int] = field(default_factory=dict)
+    row_unit: float = 0.0
+    table_bytes: int = 0
 
     def __post_init__(self) -> None:
         graph = self.program.graph

@@ -91,7 +91,7 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
     name = path.stem
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name):
         raise KDError(f"{path.name}: an Arduino library's name has letters, digits and '_' only, a letter first")
-    header, source = generate(graph, f"{name}.h", int8=int8, prefix=prefix, fixed_ram=True)
+    header, source = generate(graph, f"{name}.h", int8=int8, prefix=prefix, board=True)
     texts = {
         "library.properties": _PROPERTIES.substitute(
             name=name, env=plain(graph.provenance.get("env", "an unnamed environment"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from avr import by_avr, by_sketch
 from draws import sampled_graph
-from exported import by_c, by_numpy, needs
+from exported import by_arduino, by_numpy, needs
 from masked_agents import masked_graph
 from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
@@ -24,8 +24,7 @@ def test_the_example_answers_on_a_board_as_this_machine_does(kind: str, int8: bo
     graph = make_graph(kind, hidden=(8, 8))
     observations = observations_for(graph, 200)
     found = by_sketch(graph, observations, tmp_path, int8=int8)
-    (tmp_path / "host").mkdir()
-    expected = by_c(graph, observations, tmp_path / "host", int8=int8)
+    expected = by_arduino(graph, observations, tmp_path, int8=int8)
     np.testing.assert_array_equal(found, expected.actions)
     agrees = np.abs(found - by_numpy(graph, observations).actions) < 1e-5
     assert int8 or agrees.all()
