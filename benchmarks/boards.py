@@ -12,7 +12,8 @@ It needs avr-gcc, avr-libc, simavr, gcc-arm-none-eabi, libnewlib-arm-none-eabi a
 program without one (its normaliser inside, libraries that it calls included); the stack is painted and looked at
 afterwards. Simavr counts cycles. QEMU counts instructions, for it knows no cycles: a Cortex-M0 takes 1.2 to 1.5
 cycles for one of them. Emlearn has no normaliser and no SiLU: its network is the student's with the statistics folded
-into the first layer, and ReLU, its cheapest activation, in the place of what it lacks.
+into the first layer, and ReLU, its cheapest activation, in the place of what it lacks. On an AVR its weights lie in
+RAM; of fixed-point networks 0.23 has declarations alone.
 """
 
 import argparse
@@ -21,13 +22,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd_agent import KDError, export, load_policy
-from kd_agent.policies import Array, PolicyGraph
+from kd_agent.policies import Array, Op, PolicyGraph
 
 HERE = Path(__file__).parent / "boards"
 FLAGS = ["-std=gnu11", "-Os", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-w"]
@@ -98,20 +100,19 @@ def ours(**options: Any) -> Callable[[PolicyGraph, Path], list[str]]:
 
 
 def emlearn_float(graph: PolicyGraph, folder: Path) -> list[str]:
-    """Emlearn's network of the same shape; its layers of whole numbers are not implemented, its inline code does not generate (0.23)."""
-    import emlearn
-    from emlearn.net import c_generate_net_loadable
-
+    """Emlearn's network of the same shape."""
+    emlearn = import_module("emlearn")
+    generate = import_module("emlearn.net").c_generate_net_loadable
     layers = [op for op in graph.ops if op.kind == "linear"]
     weights = [op.tensors["weight"].T.astype(float) for op in layers]
     biases = [op.tensors["bias"].astype(float) for op in layers]
-    [normalise] = [op for op in graph.ops if op.kind == "normalise"]
+    normalise = _normaliser(graph)
     mean, scale = normalise.tensors["mean"], normalise.tensors["scale"]
     biases[0] = biases[0] - (mean * scale) @ weights[0]
     weights[0] = scale[:, None] * weights[0]
-    activation = {"tanh": "tanh"}.get(_activation(graph), "relu")
+    activation = "tanh" if _activation(graph) == "tanh" else "relu"
     activations = [activation] * (len(layers) - 1) + ["identity"]
-    (folder / "net.h").write_text(c_generate_net_loadable(activations, weights, biases, prefix="net"))
+    (folder / "net.h").write_text(generate(activations, weights, biases, prefix="net"))
     inputs, outputs = len(weights[0]), weights[-1].shape[1]
     call = f"return (float)net_predict(obs, {inputs});"
     if graph.head.kind != "categorical":
@@ -126,11 +127,19 @@ def nothing(graph: PolicyGraph, folder: Path) -> list[str]:
     return []
 
 
+# A compressor of other weights joins as a line: its own student on the command line, or its option here.
 CONTENDERS: dict[str, Callable[[PolicyGraph, Path], list[str]]] = {
     "float": ours(),
     "int8": ours(int8=True),
     "emlearn, float": emlearn_float,
 }
+
+
+def _normaliser(graph: PolicyGraph) -> Op:
+    found = [op for op in graph.ops if op.kind == "normalise"]
+    if len(found) != 1 or list(graph.observations) != ["obs"]:
+        raise KDError("a board is measured with a student of one observation and a normaliser")
+    return found[0]
 
 
 def _activation(graph: PolicyGraph) -> str:
@@ -144,7 +153,7 @@ def _glue(folder: Path, include: str, call: str) -> None:
 
 def visited(graph: PolicyGraph, count: int) -> Array:
     """Observations `[count, F]` of which the normaliser's statistics speak."""
-    [normalise] = [op for op in graph.ops if op.kind == "normalise"]
+    normalise = _normaliser(graph)
     unit = np.random.default_rng(0).normal(size=(count, *graph.observations["obs"].shape))
     return np.asarray(normalise.tensors["mean"] + unit / normalise.tensors["scale"], np.float32)
 
@@ -195,16 +204,24 @@ def measured(graph: PolicyGraph, board: Board, write: Callable[..., list[str]], 
         found = played(board, folder)
         if "mean" not in found:
             return own
-        # The least that fits is what the program itself needs beside the policy.
         return own | {key: found[key] - idle[key] for key in found}
+
+
+def named(graph: PolicyGraph) -> str:
+    """A student by its environment and the sizes of its layers."""
+    layers = [op.tensors["weight"].shape for op in graph.ops if op.kind == "linear"]
+    sizes = [layers[0][1], *[outputs for outputs, _ in layers]]
+    return f"{graph.provenance.get('env', 'a student')}, {'-'.join(map(str, sizes))}, {_activation(graph)}"
 
 
 def row(student: str, board: str, contender: str, found: dict[str, int]) -> str:
     """A line of the table."""
     unit = BOARDS[board].unit
-    time = f"{found['mean']:,} {unit} | {found['worst']:,}" if "mean" in found else "does not run | "
+    time = "does not run | "
     if "missing" in found:
-        time = f"{found['missing']} bytes of RAM are missing | "
+        time = f"{found['missing']:,} bytes of RAM are missing | "
+    elif "mean" in found:
+        time = f"{found['mean']:,} {unit} | {found['worst']:,}"
     stack = f"{found['stack']:,}" if "stack" in found else ""
     return f"| {student} | {board} | {contender} | {found['flash']:,} | {found['ram']:,} | {stack} | {time} |"
 
@@ -219,14 +236,13 @@ def main() -> None:
     for path in arguments.students:
         graph = load_policy(path).graph
         rows = visited(graph, arguments.observations)
-        for board in BOARDS:
+        for name, board in BOARDS.items():
             for contender, write in CONTENDERS.items():
                 try:
-                    found = measured(graph, BOARDS[board], write, rows)
+                    line = row(named(graph), name, contender, measured(graph, board, write, rows))
                 except (KDError, ImportError) as error:
-                    print(f"| {path.parent.name} | {board} | {contender} | {error} | | | | |", flush=True)
-                    continue
-                print(row(path.parent.name, board, contender, found), flush=True)
+                    line = f"| {named(graph)} | {name} | {contender} | {error} | | | | |"
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,14 @@
 #define RELOAD 0xffffffu
 extern unsigned char stack_end;
 #define STACK_END (&stack_end)
-#define STACK_POINTER ((volatile unsigned char *)__builtin_frame_address(0))
-#define STACK_SPARE 64
+#define STACK_POINTER stack_pointer()
 #define REPEAT 40 /* a tick is 40 or 62.5 instructions */
+
+static inline __attribute__((always_inline)) volatile unsigned char *stack_pointer(void) {
+    volatile unsigned char *here;
+    __asm__ volatile("mov %0, sp" : "=r"(here));
+    return here;
+}
 
 static inline void open_board(void) {
     SYSTICK[1] = RELOAD;

@@ -10,7 +10,6 @@
 extern unsigned char __heap_start;
 #define STACK_END (&__heap_start)
 #define STACK_POINTER ((volatile unsigned char *)SP + 1)
-#define STACK_SPARE 0
 #define REPEAT 1
 
 static inline void open_board(void) { UCSR0B = 1 << TXEN0; }

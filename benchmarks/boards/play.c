@@ -31,7 +31,7 @@ static void say_number(char name, uint32_t number) {
 static __attribute__((noinline)) uint32_t stack_bytes(void) {
     volatile unsigned char *const here = STACK_POINTER;
     volatile unsigned char *lowest = STACK_END;
-    while (lowest < here - STACK_SPARE) *lowest++ = PAINT;
+    while (lowest < here) *lowest++ = PAINT;
     sink = answer(obs);
     lowest = STACK_END;
     while (*lowest == PAINT) lowest++;
