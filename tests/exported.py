@@ -60,6 +60,11 @@ for (let i = 0; i < all.length; i += policy.obsSize) {
 }
 fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
 """
+SCRIPT = MODULE.replace(
+    'import * as policy from "./policy.mjs";',
+    'import vm from "node:vm";\nvm.runInThisContext(fs.readFileSync("policy.js", "utf8"));\nconst policy = kd;',
+)
+"""A classic script, in a global scope as a page has it."""
 
 WASM = """
 import fs from "node:fs";
@@ -139,6 +144,13 @@ def by_wasm(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **op
     return _split(graph, _piped(["node", "main.mjs"], graph, observations, folder))
 
 
+def by_script(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
+    needs("node")
+    export(graph, folder / "policy.js")
+    (folder / "script.mjs").write_text(SCRIPT)
+    return _split(graph, _piped(["node", "script.mjs"], graph, observations, folder))
+
+
 def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
     session = onnxruntime.InferenceSession(str(export(graph, folder / "policy.onnx", **options)[0]))
     feed = {k if list(observations) == ["obs"] else f"obs.{k}": v for k, v in observations.items()}
@@ -179,6 +191,7 @@ RUNTIMES: dict[str, Callable[..., Answers]] = {
     "c by clang": lambda *args: by_c(*args, compiler="clang"),
     "javascript": by_javascript,
     "onnx": by_onnx,
+    "script": by_script,
     "torch": by_torch,
     "wasm": by_wasm,
 }
@@ -211,7 +224,7 @@ def _gap(graph: PolicyGraph, params: Any) -> Any:
 def _piped(command: list[str], graph: PolicyGraph, observations: dict[str, Any], folder: Path | None = None) -> bytes:
     flat = [np.asarray(observations[key], np.float32).reshape(len(observations[key]), -1) for key in graph.observations]
     raw = np.ascontiguousarray(np.concatenate(flat, axis=1)).tobytes()
-    return subprocess.run(command, cwd=folder, input=raw, capture_output=True, check=True).stdout
+    return subprocess.run(command, input=raw, capture_output=True, check=True, cwd=folder).stdout
 
 
 def _split(graph: PolicyGraph, raw: bytes) -> Answers:

@@ -11,6 +11,8 @@ from string import Template
 
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_c import compiled
 from kd_agent.export._program import plain
 from kd_agent.export.c import generate
 from kd_agent.policies import PolicyGraph
@@ -105,6 +107,17 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, text.encode())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Compile the library's C for this machine, whose answers are every board's, and play it.
+
+    Args:
+        path: The folder.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return compiled(path / "src" / f"{path.stem}.c", graph, steps)
 
 
 def _sketch(graph: PolicyGraph, name: str, prefix: str) -> str:

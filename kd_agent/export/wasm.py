@@ -18,6 +18,8 @@ from string import Template
 
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_wasm import in_node
 from kd_agent.export._wasm_page import page
 from kd_agent.export.c import generate
 from kd_agent.policies import PolicyGraph
@@ -109,6 +111,17 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False) -> list[Path]:
     write_atomically(path, module)
     write_atomically(beside, page(graph, module).encode())
     return [path, beside]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the module in Node.
+
+    Args:
+        path: The module.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return in_node(path, graph, steps)
 
 
 def _compiled(sources: dict[str, str]) -> bytes:

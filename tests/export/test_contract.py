@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import RUNTIMES, Answers, assert_same, by_c, by_javascript, by_numpy
+from exported import RUNTIMES, Answers, assert_same, by_c, by_javascript, by_numpy, by_script
 from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
@@ -146,14 +146,14 @@ def hostile_graph() -> PolicyGraph:
     return PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
 
 
-@pytest.mark.parametrize("runtime", [by_c, by_javascript])
+@pytest.mark.parametrize("runtime", [by_c, by_javascript, by_script])
 def test_no_string_of_a_file_reaches_generated_code(runtime: Callable[..., Answers], tmp_path: Path) -> None:
     graph = hostile_graph()
     observations = observations_for(graph, 50)
     assert_same(graph, runtime(graph, observations, tmp_path), by_numpy(graph, observations))
     for path in tmp_path.glob("policy.*"):
         code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        code = re.sub(r"//.*", "", code) if path.suffix == ".mjs" else code
+        code = re.sub(r"//.*", "", code) if path.suffix in (".js", ".mjs") else code
         assert "evil" not in code
         assert "??" not in path.read_text()
         assert path.read_text().isascii()

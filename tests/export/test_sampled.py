@@ -13,13 +13,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from draws import OBSERVATION, SAMPLED, chance, row_of, sampled_graph, sampled_masked_graph
+from draws import DRAWS, OBSERVATION, SAMPLED, chance, row_of, sampled_graph, sampled_masked_graph
 from exported import STRICT, metadata, needs
 from known_policies import graph_of
 from rock_paper_scissors import ID
 from sample_graphs import GRAPHS
 from samples import HEADS, SPACES, make_graph
 from stable_baselines3 import PPO
+from wasm_draws import by_wasm
 
 from kd_agent import evaluate, export, load_teacher, plugins
 from kd_agent.environments.vector import spaces_of
@@ -27,7 +28,6 @@ from kd_agent.networks.distributions import head_for
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
 
-DRAWS = 4_000
 MASKS = {"categorical": [1, 0, 1, 1], "multi_categorical": [0, 1, 1, 1, 0, 1, 1], "bernoulli": [1, 1, 0, 1, 1, 1]}
 every_kind = pytest.mark.parametrize("kind", HEADS)
 
@@ -84,32 +84,6 @@ def by_arduino(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
     return [policy.draw(OBSERVATION, mask) for _ in range(DRAWS)]
 
 
-WASM = """
-import fs from "node:fs";
-const policy = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync("policy.wasm"))).exports;
-const view = (kind, at, size) => new kind(policy.memory.buffer, at, size);
-view(Float32Array, policy.obs(), policy.obs_size()).set(OBSERVATION);
-if (policy.mask) view(Uint8Array, policy.mask(), policy.num_masks()).set(MASK);
-view(Uint32Array, policy.seed(), 1)[0] = 1;
-const size = policy.action_size();
-const drawn = [];
-for (let i = 0; i < DRAWS; i++) {
-    const action = policy.sample();
-    drawn.push(size ? [...view(Float32Array, action, size)] : action);
-}
-console.log(JSON.stringify(drawn));
-"""
-
-
-def by_wasm(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
-    for tool in ("clang", "wasm-ld", "node"):
-        needs(tool)
-    export(graph, folder / "policy.wasm")
-    text = WASM.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", json.dumps(OBSERVATION.tolist()))
-    (folder / "main.mjs").write_text(text.replace("MASK", json.dumps(mask)))
-    return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
-
-
 JAVASCRIPT = """
 import * as policy from "./policy.mjs";
 let state = 1;
@@ -163,11 +137,24 @@ def by_torch(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
         return program(*asked)[1].numpy()
 
 
+def by_script(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    needs("node")
+    export(graph, folder / "policy.js")
+    arguments = [json.dumps(OBSERVATION.tolist()), *([] if mask is None else [json.dumps(mask)])]
+    text = JAVASCRIPT.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", ", ".join(arguments))
+    page = 'import fs from "node:fs";\nimport vm from "node:vm";\n'
+    page += 'vm.runInThisContext(fs.readFileSync("policy.js", "utf8"));'
+    text = text.replace('import * as policy from "./policy.mjs";', f"{page}\nconst policy = kd;")
+    (folder / "main.mjs").write_text(text)
+    return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
+
+
 RUNTIMES: dict[str, Callable[..., Any]] = {
     "arduino": by_arduino,
     "c": by_c,
     "javascript": by_javascript,
     "onnx": by_onnx,
+    "script": by_script,
     "torch": by_torch,
     "wasm": by_wasm,
 }
