@@ -10,10 +10,12 @@ from avr import by_avr, by_sketch
 from draws import sampled_graph
 from exported import by_arduino, by_numpy, needs
 from masked_agents import masked_graph
-from sample_graphs import GRAPHS, observations_for
-from samples import make_graph
+from sample_graphs import GRAPHS, linear, observations_for
+from samples import HEADS, make_graph
 
 from kd_agent import KDError, export
+from kd_agent.export.c import cost
+from kd_agent.policies.graph import ObservationSpec, PolicyGraph
 
 EVIL = "x\nname=evil\r\n*/ evil(); /* ??/\n#include <evil>"
 
@@ -87,12 +89,17 @@ def test_a_name_that_arduino_or_c_would_not_take_is_refused(name: str, tmp_path:
 
 
 def test_no_string_of_a_file_reaches_the_library(tmp_path: Path) -> None:
-    graph = make_graph("categorical", {"env": EVIL})
+    ops = (linear(EVIL, "evil(); //", 5, 4), linear("evil(); //", "params", 4, 5))
+    observations = {EVIL: ObservationSpec((4,), "float32")}
+    graph = PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
     [library] = export(graph, tmp_path / "Lander", to="arduino")
     properties = (library / "library.properties").read_text()
     assert len(properties.splitlines()) == 10
-    assert properties.isascii()
-    assert "evil" not in (library / "examples/Lander/Lander.ino").read_text()
+    for path in (path for path in library.rglob("*.*") if path.is_file()):
+        assert path.read_text().isascii()
+        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        assert "evil" not in code.replace(properties.splitlines()[4], "")
+    _compiles(library, "Lander")
 
 
 def test_the_example_hands_on_memory_and_masks(tmp_path: Path) -> None:
@@ -124,3 +131,24 @@ def _compiles(library: Path, name: str) -> None:
     command = ["g++", "-fsyntax-only", "-Wall", "-Werror", f"-I{library}/src", "-x", "c++", "-"]
     done = subprocess.run(command, input=main, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_board_that_is_too_small_says_how_many_bytes_are_missing(tmp_path: Path) -> None:
+    wide = make_graph(hidden=(128, 128))  # 17,540 numbers
+    floats = cost(wide, board=True)
+    missing = floats.rom - 32_256
+    with pytest.raises(KDError, match=f"'uno' has 32,256 bytes of flash, .* {missing:,} are missing; int8 takes less"):
+        export(wide, tmp_path / "Wide", to="arduino", board="uno")
+    assert export(wide, tmp_path / "Wide", to="arduino", board="uno", int8=True)
+    assert export(wide, tmp_path / "Wide", to="arduino", board="mega")
+    long = make_graph(hidden=(600,))
+    missing = cost(long, int8=True, board=True).ram + 4 * 4 - 2_048
+    assert missing > 0
+    with pytest.raises(KDError, match=rf"'nano' has 2,048 bytes of RAM, .* {missing:,} are missing$"):
+        export(long, tmp_path / "Long", to="arduino", board="nano", int8=True)
+    assert not (tmp_path / "Long").exists()
+
+
+def test_an_unknown_board_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(KDError, match=r"unknown board 'unno'.*'uno'"):
+        export(make_graph(), tmp_path / "Lander", to="arduino", board="unno")

@@ -13,12 +13,12 @@ from compilers import without_compiler
 from draws import sampled_graph
 from exported import by_c, by_wasm, needs
 from masked_agents import masked_graph
-from sample_graphs import GRAPHS, observations_for
-from samples import make_graph
+from sample_graphs import GRAPHS, linear, observations_for
+from samples import HEADS, make_graph
 
 from kd_agent import KDError, export
 from kd_agent.export import wasm
-from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies.graph import ObservationSpec, PolicyGraph
 
 
 def evaluated(graph: PolicyGraph, expression: str, folder: Path) -> Any:
@@ -128,7 +128,9 @@ def test_the_page_shows_the_action_of_what_its_inputs_say(name: str, tmp_path: P
 
 def test_no_string_of_a_file_reaches_the_page(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>${alert(3)}"
-    _, page = export(make_graph("categorical", {"env": evil}), tmp_path / "policy.wasm")
+    ops = (linear(evil, "params", 4, 4),)
+    graph = PolicyGraph({evil: ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec, {"env": evil})
+    _, page = export(graph, tmp_path / "policy.wasm")
     text = page.read_text()
     assert text.count("<script>") == 1
     assert "<img" not in text
