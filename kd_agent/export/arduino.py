@@ -5,21 +5,29 @@ The sketch reads an observation's numbers from the serial line and answers with 
 asked, until `observe` reads sensors.
 """
 
+import math
 import re
 from pathlib import Path
 from string import Template
 
-from kd_agent.errors import KDError
+from kd_agent.errors import KDError, unknown
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._play import Played, Steps
 from kd_agent.export._play_c import compiled
 from kd_agent.export._program import plain
-from kd_agent.export.c import generate
+from kd_agent.export.c import cost, generate
 from kd_agent.policies import PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".arduino"
 OPS = frozenset(WRITERS)
+_BOARDS = {
+    "leonardo": (28_672, 2_560),
+    "mega": (253_952, 8_192),
+    "nano": (30_720, 2_048),
+    "uno": (32_256, 2_048),
+}
+"""Bytes of flash, less the bootloader, and of RAM of boards that may be too small."""
 # Letters of the templates: what begins with $ is put in.
 _PROPERTIES = Template("""\
 name=$name
@@ -78,7 +86,9 @@ _NUMBERS = Template("""\
 """)
 
 
-def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "kd") -> list[Path]:
+def write(
+    graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "kd", board: str | None = None
+) -> list[Path]:
     """Write the library's folder; of what else lies in it nothing is touched.
 
     Args:
@@ -86,6 +96,10 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
         path: The folder; its name without an ending is the library's.
         int8: Whether linear layers compute with int8 weights.
         prefix: First part of the public names (`<prefix>_act`), for several policies in one sketch.
+        board: The board that it has to fit on, which is refused where it cannot; default: any.
+
+    Raises:
+        KDError: The name is none for a library, or the board is too small.
 
     Returns:
         The folder.
@@ -93,6 +107,8 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
     name = path.stem
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name):
         raise KDError(f"{path.name}: an Arduino library's name has letters, digits and '_' only, a letter first")
+    if board is not None:
+        _check_room(graph, board, int8)
     header, source = generate(graph, f"{name}.h", int8=int8, prefix=prefix, board=True)
     texts = {
         "library.properties": _PROPERTIES.substitute(
@@ -107,6 +123,24 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, text.encode())
     return [path]
+
+
+def _check_room(graph: PolicyGraph, board: str, int8: bool) -> None:
+    """KDError where a board has less than the policy's tables and arrays need, code and stack aside."""
+    if board not in _BOARDS:
+        raise unknown("board", board, sorted(_BOARDS))
+    needs = cost(graph, int8=int8, board=True)
+    # The caller's arrays: what is observed, and the memory.
+    held = 4 * sum(math.prod(spec.shape) for spec in graph.observations.values())
+    held += 4 * sum(map(math.prod, graph.states.values()))
+    flash, ram = _BOARDS[board]
+    for kind, there, asked in (("flash", flash, needs.rom), ("RAM", ram, needs.ram + held)):
+        if asked > there:
+            hint = "" if int8 else "; int8 takes less"
+            raise KDError(
+                f"board {board!r} has {there:,} bytes of {kind}, and the policy's numbers alone need {asked:,}: "
+                f"{asked - there:,} are missing{hint}"
+            )
 
 
 def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
