@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from string import Template
 
+from kd_agent.export._language import Lines, block
 from kd_agent.export._program import Program, plain
-from kd_agent.export._source import Lines, block
 from kd_agent.policies import PolicyGraph
 
 # Letters: what begins with $ is put in; a block of lines ends with its own line break.

@@ -18,10 +18,11 @@ from kd_agent.export._c_int import LANGUAGE, guard, language
 from kd_agent.export._c_prelude import prelude
 from kd_agent.export._decode import decode, masked
 from kd_agent.export._int8 import quantised
+from kd_agent.export._language import Lines, block, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import analyse, plain
 from kd_agent.export._sample import noisy
-from kd_agent.export._source import Lines, Source, block, indented
+from kd_agent.export._source import Source
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -132,7 +133,7 @@ def cost(graph: PolicyGraph, *, int8: bool = False) -> Cost:
     source = _begun(graph, int8)
     # Written, and thrown away: constants and buffers are known once they have been asked for.
     source.body()
-    _decision(source)
+    decode(source, graph.head)
     return _cost(source)
 
 
@@ -189,7 +190,7 @@ def _functions(source: Source, prefix: str) -> str:
         "arguments": handed_on,
         "everything": everything,
         "mask_row": block(indented(masked(source, graph.head))),
-        "decision": block(indented(_decision(source))),
+        "decision": block(indented(decode(source, graph.head))),
     }
     sample = ""
     if graph.sampled:
@@ -212,13 +213,6 @@ def _whole_numbers(source: Source) -> Lines:
     if not source.whole_inputs:
         return []
     return [f"int16_t q[{source.whole_inputs}];", f"int32_t sum[{source.whole_sums}];", "const int8_t *w;"]
-
-
-def _decision(source: Source) -> Lines:
-    head = source.program.graph.head
-    if head.kind == "categorical":
-        return [f"return kd_argmax(row, 0, {head.nvec[0]}) + ({head.start[0]});"]
-    return decode(source, head)
 
 
 def _comment(source: Source) -> Lines:

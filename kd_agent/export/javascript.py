@@ -9,11 +9,12 @@ from pathlib import Path
 from string import Template
 
 from kd_agent.export._decode import decode, masked
+from kd_agent.export._language import Language, Lines, block, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._program import Program, analyse, plain
 from kd_agent.export._sample import JAVASCRIPT as SAMPLING
 from kd_agent.export._sample import noisy
-from kd_agent.export._source import Language, Lines, Source, block, indented
+from kd_agent.export._source import Source
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -172,7 +173,7 @@ def _masked(source: Source) -> Lines:
 def _decision(source: Source) -> Lines:
     head = source.program.graph.head
     if head.kind == "categorical":
-        return [f"return kd_argmax(row, 0, {head.nvec[0]}) + ({head.start[0]});"]
+        return decode(source, head)
     size = len(head.low or head.nvec)
     return [f"const action = new Array({size}).fill(0);", *decode(source, head), "return action;"]
 
