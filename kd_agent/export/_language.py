@@ -1,6 +1,7 @@
 """How the statements of generated code are spelt: in braces, as C has them, or by indentation, as Python has them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,23 @@ def indented(lines: Sequence[str]) -> Lines:
 def block(lines: Sequence[str]) -> str:
     """Lines that end where they end, also where there are none."""
     return "".join(f"{line}\n" for line in lines)
+
+
+def called(text: str, functions: Mapping[str, str]) -> Lines:
+    """The functions that a text calls and those that they call, in the order of the table.
+
+    Args:
+        text: Generated code.
+        functions: Their texts, by name; C wants each before who calls it.
+    """
+    needed: set[str] = set()
+    waiting = [text]
+    while waiting:
+        names = set(re.findall(r"\bkd_\w+", waiting.pop()))
+        new = names & functions.keys() - needed
+        needed |= new
+        waiting += [functions[name] for name in new]
+    return [text for name, text in functions.items() if name in needed]
 
 
 @dataclass(frozen=True)
