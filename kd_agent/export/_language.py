@@ -14,7 +14,7 @@ Lines = list[str]
 
 def indented(lines: Sequence[str]) -> Lines:
     """One level deeper."""
-    return [f"    {line}" for line in lines]
+    return [f"    {line}" if line else line for line in lines]
 
 
 def block(lines: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.export._conv2d import conv2d
 from kd_agent.export._language import Lines
-from kd_agent.export._program import transposed
 from kd_agent.export._source import Place, Source
 from kd_agent.policies import ACTIVATIONS, Array, Op
 from kd_agent.policies.activations import SLOPED
@@ -142,38 +142,6 @@ def _sde_log_std(s: Source, op: Op) -> Lines:
     ]
 
 
-def _conv2d(s: Source, op: Op) -> Lines:
-    """Output channels `o` side by side, at place `(y, x)`: the innermost loop runs over them.
-
-    `c` counts input channels, `(v, u)` the places of the kernel, `(row, column)` those of the input.
-    """
-    weight, bias = op.tensors["weight"], op.tensors["bias"]
-    out, channels, high, wide = weight.shape
-    _, rows, columns = s.program.shapes[op.inputs[0]]
-    _, y_stop, x_stop = s.program.shapes[op.output]
-    stride = int(op.attributes["stride"])
-    padding = int(op.attributes.get("padding", 0))
-    loop, assign, declare = s.language.loop, s.language.assign, s.language.declare
-    source = s.places[op.inputs[0]]
-    target = s.output(op)
-    total = s.buffer(out)
-    s.multiply_adds += y_stop * x_stop * weight.size
-    pixel = source.at(f"(c * {rows} + row) * {columns} + column")
-    factor = f"{s.constant(transposed(weight))}[((c * {high} + v) * {wide} + u) * {out} + o]"
-    tap = loop("o", out, s.language.add(total.at("o"), f"{pixel} * {factor}"))
-    shift = ""
-    if padding:  # zeros around the image are not stored: what lies outside adds nothing
-        shift = f" - {padding}"
-        inside = s.language.every("row >= 0", f"row < {rows}", "column >= 0", f"column < {columns}")
-        tap = s.language.when(inside, tap)
-    row = declare(s.language.whole, "row", f"y * {stride} + v{shift}")
-    column = declare(s.language.whole, "column", f"x * {stride} + u{shift}")
-    window = loop("c", channels, *loop("v", high, *loop("u", wide, row, column, *tap)))
-    begin = loop("o", out, assign(total.at("o"), f"{s.bias(bias, out)}[o]"))
-    finish = loop("o", out, assign(target.at(f"(o * {y_stop} + y) * {x_stop} + x"), total.at("o")))
-    return loop("y", y_stop, *loop("x", x_stop, *begin, *window, *finish))
-
-
 def _units(op: Op, gates: int) -> int:
     """Units of a memory; KDError where the gates are not all of that size."""
     into, own = op.tensors["weight_input"], op.tensors["weight_hidden"]
@@ -275,7 +243,7 @@ WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "scale": _scale,
     "clip": _clip,
     "linear": _linear,
-    "conv2d": _conv2d,
+    "conv2d": conv2d,
     "lstm": _lstm,
     "gru": _gru,
     "activation": _activation,

@@ -11,6 +11,7 @@ from kd_agent.export._language import Lines, block, indented
 from kd_agent.export._program import plain
 from kd_agent.export._sample import noisy
 from kd_agent.export._source import Source
+from kd_agent.policies import HeadSpec
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Words:
         yes: What is handed on where it is.
         no: What is handed on where it is not.
         check_mask: The statement that refuses a mask of another length.
-        action: Statement before an action of several numbers is chosen; `{size}` of them.
+        number: Type of an action that is a number.
+        numbers: Type of an action of several whole numbers.
+        box: Type of an action of a Box.
+        action: Statements before an action of several numbers is chosen: `{size}` of them, of type `{answer}`.
         done: Statement after it.
         levels: How deep the statements of a function are indented.
     """
@@ -37,9 +41,18 @@ class Words:
     yes: str
     no: str
     check_mask: str
-    action: str
+    number: str
+    numbers: str
+    box: str
+    action: tuple[str, ...]
     done: str
     levels: int = 1
+
+    def answer(self, head: HeadSpec) -> str:
+        """Type of an action."""
+        if head.kind == "categorical":
+            return self.number
+        return self.box if head.is_gaussian else self.numbers
 
 
 def pieces(source: Source, words: Words) -> dict[str, str]:
@@ -51,7 +64,8 @@ def pieces(source: Source, words: Words) -> dict[str, str]:
 
     Returns:
         By name: the arguments as declared (`inputs`, `mask`, `all`) and as handed on (`arguments`, `everything`,
-        `acting`); statements (`body`, `mask_row`, `noise`, `decision`); `num_params` and `env`.
+        `acting`); statements (`body`, `mask_row`, `noise`, `decision`); the type of an action (`answer`); `num_params`;
+        `env`.
     """
     graph = source.program.graph
     inputs, arguments = words.obs, "obs"
@@ -80,6 +94,7 @@ def pieces(source: Source, words: Words) -> dict[str, str]:
         "all": declared,
         "everything": everything,
         "acting": acting,
+        "answer": words.answer(graph.head),
         "num_params": str(graph.head.num_params),
         "env": plain(graph.provenance.get("env", "an unnamed environment")),
         **{name: _deeper(lines, words.levels) for name, lines in statements.items()},
@@ -98,8 +113,10 @@ def _decision(source: Source, words: Words) -> Lines:
     chosen = decode(source, head)
     if head.kind == "categorical":
         return chosen
-    begin = words.action.format(size=len(head.low or head.nvec))
-    return [line for line in (begin, *chosen, words.done) if line]
+    size = len(head.low or head.nvec)
+    begin = [line.format(size=size, answer=words.answer(head)) for line in words.action]
+    end = [words.done] if words.done else []
+    return [*begin, *chosen, *end]
 
 
 def _deeper(lines: Lines, levels: int) -> str:

@@ -7,7 +7,7 @@ nothing of a file's strings reaches it.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,9 +45,11 @@ class Source:
         buffers: Length of each working array, by generated name.
         places: Where each register lies.
         multiply_adds: Multiplications of weights per run.
+        gathers: Whether a convolution gathers the numbers under its kernel, for `dense` to multiply at once.
         whole_inputs, whole_sums: Lengths of the working arrays of whole numbers (int8 only).
     """
 
+    gathers: ClassVar[bool] = False
     language: Language
     program: Program
     writers: Mapping[str, Callable[[Any, Op], Lines]]

@@ -32,7 +32,10 @@ _WORDS = Words(
     yes="true",
     no="false",
     check_mask=_CHECK_MASK,
-    action="const action = new Array({size}).fill(0);",
+    number="",
+    numbers="",
+    box="",
+    action=("const action = new Array({size}).fill(0);",),
     done="return action;",
 )
 _ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array"}
