@@ -168,7 +168,8 @@ def csharp(graph: PolicyGraph, folder: Path) -> list[str]:
     return ["mono", str(folder / "main.exe")]
 
 
-def gdscript(graph: PolicyGraph, folder: Path) -> list[str]:
+def gdscript(graph: PolicyGraph, folder: Path, main: str = GDSCRIPT) -> list[str]:
+    """The command that plays the exported script by another one."""
     needs("node")
     engine = os.environ.get(GODOT)
     if not engine:
@@ -176,7 +177,7 @@ def gdscript(graph: PolicyGraph, folder: Path) -> list[str]:
     export(graph, folder / "policy.gd")
     with zipfile.ZipFile(folder / "game.zip", "w") as game:
         game.write(folder / "policy.gd", "policy.gd")
-        for name, text in {"main.gd": GDSCRIPT, "project.godot": PROJECT, "main.tscn": SCENE}.items():
+        for name, text in {"main.gd": main, "project.godot": PROJECT, "main.tscn": SCENE}.items():
             game.writestr(name, text)
     return ["node", str(HERE / "godot.js"), engine, str(folder)]
 

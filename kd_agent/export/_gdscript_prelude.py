@@ -9,9 +9,15 @@ static func kd_zeros(size: int) -> PackedFloat32Array:
     return zeros""",
     "kd_check": """\
 static func kd_check(obs: PackedFloat32Array, size: int) -> void:
-    assert(obs.size() == size, "obs has not OBS_SIZE numbers")
-    for i in range(size):
-        assert(is_finite(obs[i]), "obs has a number that is not finite")""",
+    if obs.size() != size:
+        push_error("obs has %d numbers, expected %d" % [obs.size(), size])
+    for number in obs:
+        if not is_finite(number):
+            push_error("obs has a number that is not finite")""",
+    "kd_check_mask": """\
+static func kd_check_mask(mask: PackedByteArray, size: int) -> void:
+    if not mask.is_empty() and mask.size() != size:
+        push_error("mask has %d flags, expected %d" % [mask.size(), size])""",
     "kd_clip": """\
 static func kd_clip(x: float, low: float, high: float) -> float:
     return minf(maxf(x, low), high)""",

@@ -40,10 +40,6 @@ def kd_mask(mask: Sequence[bool] | None, size: int) -> list[bool]:
     if len(mask) != size:
         raise ValueError(f"mask has {len(mask)} flags, expected {size}")
     return list(mask)''',
-    "kd_single": '''\
-def kd_single(x: float) -> float:
-    """A number as float32 has it."""
-    return array("f", (x,))[0]''',
     "kd_clip": """\
 def kd_clip(x: float, low: float, high: float) -> float:
     return min(max(x, low), high)""",

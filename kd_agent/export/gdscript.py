@@ -36,7 +36,7 @@ _WORDS = Words(
     all="all: bool",
     yes="true",
     no="false",
-    check_mask='assert(mask.is_empty() or mask.size() == NUM_MASKS, "mask has not NUM_MASKS flags")',
+    check_mask="kd_check_mask(mask, NUM_MASKS)",
     number="int",
     numbers="PackedInt32Array",
     box="PackedFloat32Array",

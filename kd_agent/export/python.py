@@ -24,7 +24,7 @@ from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".py"
 OPS = frozenset(WRITERS)
-_LANGUAGE = Indented(single="kd_single")
+_LANGUAGE = Indented()
 _WORDS = Words(
     obs="obs: Sequence[float]",
     state="state: list[float]",

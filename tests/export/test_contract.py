@@ -141,6 +141,14 @@ def test_observations_far_out_get_the_same_action_as_long_as_sums_are_floats(
     assert set(np.unique(RUNTIMES[runtime](graph, farthest, tmp_path).actions)) <= {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_of_equal_actions_the_first_is_chosen(runtime: str, tmp_path: Path) -> None:
+    tensors = {"weight": np.zeros((4, 4), np.float32), "bias": np.float32([0, 2, 1, 2])}
+    ops = (Op("linear", ("obs",), "params", {}, tensors),)
+    graph = PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+    assert RUNTIMES[runtime](graph, observations_for(graph, 3), tmp_path).actions.tolist() == [[1], [1], [1]]
+
+
 def test_the_graphs_use_every_operation() -> None:
     assert {op.kind for make in GRAPHS.values() for op in make().ops} == set(KERNELS)
 
