@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from kd_agent.errors import KDError
 
 if TYPE_CHECKING:
+    from kd_agent.deployment.export import export
     from kd_agent.distillation.distill import distill
     from kd_agent.distillation.tasks import distill_tasks
     from kd_agent.evaluation.non_inferiority import compare
-    from kd_agent.export import export
     from kd_agent.loading import load_policy
     from kd_agent.policies import Policy
     from kd_agent.rollouts.evaluate import evaluate
@@ -31,7 +31,7 @@ _HOMES = {
     "distill_tasks": "kd_agent.distillation.tasks",
     "evaluate": "kd_agent.rollouts.evaluate",
     "compare": "kd_agent.evaluation.non_inferiority",
-    "export": "kd_agent.export",
+    "export": "kd_agent.deployment.export",
 }
 
 __all__ = [

@@ -59,6 +59,11 @@ for (let i = 0; i < all.length; i += policy.obsSize) {
 }
 fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
 """
+SCRIPT = MODULE.replace(
+    'import * as policy from "./policy.mjs";',
+    'import vm from "node:vm";\nvm.runInThisContext(fs.readFileSync("policy.js", "utf8"));\nconst policy = kd;',
+)
+"""A classic script, in a global scope as a page has it."""
 
 
 def by_numpy(graph: PolicyGraph, observations: dict[str, Any]) -> Answers:
@@ -90,6 +95,13 @@ def by_javascript(graph: PolicyGraph, observations: dict[str, Any], folder: Path
     export(graph, folder / "policy.mjs")
     (folder / "main.mjs").write_text(MODULE)
     return _split(graph, _piped(["node", str(folder / "main.mjs")], graph, observations))
+
+
+def by_script(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
+    needs("node")
+    export(graph, folder / "policy.js")
+    (folder / "script.mjs").write_text(SCRIPT)
+    return _split(graph, _piped(["node", "script.mjs"], graph, observations, folder))
 
 
 def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
@@ -131,6 +143,7 @@ RUNTIMES: dict[str, Callable[..., Answers]] = {
     "c by clang": lambda *args: by_c(*args, compiler="clang"),
     "javascript": by_javascript,
     "onnx": by_onnx,
+    "script": by_script,
     "torch": by_torch,
     **{name: played.by(name) for name in played.RUNTIMES},
 }
@@ -155,10 +168,10 @@ def _gap(graph: PolicyGraph, params: Any) -> Any:
     return np.min([part[:, -1] - part[:, -2] for part in ordered], axis=0)
 
 
-def _piped(command: list[str], graph: PolicyGraph, observations: dict[str, Any]) -> bytes:
+def _piped(command: list[str], graph: PolicyGraph, observations: dict[str, Any], folder: Path | None = None) -> bytes:
     flat = [np.asarray(observations[key], np.float32).reshape(len(observations[key]), -1) for key in graph.observations]
     raw = np.ascontiguousarray(np.concatenate(flat, axis=1)).tobytes()
-    return subprocess.run(command, input=raw, capture_output=True, check=True).stdout
+    return subprocess.run(command, input=raw, capture_output=True, check=True, cwd=folder).stdout
 
 
 def _split(graph: PolicyGraph, raw: bytes) -> Answers:

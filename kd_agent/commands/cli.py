@@ -168,21 +168,14 @@ def _follow_drift(config: FollowDriftConfig) -> int:
 
 
 def _export(config: ExportConfig) -> int:
-    from kd_agent.export import export
-    from kd_agent.loading import load_policy
+    from kd_agent.deployment.export import export_file
 
-    # Each format knows some of them, and says so of the others: what was not asked for is not handed on.
-    options: dict[str, Any] = {}
-    for name in ("int8", "opset", "prefix", "vecnormalize", "env"):
-        value = getattr(config, name)
-        if value is not None and value is not False:
-            options[name] = value
-    policy = load_policy(config.student, task=config.task)
-    written = export(policy, config.out, config.to, **options)
-    if not config.quiet:
-        for path in written:
-            print(path)
-    return 0
+    holds = True
+    for line in export_file(config):
+        holds = line.holds
+        if not (config.quiet and holds):
+            print(line.text, flush=True)
+    return 0 if holds else 1
 
 
 def _distill_tasks(config: TasksConfig) -> int:
@@ -241,7 +234,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         _follow_drift,
         "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
     ),
-    "export": (ExportConfig, _export, "Write a saved student as ONNX, C, JavaScript, an SB3 zip or torch."),
+    "export": (ExportConfig, _export, "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 
 

@@ -3,6 +3,11 @@
 Each plug-in has `write(graph, path, **options)`, which returns the files it wrote, `OPS`, the kinds of
 operations it can write, and `SUFFIX`, the suffix of files that stands for it. The graph carries the
 normaliser, so no format can forget it.
+
+A plug-in whose files something here can run may have `play(path, graph, steps)` too: it asks the file that
+`write` wrote about each of the `Steps` in turn and returns `Played`, the greedy actions and what ran it, or
+raises `RuntimeMissingError` where that is not installed. By it a written file is held against the policy it
+was written from. `piped` does most of it for a program that reads its standard input.
 """
 
 import inspect
@@ -13,8 +18,20 @@ from typing import Any
 
 from kd_agent import plugins
 from kd_agent.errors import KDError, unknown
+from kd_agent.export._play import Played, RuntimeMissingError, Steps, c_compiler, piped
 from kd_agent.policies import Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
+
+__all__ = [
+    "Played",
+    "RuntimeMissingError",
+    "Steps",
+    "c_compiler",
+    "export",
+    "format_of",
+    "piped",
+    "suffixes",
+]
 
 
 def export(
@@ -38,7 +55,7 @@ def export(
         KDError: The format is unknown, cannot express the policy, or the file cannot be written.
     """
     target = Path(path)
-    name = to or _inferred(target)
+    name = format_of(target, to)
     plugin = plugins.load("export", name)
     graph = _graph(policy)
     _check_options(plugin, name, options)
@@ -65,11 +82,23 @@ def suffixes() -> dict[str, str]:
     return known
 
 
-def _inferred(path: Path) -> str:
+def format_of(path: str | os.PathLike[str], to: str | None = None) -> str:
+    """The format to write.
+
+    Args:
+        path: The file to write.
+        to: The format, where it is named; else the one that the suffix stands for.
+
+    Raises:
+        KDError: The suffix stands for none.
+    """
+    if to:
+        return to
     known = suffixes()
-    if path.suffix not in known:
+    suffix = Path(path).suffix
+    if suffix not in known:
         raise KDError(f"{path}: name the format (to=...), or use a suffix of {', '.join(known)}")
-    return known[path.suffix]
+    return known[suffix]
 
 
 def _graph(policy: Policy | PolicyGraph | str | os.PathLike[str]) -> PolicyGraph:

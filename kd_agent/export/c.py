@@ -20,6 +20,8 @@ from kd_agent.export._decode import decode, masked
 from kd_agent.export._int8 import quantised
 from kd_agent.export._language import Lines, block, indented
 from kd_agent.export._loops import WRITERS
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_c import compiled
 from kd_agent.export._program import analyse, plain
 from kd_agent.export._sample import noisy
 from kd_agent.export._source import Source
@@ -79,6 +81,17 @@ def write(graph: PolicyGraph, path: Path, *, int8: bool = False, prefix: str = "
     for target, text in zip((header, path), texts, strict=True):
         write_atomically(target, text.encode())
     return [path, header]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Compile the source and play it.
+
+    Args:
+        path: The source file; its header lies beside it.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return compiled(path, graph, steps)
 
 
 def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str = "kd") -> tuple[str, str]:

@@ -11,6 +11,8 @@ from string import Template
 from kd_agent.export._language import Language, Lines, block
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._module import Words, mask_layout, pieces
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_javascript import MODULE, in_node
 from kd_agent.export._program import analyse
 from kd_agent.export._sample import JAVASCRIPT as SAMPLING
 from kd_agent.export._source import Source
@@ -119,9 +121,28 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
         graph: The policy.
         path: The file.
     """
-    source = Source(_LANGUAGE, analyse(graph), WRITERS)
-    write_atomically(path, _text(source).encode())
+    write_atomically(path, module(graph).encode())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the module in Node.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return in_node(MODULE, [str(path.absolute())], graph, steps)
+
+
+def module(graph: PolicyGraph) -> str:
+    """The module's text.
+
+    Args:
+        graph: The policy.
+    """
+    return _text(Source(_LANGUAGE, analyse(graph), WRITERS))
 
 
 def _text(source: Source) -> str:

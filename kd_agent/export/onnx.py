@@ -9,6 +9,7 @@ operations cannot be seeded from outside.
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 import kd_agent
 from kd_agent.errors import KDError
 from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
+from kd_agent.export._play import Played, RuntimeMissingError, Steps, all_allowed
 from kd_agent.export._program import analyse, plain
-from kd_agent.policies import MASKED, PARAMS, PLAY, SAMPLED, HeadSpec, PolicyGraph, following
+from kd_agent.policies import MASKED, OBSERVATION, PARAMS, PLAY, SAMPLED, Array, HeadSpec, PolicyGraph, following
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".onnx"
@@ -42,6 +44,53 @@ def write(graph: PolicyGraph, path: Path, *, opset: int | None = None) -> list[P
     """
     write_atomically(path, build(graph, opset).SerializeToString())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the model in onnxruntime: one batch, or step by step where it has a memory.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+
+    Raises:
+        RuntimeMissingError: onnxruntime is not installed.
+    """
+    try:
+        onnxruntime = import_module("onnxruntime")
+    except ImportError:
+        raise RuntimeMissingError("onnxruntime is not there") from None
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    feed = _feed(graph, steps)
+    if not graph.states:
+        [actions] = session.run(["action"], feed)
+        return Played(np.asarray(actions), "in onnxruntime")
+    names = [f"state.{name}" for name in sorted(graph.states)]
+    outputs = ["action", *(f"{name}.next" for name in names)]
+    memory: dict[str, Array] = {}
+    rows = []
+    for index, starts in enumerate(steps.starts):
+        if starts:
+            memory = {name: np.zeros((1, *graph.states[name.removeprefix("state.")]), np.float32) for name in names}
+        step = {key: array[index : index + 1] for key, array in feed.items()}
+        action, *following = session.run(outputs, {**step, **memory})
+        memory = dict(zip(names, following, strict=True))
+        rows.append(action)
+    return Played(np.concatenate(rows), "in onnxruntime")
+
+
+def _feed(graph: PolicyGraph, steps: Steps) -> dict[str, Array]:
+    """The model's inputs but for the memory, `[B, ...]`."""
+    feed: dict[str, Array] = {}
+    for key, spec in graph.observations.items():
+        name = OBSERVATION if list(graph.observations) == [OBSERVATION] else f"obs.{key}"
+        # As `Nodes.observation` declares it.
+        dtype = "float32" if np.dtype(spec.dtype).kind == "f" else spec.dtype
+        feed[name] = np.asarray(steps.observations[key], dtype)
+    if graph.head.expects_masks:
+        feed[_MASKS] = all_allowed(graph, steps)
+    return feed
 
 
 def build(graph: PolicyGraph, opset: int | None = None) -> Any:

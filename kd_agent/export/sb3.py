@@ -50,21 +50,19 @@ class _Layers:
     log_std: Array | None
 
 
-def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: str | None = None) -> list[Path]:
-    """Write the zip.
+def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False) -> list[Path]:
+    """Write the zip, which states the spaces of the policy's own environment where that is registered.
 
     Args:
         graph: The policy: an MLP with one activation function.
         path: The file.
         vecnormalize: Write the statistics to `vecnormalize.pkl` instead of folding them in.
-        env: Gymnasium id, `module:Id` too, whose spaces the zip states; default: the student's own environment, where
-            it is registered.
 
     Raises:
         KDError: PPO has no such policy, the environment has other spaces, or other statistics lie beside the zip.
     """
     layers = _layers(graph)
-    model = _model(graph, layers, env)
+    model = _model(graph, layers)
     _fill(model.policy, graph, layers, fold=not vecnormalize)
     written = [path]
     if vecnormalize and layers.statistics:
@@ -82,6 +80,7 @@ def write(graph: PolicyGraph, path: Path, *, vecnormalize: bool = False, env: st
 
 def _layers(graph: PolicyGraph) -> _Layers:
     """Read an MLP off its program; KDError where it is none."""
+    _require(graph.head.kind != "squashed_gaussian", "its actions go through tanh")
     by_output = {op.output: op for op in graph.ops}
     # Backwards from the row: the order in which a program is written says nothing of who reads whom.
     register = PARAMS
@@ -153,12 +152,12 @@ def _require(condition: bool, reason: str) -> None:
         raise KDError(f"PPO has no policy like this: {reason}; formats that can: onnx, c, javascript, torch")
 
 
-def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
+def _model(graph: PolicyGraph, layers: _Layers) -> Any:
     """An untrained PPO of the right shape."""
     # Late, for they bring torch: whoever loads the exports for another format need not have it.
     from kd_agent.networks import ACTIVATION_LAYERS, check_fits
 
-    observation_space, action_space = _spaces(graph, layers, env)
+    observation_space, action_space = _spaces(graph, layers)
     check_fits(graph, (observation_space, action_space), "the student")
     hidden = [len(op.tensors["bias"]) for op in layers.linears[:-1]]
     policy = "MultiInputPolicy"
@@ -184,8 +183,8 @@ def _model(graph: PolicyGraph, layers: _Layers, env: str | None) -> Any:
     return model
 
 
-def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, Any]:
-    """The spaces of the environment that is typed or that the student keeps; where neither, boxes without bounds."""
+def _spaces(graph: PolicyGraph, layers: _Layers) -> tuple[Any, Any]:
+    """The spaces of the environment that the student keeps; where that is not to be had, boxes without bounds."""
     import gymnasium as gym
 
     from kd_agent.environments import recipe_of_student
@@ -193,11 +192,9 @@ def _spaces(graph: PolicyGraph, layers: _Layers, env: str | None) -> tuple[Any, 
 
     _require(not any(graph.head.start), "its actions do not start at 0, as Stable-Baselines3's always do")
     try:
-        spaces = spaces_of(recipe_of_student(graph, "the student", env))
+        spaces = spaces_of(recipe_of_student(graph, "the student"))
     except KDError:
         # A student is exported also where its environment is not installed, whose module no file lets us import.
-        if env:
-            raise
         spaces = _observation_space(graph, layers.keys), _action_space(graph.head)
     keys = [OBSERVATION]
     if isinstance(spaces[0], gym.spaces.Dict):
@@ -230,7 +227,6 @@ def _action_space(head: HeadSpec) -> Any:
         if len(head.shape) == 1:
             return spaces.MultiBinary(head.shape[0])
         return spaces.MultiBinary(head.shape)
-    _require(head.kind == "diag_gaussian", f"its head is a {head.kind}")
     low = np.reshape(np.asarray(head.low, np.float32), head.shape)
     high = np.reshape(np.asarray(head.high, np.float32), head.shape)
     return spaces.Box(low, high, dtype=np.dtype(head.dtype).type)

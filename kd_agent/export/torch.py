@@ -12,8 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
+from kd_agent.export._play import Played, RuntimeMissingError, Steps, all_allowed
 from kd_agent.policies import OBSERVATION, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -60,3 +63,33 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     torch.export.save(program, buffer)
     write_atomically(path, buffer.getvalue())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the program in torch; of one that draws its actions, what it draws from.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+
+    Raises:
+        RuntimeMissingError: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise RuntimeMissingError("torch is not there") from None
+    arguments: list[Any] = [{}]
+    for key, spec in graph.observations.items():
+        array = np.asarray(steps.observations[key], _DTYPES.get(spec.dtype, spec.dtype))
+        arguments[0][key] = torch.from_numpy(array)
+    if list(arguments[0]) == [OBSERVATION]:
+        arguments[0] = arguments[0][OBSERVATION]
+    if graph.head.expects_masks:
+        arguments.append(torch.from_numpy(all_allowed(graph, steps)))
+    with torch.no_grad():
+        params, actions = torch.export.load(path).module()(*arguments)
+    if graph.sampled:
+        return Played(graph.head.greedy(params.numpy()), "in torch")
+    return Played(actions.numpy(), "in torch")

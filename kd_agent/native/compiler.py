@@ -9,10 +9,8 @@ longer those, which could end the interpreter or be anybody's code, is compiled 
 """
 
 import hashlib
-import importlib.util
 import os
 import platform
-import shutil
 import stat
 import subprocess
 import sys
@@ -22,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kd_agent.errors import KDError
+from kd_agent.export import c_compiler
 
-_COMPILERS = ("cc", "gcc", "clang")
 # Of -ffast-math only what changes no number: NaN, infinity and the order of sums stay as they are.
 _FLAGS = ("-std=gnu99", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-fvisibility=hidden")
 _TIMEOUT = 120
@@ -132,7 +130,7 @@ def _require_own(path: Path) -> None:
 
 
 def _compile(folder: Path, main: str, output: str) -> None:
-    options = [*_compiler(), *_FLAGS]
+    options = [*c_compiler(), *_FLAGS]
     headers = python_headers()
     if headers is not None:
         options.append(f"-I{headers}")
@@ -151,17 +149,6 @@ def _compile(folder: Path, main: str, output: str) -> None:
     errors = [line.strip() for line in done.stderr.splitlines() if "error" in line]
     message = errors[0] if errors else "no message"
     raise KDError(f"the C compiler {command[0]} failed: {message[:200]}")
-
-
-def _compiler() -> list[str]:
-    """The command of the system's C compiler, or of pip's ziglang."""
-    for name in _COMPILERS:
-        found = shutil.which(name)
-        if found:
-            return [found]
-    if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc"]
-    raise KDError(f"no C compiler found (looked for {', '.join(_COMPILERS)} and the Python package ziglang)")
 
 
 def _key(sources: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_agent.environments import as_mapping
-from kd_agent.errors import unknown
+from kd_agent.errors import KDError, unknown
 from kd_agent.networks.distributions import ActionHead
 from kd_agent.policies import Array, Normalizer, ObservationSpec, Op, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
@@ -124,12 +124,14 @@ class Teacher(ABC):
         origin: Where it comes from.
         observations: What it sees, by key.
         recurrent: Whether it has a memory.
+        unread: What it is where nothing can read it as a program, for a message.
     """
 
     head: ActionHead
     origin: Origin
     observations: Mapping[str, ObservationSpec]
     recurrent: bool = False
+    unread: str = "its policy can be asked and not read"
 
     @property
     def expects_masks(self) -> bool:
@@ -150,6 +152,17 @@ class Teacher(ABC):
     def layers(self) -> Layers | None:
         """What it is where it is a plain multilayer perceptron; None where it is not, or nobody knows."""
         return None
+
+    def to_graph(self) -> PolicyGraph:
+        """The program that acts as it does, for exports.
+
+        Raises:
+            KDError: It can be asked and not read: a function, several teachers as one.
+        """
+        raise KDError(
+            f"{self.origin.source}: {self.unread}, so that there is no program of it to write; "
+            "distil it, and export the student"
+        )
 
     @abstractmethod
     def __call__(

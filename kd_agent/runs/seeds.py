@@ -21,6 +21,7 @@ PURPOSES = (
     "sample",  # actions that are drawn in an evaluation; the seed is that of its first episode
     "episodes",  # the episodes of a run's rounds; number: the environment
     "lessons",  # those of a student that follows a teacher in training; number: the environment
+    "parity",  # the episodes, or the random observations, on which a written file is held against its agent
 )
 """What may be random. New purposes go to the end: a place in the table is a stream."""
 

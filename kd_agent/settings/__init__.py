@@ -3,13 +3,13 @@
 from kd_agent.settings.commands import (
     EvaluateConfig,
     ExplainConfig,
-    ExportConfig,
     FollowDriftConfig,
     KickstartConfig,
     SweepConfig,
     TasksConfig,
 )
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
+from kd_agent.settings.export import ExportConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.typed import check_arguments, registered
 from kd_agent.settings.types import Activation, read_arguments

@@ -62,28 +62,6 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class ExportConfig:
-    """Writing a saved student in another format."""
-
-    student: Annotated[str, Field(description="a saved student, *.safetensors")]
-    out: Annotated[str, Field(description="the file to write")]
-    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
-    to: Annotated[
-        str | None, Field(description="onnx, c, javascript, sb3 or torch; default: what the suffix of --out stands for")
-    ] = None
-    int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
-    opset: Annotated[
-        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
-    ] = None
-    prefix: Annotated[str | None, Field(description="c: first part of the public names (kd)")] = None
-    vecnormalize: Annotated[
-        bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
-    ] = False
-    env: Annotated[str | None, Field(description="sb3: Gymnasium id whose spaces the zip states")] = None
-    quiet: Annotated[bool, Field(description="print nothing but errors")] = False
-
-
-@dataclass(frozen=True, config=STRICT)
 class TasksConfig:
     """Several tasks in one student; what is not said here comes from `configs/<task>.yaml` and the defaults."""
 

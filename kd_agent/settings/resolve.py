@@ -27,7 +27,7 @@ T = TypeVar("T")
 _UNION_BRANCH = re.compile(r"constrained-|literal\[|function-")
 """What pydantic puts between a field's name and a wrong value where several types are allowed."""
 
-POSITIONAL = {"student": "its file, *.safetensors,", "run": "its folder"}
+POSITIONAL = {"student": "its file, *.safetensors,", "run": "its folder", "source": "its file or folder"}
 """Settings that are typed without a flag, and how to name one."""
 _SHOWN = 200
 """Characters of a wrong value that a message shows."""

@@ -33,6 +33,8 @@ class EnsembleTeacher(Teacher):
         KDError: Two teachers do not go together, there is no such rule, or every weight is 0.
     """
 
+    unread = "several teachers answer as one"
+
     def __init__(
         self,
         teachers: Sequence[Teacher],

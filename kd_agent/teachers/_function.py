@@ -29,6 +29,8 @@ class FunctionTeacher(Teacher):
         algo: What the report calls its kind.
     """
 
+    unread = "its policy is a function"
+
     def __init__(
         self,
         function: Callable[[Any], Any],

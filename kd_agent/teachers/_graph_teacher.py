@@ -38,6 +38,10 @@ class GraphTeacher(Teacher):
         self._look = look
         self._run = compile_ops([*graph.ops, *critic])
 
+    def to_graph(self) -> PolicyGraph:
+        """Its program."""
+        return self.graph
+
     @property
     def sampled(self) -> bool:
         """Whether it is a student that is meant to be played by samples."""

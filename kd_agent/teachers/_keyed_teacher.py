@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kd_agent.networks import Layers, Observations, PolicyOutput, State, Teacher
-from kd_agent.policies import OBSERVATION, Array
+from kd_agent.policies import OBSERVATION, Array, PolicyGraph
 
 
 class KeyedTeacher(Teacher):
@@ -46,6 +46,15 @@ class KeyedTeacher(Teacher):
             if self._name(key) in layers.normalizers:
                 normalizers[key] = layers.normalizers[self._name(key)]
         return replace(layers, normalizers=normalizers)
+
+    def to_graph(self) -> PolicyGraph:
+        """The teacher's, reading the keys that it observes by the names that they have here."""
+        graph = self._teacher.to_graph()
+        known = {self._name(key): key for key in self._keys}
+        ops = []
+        for op in graph.ops:
+            ops.append(replace(op, inputs=tuple(known.get(name, name) for name in op.inputs)))
+        return replace(graph, observations=self.observations, ops=tuple(ops))
 
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None

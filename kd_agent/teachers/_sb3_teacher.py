@@ -32,6 +32,8 @@ class Sb3Teacher(Teacher):
         normalizers: VecNormalize's statistics by key.
     """
 
+    unread = "its policy is of a class of its own, which runs and is not read"
+
     def __init__(self, policy: Any, origin: Origin, env: Spaces, normalizers: Mapping[str, Normalizer]) -> None:
         policy.set_training_mode(False)
         self._policy = policy

@@ -19,15 +19,18 @@ import torch
 from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
-from kd_agent.policies import Array
+from kd_agent.policies import Array, Policy, PolicyGraph
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
 from kd_agent.teachers._onnx_ports import match
 from kd_agent.teachers._onnx_probe import session_of
 from kd_agent.teachers._onnx_process import Probe
+from kd_agent.teachers._onnx_program import Model, graph_of_answer, read_program
 from kd_agent.teachers._request import Request
 
 MAX_FILE = 256 << 20
+_ASKED = 16
+"""Observations on which the program read from a file is held against it."""
 
 
 def accepts(source: Any) -> bool:
@@ -73,11 +76,42 @@ class OnnxTeacher(Teacher):
             # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
             self.head = ActionHead(replace(head.spec, expects_masks=self._ports.masks is not None))
             probe.ask(self._blank())
+        self._raw = raw
         self._session = session_of(raw)
         self.recurrent = bool(self._ports.memories)
         # Another output is another teacher.
         chosen = f" {output}".encode() if output else b""
         self.origin = Origin(source, hashlib.sha256(raw + chosen).hexdigest(), "ONNX", _count(raw))
+
+    def to_graph(self) -> PolicyGraph:
+        """Its nodes as operations, as far as these can express them; of actions, with the stated density.
+
+        Raises:
+            KDError: A node has no operation that does the same, or it has a memory.
+        """
+        if self.recurrent:
+            raise KDError(f"{self.origin.source}: a model with a memory is run, and not read as a program")
+        inputs = {port.name: key for key, port in self._ports.observations.items()}
+        masks = None if self._ports.masks is None else self._ports.masks.name
+        try:
+            ops = read_program(Model(self._raw, inputs, self._ports.answer, masks))
+            graph = graph_of_answer(ops, self.observations, self.head.spec)
+            self._check(graph)
+        except KDError as error:
+            raise KDError(f"{self.origin.source}: cannot be written as a program: {error}") from None
+        return graph
+
+    def _check(self, graph: PolicyGraph) -> None:
+        """Ask both: what an operation makes of a node is believed where they agree."""
+        rng = np.random.default_rng(0)
+        observations = {}
+        for key, spec in self.observations.items():
+            array = rng.uniform(0, 2, (_ASKED, *spec.shape))
+            observations[key] = array.astype(spec.dtype)
+        expected = self(observations).params.numpy()
+        found = Policy(graph).params_batch(observations)
+        if not np.allclose(found, expected, rtol=1e-3, atol=1e-3):
+            raise KDError("the operations read from it answer otherwise than it does")
 
     def __call__(
         self, observations: Observations, state: State = None, episode_start: Array | None = None

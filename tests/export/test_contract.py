@@ -26,6 +26,7 @@ COMMENT = {
     ".c": r"/\*.*?\*/",
     ".h": r"/\*.*?\*/",
     ".mjs": r"//[^\n]*",
+    ".js": r"//[^\n]*",
     ".cs": r"//[^\n]*",
     ".py": r'"""\w.*?"""',
     ".gd": r"#[^\n]*",
@@ -166,7 +167,7 @@ def hostile_graph() -> PolicyGraph:
     return PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
 
 
-@pytest.mark.parametrize("runtime", ["c", "javascript", *played.RUNTIMES])
+@pytest.mark.parametrize("runtime", ["c", "javascript", "script", *played.RUNTIMES])
 def test_no_string_of_a_file_reaches_generated_code(runtime: str, tmp_path: Path) -> None:
     graph = hostile_graph()
     observations = observations_for(graph, 50)

@@ -144,10 +144,23 @@ def by_playing(runtime: str) -> Callable[..., Any]:
     return drawn
 
 
+def by_script(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    needs("node")
+    export(graph, folder / "policy.js")
+    arguments = [json.dumps(OBSERVATION.tolist()), *([] if mask is None else [json.dumps(mask)])]
+    text = JAVASCRIPT.replace("DRAWS", str(DRAWS)).replace("OBSERVATION", ", ".join(arguments))
+    page = 'import fs from "node:fs";\nimport vm from "node:vm";\n'
+    page += 'vm.runInThisContext(fs.readFileSync("policy.js", "utf8"));'
+    text = text.replace('import * as policy from "./policy.mjs";', f"{page}\nconst policy = kd;")
+    (folder / "main.mjs").write_text(text)
+    return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
+
+
 RUNTIMES: dict[str, Callable[..., Any]] = {
     "c": by_c,
     "javascript": by_javascript,
     "onnx": by_onnx,
+    "script": by_script,
     "torch": by_torch,
     **{runtime: by_playing(runtime) for runtime in played.RUNTIMES},
 }

@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 NEEDED: dict[Any, dict[str, Any]] = {
     EvaluateConfig: {"student": "s.safetensors"},
-    ExportConfig: {"student": "s.safetensors", "out": "s.onnx"},
+    ExportConfig: {"source": "s.safetensors", "out": "s.onnx"},
     TasksConfig: {"tasks": ["CartPole-v1", "Acrobot-v1"]},
     SweepConfig: {"teachers": "zoo", "out": "runs"},
     ExplainConfig: {"student": "s.safetensors", "teacher": "t.zip"},
@@ -68,7 +68,9 @@ def test_a_command_needs_these_settings_and_no_others(cls: Any) -> None:
     resolve(cls, needed)
     for name in needed:
         rest = {key: value for key, value in needed.items() if key != name}
-        how = {"student": "name its file, .*", "run": "name its folder .*"}.get(name, f"--{name}")
+        how = {"student": "name its file, .*", "run": "name its folder .*", "source": "name its file or folder .*"}.get(
+            name, f"--{name}"
+        )
         with pytest.raises(KDError, match=rf"^{name} is missing \({how}\)$"):
             resolve(cls, rest)
 

@@ -39,7 +39,7 @@ CLASSES = [
     TasksConfig,
     VerifyConfig,
 ]
-TAKES_STUDENT = (EvaluateConfig, ExplainConfig, ExportConfig, FollowDriftConfig)
+TAKES_STUDENT = (EvaluateConfig, ExplainConfig, FollowDriftConfig)
 
 
 def parsed(cls: Any, *argv: str) -> Any:
@@ -70,6 +70,9 @@ def test_every_setting_is_a_flag_by_its_own_name(cls: Any, capsys: pytest.Captur
         elif field.name == "student" and cls in TAKES_STUDENT:
             assert flag not in shown
             assert f"student a saved student, *{Path(STUDENT).suffix}" in shown
+        elif field.name == "source":
+            assert flag not in shown
+            assert "source a saved student, or whatever distill takes for a --teacher" in shown
         elif field.name == "run":
             assert flag not in shown
             assert "run a run folder" in shown

@@ -1,0 +1,49 @@
+"""What `export` can be told, as `settings`."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from kd_agent.settings.types import STRICT, Keywords, StudentWrappers
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExportConfig:
+    """Writing an agent in another format, and holding the file against it."""
+
+    source: Annotated[
+        str,
+        Field(description="a saved student, or whatever distill takes for a --teacher: an SB3 zip, an RL Zoo folder"),
+    ]
+    out: Annotated[str, Field(description="the file to write")]
+    task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
+    to: Annotated[
+        str | None,
+        Field(description="onnx, c, javascript, script, sb3 or torch; default: what the suffix of --out stands for"),
+    ] = None
+    env: Annotated[
+        str | None, Field(description="Gymnasium id of its environment (default: the one that the source names)")
+    ] = None
+    env_kwargs: Annotated[Keywords, Field(description="the environment's keyword arguments, NAME=VALUE")] = Field(
+        default_factory=dict
+    )
+    wrapper: StudentWrappers = ()
+    statistics: Annotated[str | None, Field(description="a teacher's VecNormalize statistics")] = None
+    allow_missing_statistics: Annotated[
+        bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
+    ] = False
+    check: Annotated[
+        bool, Field(description="play the file where its source has been: exit code 1 where it acts otherwise")
+    ] = True
+    int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    opset: Annotated[
+        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
+    ] = None
+    prefix: Annotated[
+        str | None, Field(description="c, script: first part of the public names, the script's global (kd)")
+    ] = None
+    vecnormalize: Annotated[
+        bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")
+    ] = False
+    quiet: Annotated[bool, Field(description="print nothing but errors, and what differs")] = False
