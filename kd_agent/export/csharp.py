@@ -15,6 +15,8 @@ from kd_agent.export._csharp_prelude import FUNCTIONS
 from kd_agent.export._language import Language, Lines, block, called, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._module import Words, mask_layout, pieces
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_csharp import by_mono
 from kd_agent.export._program import analyse
 from kd_agent.export._source import Source
 from kd_agent.policies import Array, PolicyGraph
@@ -99,6 +101,17 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
         raise KDError(f"{path.name}: the file's name is the class's, which has something of its own named {name}")
     write_atomically(path, text.encode())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Compile the class and play it by Mono.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return by_mono(path, graph, steps)
 
 
 def _text(source: Source, name: str) -> str:

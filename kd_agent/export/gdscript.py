@@ -20,6 +20,8 @@ from kd_agent.export._gdscript_prelude import FUNCTIONS
 from kd_agent.export._language import Indented, Lines, block, called, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._module import Words, mask_layout, pieces
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_gdscript import in_godot
 from kd_agent.export._program import analyse
 from kd_agent.export._source import Source
 from kd_agent.policies import Array, PolicyGraph
@@ -94,6 +96,17 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     """
     write_atomically(path, _text(Source(_LANGUAGE, analyse(graph), WRITERS)).encode())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the script in Godot, where there is one named `godot`.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return in_godot(path, graph, steps)
 
 
 def _text(source: Source) -> str:

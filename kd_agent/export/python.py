@@ -16,6 +16,8 @@ from string import Template
 from kd_agent.export._language import Indented, Lines, block, called, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._module import Words, mask_layout, pieces
+from kd_agent.export._play import Played, Steps
+from kd_agent.export._play_python import in_python
 from kd_agent.export._program import analyse
 from kd_agent.export._python_prelude import FUNCTIONS
 from kd_agent.export._source import Place, Source
@@ -141,6 +143,17 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     """
     write_atomically(path, _text(_Source(_LANGUAGE, analyse(graph), WRITERS)).encode())
     return [path]
+
+
+def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
+    """Play the file in a Python of its own.
+
+    Args:
+        path: The file.
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    return in_python(path, graph, steps)
 
 
 def _text(source: _Source) -> str:
