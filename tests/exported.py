@@ -1,17 +1,16 @@
 """How to run what an export wrote, and how to compare it with NumPy; the graphs to export are `sample_graphs`'."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import pytest
+import played
 import torch
+from played import Answers, needs
 from sample_graphs import GRAPHS, linear, observations_for, tree_op
 
 from kd_agent import export
@@ -85,14 +84,6 @@ for (let i = 0; i < all.length; i += obsSize) {
 }
 fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
 """
-
-
-@dataclass(frozen=True)
-class Answers:
-    """`params [N, P]` and greedy actions, flat `[N, A]`, one after the other."""
-
-    params: Any
-    actions: Any
 
 
 def by_numpy(graph: PolicyGraph, observations: dict[str, Any]) -> Answers:
@@ -194,12 +185,8 @@ RUNTIMES: dict[str, Callable[..., Answers]] = {
     "script": by_script,
     "torch": by_torch,
     "wasm": by_wasm,
+    **{name: played.by(name) for name in played.RUNTIMES},
 }
-
-
-def needs(tool: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
 
 
 def assert_same(graph: PolicyGraph, found: Answers, expected: Answers, tolerance: float = 1e-5) -> None:

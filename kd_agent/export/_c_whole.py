@@ -6,14 +6,14 @@ _TABLE = ", ".join(map(str, tanh_table()))
 
 # Shifts of negative numbers are those of every compiler there is: the sign comes in from the left.
 FUNCTIONS = {
-    "KD_ALONE": """\
+    "kd_alone": """\
 /* On AVRs that multiply, products are written in their own instructions: its compiler calls functions for them, which
    take twice as long. Each such function stands alone, so that it finds the registers it asks for. */
 #if defined(__AVR_HAVE_MUL__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
 #define KD_AVR
-#define KD_ALONE __attribute__((noinline))
+#define kd_alone __attribute__((noinline))
 #else
-#define KD_ALONE
+#define kd_alone
 #endif""",
     "kd_short": """\
 static inline int16_t kd_short(int32_t x) {
@@ -21,7 +21,7 @@ static inline int16_t kd_short(int32_t x) {
 }""",
     "kd_upper": """\
 /* a b / 2^16, rounded down. */
-KD_ALONE static int16_t kd_upper(int16_t a, int16_t b) {
+kd_alone static int16_t kd_upper(int16_t a, int16_t b) {
 #ifdef KD_AVR
     int16_t product;
     uint8_t low, sign;
@@ -51,7 +51,7 @@ KD_ALONE static int16_t kd_upper(int16_t a, int16_t b) {
 }""",
     "kd_times": """\
 /* x factor / 2^16, for a factor from 0 on: the upper half of x and the byte below it, multiplied one by one. */
-KD_ALONE static int32_t kd_times(int32_t x, int16_t factor) {
+kd_alone static int32_t kd_times(int32_t x, int16_t factor) {
 #ifdef KD_AVR
     int32_t product;
     uint8_t zero;
@@ -93,7 +93,7 @@ KD_ALONE static int32_t kd_times(int32_t x, int16_t factor) {
 }""",
     "kd_dot16": """\
 /* sum + q w, over count numbers. */
-KD_ALONE static int32_t kd_dot16(int32_t sum, const int16_t *q, const KD_FLASH int8_t *w, int count) {
+kd_alone static int32_t kd_dot16(int32_t sum, const int16_t *q, const KD_FLASH int8_t *w, int count) {
 #ifdef KD_AVR
     int16_t number;
     int8_t weight, sign;

@@ -11,8 +11,9 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.export._bounds import bounds
+from kd_agent.export._language import Lines
 from kd_agent.export._program import transposed
-from kd_agent.export._source import Lines, Source
+from kd_agent.export._source import Source
 from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST, quantise
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from kd_agent.export._bounds import bounds
 from kd_agent.export._int8 import LOOSE, quantised, ranges_of
-from kd_agent.export._source import Lines, Place, Source
+from kd_agent.export._language import Lines
+from kd_agent.export._source import Place, Source
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
 from kd_agent.policies.int8 import LARGEST, quantise
 

@@ -19,12 +19,13 @@ from kd_agent.export._c_int import LANGUAGE, guard, language
 from kd_agent.export._c_prelude import prelude
 from kd_agent.export._decode import decode, masked
 from kd_agent.export._int8 import quantised
+from kd_agent.export._language import Lines, block, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._play import Played, Steps
 from kd_agent.export._play_c import compiled
 from kd_agent.export._program import analyse, plain
 from kd_agent.export._sample import noisy
-from kd_agent.export._source import Lines, Source, block, indented
+from kd_agent.export._source import Source
 from kd_agent.export._whole import Whole
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
@@ -156,7 +157,7 @@ def cost(graph: PolicyGraph, *, int8: bool = False, board: bool = False) -> Cost
     source = _begun(graph, int8, board)
     # Written, and thrown away: constants and buffers are known once they have been asked for.
     source.body()
-    _decision(source)
+    decode(source, graph.head)
     return _cost(source)
 
 
@@ -264,8 +265,6 @@ def _decision(source: Source) -> Lines:
     head = source.program.graph.head
     if source.row_unit:
         return [f"return kd_argmax16(row, {head.nvec[0]}) + ({head.start[0]});"]
-    if head.kind == "categorical":
-        return [f"return kd_argmax(row, 0, {head.nvec[0]}) + ({head.start[0]});"]
     return decode(source, head)
 
 
