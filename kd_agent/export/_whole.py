@@ -32,6 +32,7 @@ _MOST_WHOLE = 2**23 - 1
 _MOST_NORMAL = 8192
 """What a normalised observation is where it is clipped."""
 _MOST_POWER = 100
+"""Powers of two beyond which features are left to floats: the difference to a float's exponent stays one of 8 bits."""
 _EXPONENT = 150
 """Of a float32 whose 24 bits of fraction are a whole number."""
 _UNITS = {"tanh": 2.0**-13, "sigmoid": 2.0**-12, "silu": 2.0**-12}
