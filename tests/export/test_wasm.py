@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from compilers import without_compiler
 from draws import sampled_graph
-from exported import by_c, by_wasm, needs
+from exported import by_c, by_numpy, by_wasm, needs
 from masked_agents import masked_graph
 from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
@@ -124,6 +124,37 @@ def test_the_page_shows_the_action_of_what_its_inputs_say(name: str, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"(\S+ ?)+ \d+\n", done.stdout)
     assert "NaN" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["categorical", "diag_gaussian"])
+def test_a_slider_moves_what_is_observed(kind: str, tmp_path: Path) -> None:
+    needs("node")
+    graph = make_graph(kind)
+    _, page = export(graph, tmp_path / "policy.wasm")
+    ask = """
+const seen = [];
+for (let k = 0; k < 60; k++) {
+    const [slider, number] = sliders[k % 4];
+    const from = k % 2 ? slider : number;
+    from.valueAsNumber = from.value = 3 * Math.sin(k);
+    from.oninput();
+    seen.push([[...obs], elements.action.value, (k % 2 ? number : slider).value]);
+}
+console.log(JSON.stringify(seen));
+"""
+    main = DOM + script(page.read_text()) + ask
+    done = subprocess.run(["node", "--input-type=module", "-"], input=main, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    observations = np.float32([row[0] for row in seen])
+    actions = by_numpy(graph, {"obs": observations}).actions
+    shown = [
+        ", ".join(f"{number:.3f}" if kind != "categorical" else str(int(number)) for number in row) for row in actions
+    ]
+    assert [row[1] for row in seen] == shown
+    assert len(set(shown)) > 1
+    for k, row in enumerate(seen):
+        assert observations[k, k % 4] == np.float32(row[2])
 
 
 def test_no_string_of_a_file_reaches_the_page(tmp_path: Path) -> None:
