@@ -15,6 +15,7 @@ from kd_agent.policies.policy import Policy
 
 SAMPLED = {"env": "CartPole-v1", "play": "sampled"}
 """A provenance that says so."""
+DRAWS = 4_000
 OBSERVATION = np.float32([0.1, -0.2, 0.3, 0.4])
 _QUANTILES = np.arange(1, 6) / 6
 """Of a Gaussian, between whose values actions are counted."""

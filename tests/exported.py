@@ -1,17 +1,16 @@
 """How to run what an export wrote, and how to compare it with NumPy; the graphs to export are `sample_graphs`'."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import pytest
+import played
 import torch
+from played import Answers, needs
 from sample_graphs import GRAPHS, linear, observations_for, tree_op
 
 from kd_agent import export
@@ -66,13 +65,25 @@ SCRIPT = MODULE.replace(
 )
 """A classic script, in a global scope as a page has it."""
 
-
-@dataclass(frozen=True)
-class Answers:
-    """`params [N, P]` and greedy actions, flat `[N, A]`, one after the other."""
-
-    params: Any
-    actions: Any
+WASM = """
+import fs from "node:fs";
+const load = () => new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync("policy.wasm"))).exports;
+// Each has its own memory, so that a recurrent policy's moves once an observation in both.
+const [policy, other] = [load(), load()];
+const raw = fs.readFileSync(0);
+const all = new Float32Array(raw.buffer, raw.byteOffset, raw.length / 4);
+const floats = (module, at, size) => new Float32Array(module.memory.buffer, at, size);
+const obsSize = policy.obs_size(), size = policy.action_size();
+const out = [];
+for (let i = 0; i < all.length; i += obsSize) {
+    const obs = all.subarray(i, i + obsSize);
+    for (const module of [policy, other]) floats(module, module.obs(), obsSize).set(obs);
+    const action = policy.act();
+    out.push(...floats(other, other.params(), other.num_params()));
+    out.push(...(size ? floats(policy, action, size) : [action]));
+}
+fs.writeFileSync(1, new Uint8Array(Float32Array.from(out).buffer));
+"""
 
 
 def by_numpy(graph: PolicyGraph, observations: dict[str, Any]) -> Answers:
@@ -99,11 +110,29 @@ def by_c(
     return _split(graph, _piped([str(folder / "policy")], graph, observations))
 
 
+def by_arduino(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    """The library's C on this machine; `avr.by_sketch` plays it on a board."""
+    needs("gcc")
+    library = export(graph, folder / "policy.arduino", **options)[0]
+    (folder / "main.c").write_text(HARNESS)
+    sources = [f"-I{library}/src", f"{library}/src/policy.c", "main.c"]
+    subprocess.run(["gcc", *STRICT, *sources, "-o", "policy"], cwd=folder, check=True)
+    return _split(graph, _piped([str(folder / "policy")], graph, observations))
+
+
 def by_javascript(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
     needs("node")
     export(graph, folder / "policy.mjs")
     (folder / "main.mjs").write_text(MODULE)
     return _split(graph, _piped(["node", str(folder / "main.mjs")], graph, observations))
+
+
+def by_wasm(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **options: Any) -> Answers:
+    for tool in ("clang", "wasm-ld", "node"):
+        needs(tool)
+    export(graph, folder / "policy.wasm", **options)
+    (folder / "main.mjs").write_text(WASM)
+    return _split(graph, _piped(["node", "main.mjs"], graph, observations, folder))
 
 
 def by_script(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
@@ -148,18 +177,16 @@ def by_torch(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> 
 
 
 RUNTIMES: dict[str, Callable[..., Answers]] = {
+    "arduino": by_arduino,
     "c": by_c,
     "c by clang": lambda *args: by_c(*args, compiler="clang"),
     "javascript": by_javascript,
     "onnx": by_onnx,
     "script": by_script,
     "torch": by_torch,
+    "wasm": by_wasm,
+    **{name: played.by(name) for name in played.RUNTIMES},
 }
-
-
-def needs(tool: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
 
 
 def assert_same(graph: PolicyGraph, found: Answers, expected: Answers, tolerance: float = 1e-5) -> None:

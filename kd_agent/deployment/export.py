@@ -16,7 +16,7 @@ from kd_agent.policies import file as graph_file
 if TYPE_CHECKING:
     from kd_agent.settings import ExportConfig
 
-_OPTIONS = ("int8", "opset", "prefix", "vecnormalize")
+_OPTIONS = ("board", "int8", "opset", "prefix", "vecnormalize")
 """Settings that are a format's own."""
 
 

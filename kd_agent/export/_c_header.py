@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from string import Template
 
-from kd_agent.export._program import Program, plain
-from kd_agent.export._source import Lines, block
+from kd_agent.export._language import Lines, block
+from kd_agent.export._program import Program
 from kd_agent.policies import PolicyGraph
 
 # Letters: what begins with $ is put in; a block of lines ends with its own line break.
@@ -122,13 +122,7 @@ def _sizes(program: Program) -> dict[str, int]:
 
 
 def _layout(program: Program) -> Lines:
-    lines: Lines = []
-    offset = 0
-    for key, spec in program.graph.observations.items():
-        size = program.size(key)
-        shape = " x ".join(map(str, spec.shape)) or "1"
-        lines.append(f"   obs[{offset}..{offset + size - 1}]: {plain(key)}, {shape}")
-        offset += size
+    lines = [f"   {line}" for line in program.layout()]
     if program.graph.states:
         lines.append("   state: the memory, updated by every call; zeros where an episode starts")
     if program.graph.head.expects_masks:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from string import Template
 
+from kd_agent.export._language import Language
 from kd_agent.export._program import Program
-from kd_agent.export._source import Language
 from kd_agent.policies import PolicyGraph
 
 LANGUAGE = Language(index="int", whole="const int", number="const float", suffix="f")

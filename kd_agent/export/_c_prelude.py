@@ -4,8 +4,8 @@ No math.h: `kd_decay(x) = exp(-|x|)` carries all of them, to about 1e-7, and is 
 compilers turn loops over it into vector code (no branches, clamping by integers, C99 unions).
 """
 
-import re
-
+from kd_agent.export._c_whole import FUNCTIONS as WHOLE
+from kd_agent.export._language import called
 from kd_agent.export._sample import C as SAMPLING
 
 # Hexadecimal numbers are the bits of floats: 0x42ae0000 is 87, near where exp(-x) leaves float32's normal range;
@@ -199,15 +199,7 @@ def prelude(text: str, *, rough: bool = False) -> str:
         text: The generated code.
         rough: Whether the cheaper definitions do, as they do beside int8 weights.
     """
-    functions = {**FUNCTIONS, **SAMPLING}
+    functions = {**FUNCTIONS, **SAMPLING, **WHOLE}
     if rough:
         functions |= ROUGH
-    needed: set[str] = set()
-    waiting = [text]
-    while waiting:
-        called = set(re.findall(r"\bkd_\w+", waiting.pop()))
-        new = called & functions.keys() - needed
-        needed |= new
-        waiting += [functions[name] for name in new]
-    # C wants a function before who calls it: the table is in that order, the search above is not.
-    return "\n\n".join(text for name, text in functions.items() if name in needed)
+    return "\n\n".join(called(text, functions))

@@ -1,7 +1,7 @@
 """int8 arithmetic of linear layers, after training: weights int8, inputs int16, sums int32.
 
 Each output has its weights' scale, `w = scale q` with `|q| <= 127`. An input's scale is fixed beforehand:
-from its proven bound where that is not far beyond what `_ranges` finds, and then nothing can saturate, or
+from its proven bound where that is not far beyond what `ranges_of` finds, and then nothing can saturate, or
 else from that range, beyond which values saturate.
 """
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.export._bounds import bounds
+from kd_agent.export._language import Lines
 from kd_agent.export._program import transposed
-from kd_agent.export._source import Lines, Source
+from kd_agent.export._source import Source
 from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST, quantise
 
@@ -21,7 +22,7 @@ _MARGIN = 2.0
 """A range beyond what the probes reached: one bit of an input, against saturation."""
 _LARGEST_INPUT = 32767
 _LARGEST_SUM = 2**31 - 1
-_LOOSE = 8.0
+LOOSE = 8.0
 """How far a bound may be beyond the range: 3 of 15 bits of an input."""
 
 
@@ -30,12 +31,12 @@ def quantised(graph: PolicyGraph) -> dict[str, Callable[[Source, Op], Lines]]:
     # A product with int8 weights is all that pays: everything else stays in floats.
     if not any(op.kind == "linear" for op in graph.ops):
         raise KDError("int8 stores the weights of linear layers, and this policy has none; write it without int8")
-    ranges = _ranges(graph)
+    ranges = ranges_of(graph)
     proven = bounds(graph)
 
     def _write(source: Source, op: Op) -> Lines:
         [name] = op.inputs
-        if proven[name] <= _LOOSE * ranges[name]:
+        if proven[name] <= LOOSE * ranges[name]:
             return _linear(source, op, proven[name], saturates=False)
         return _linear(source, op, ranges[name], saturates=True)
 
@@ -77,7 +78,7 @@ def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
     ]
 
 
-def _ranges(graph: PolicyGraph) -> Mapping[str, float]:
+def ranges_of(graph: PolicyGraph) -> Mapping[str, float]:
     """Largest absolute value that each register is taken to reach.
 
     The graph runs on observations at and within the corners of the box that the normaliser lets

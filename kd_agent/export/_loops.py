@@ -1,4 +1,4 @@
-"""How each kind of operation is written as loops over flat arrays, for C99 and JavaScript alike.
+"""How each kind of operation is written as loops over flat arrays, in whatever language the source is in.
 
 The functions the text calls (`kd_tanh`, ...) are each language's prelude.
 
@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.export._program import transposed
-from kd_agent.export._source import Lines, Place, Source, indented
+from kd_agent.export._conv2d import conv2d
+from kd_agent.export._language import Lines
+from kd_agent.export._source import Place, Source
 from kd_agent.policies import ACTIVATIONS, Array, Op
 from kd_agent.policies.activations import SLOPED
 
@@ -66,7 +67,7 @@ def _concatenate(s: Source, op: Op) -> Lines:
         width = s.program.shapes[name][-1]
         rows = s.program.size(name) // width
         into = Place(target.array, offset).at(f"i * {total} + j")
-        inner = f"{into} = {s.places[name].at(f'i * {width} + j')};"
+        inner = s.language.assign(into, s.places[name].at(f"i * {width} + j"))
         lines += s.language.loop("i", rows, *s.language.loop("j", width, inner))
         offset += width
     return lines
@@ -81,7 +82,7 @@ def _slice(s: Source, op: Op) -> Lines:
         return s.alias(op, start)
     source = s.places[op.inputs[0]]
     target = s.output(op)
-    inner = f"{target.at(f'i * {width} + j')} = {source.at(f'i * {shape[-1]} + {start} + j')};"
+    inner = s.language.assign(target.at(f"i * {width} + j"), source.at(f"i * {shape[-1]} + {start} + j"))
     return s.language.loop("i", math.prod(shape[:-1]), *s.language.loop("j", width, inner))
 
 
@@ -97,7 +98,7 @@ def _transpose(s: Source, op: Op) -> Lines:
     for k, axis in enumerate(axes):
         read.append(f"i{k} * {math.prod(shape[axis + 1 :])}")
         written = f"({written}) * {shape[axis]} + i{k}" if written else f"i{k}"
-    lines = [f"{target.at(written)} = {source.at(' + '.join(read))};"]
+    lines = [s.language.assign(target.at(written), source.at(" + ".join(read)))]
     for k, axis in reversed(list(enumerate(axes))):
         lines = s.language.loop(f"i{k}", shape[axis], *lines)
     return lines
@@ -108,7 +109,7 @@ def _append(s: Source, op: Op) -> Lines:
     target = s.output(op)
     value = op.tensors["value"]
     width = s.program.size(op.inputs[0])
-    tail = f"{Place(target.array, width).at('i')} = {s.value(value, value.shape)};"
+    tail = s.language.assign(Place(target.array, width).at("i"), s.value(value, value.shape))
     return s.copy(target, source, width) + s.language.loop("i", len(value), tail)
 
 
@@ -120,8 +121,8 @@ def _one_hot(s: Source, op: Op) -> Lines:
     lines: Lines = []
     offset = 0
     for part, size in enumerate(map(int, op.attributes["sizes"])):
-        test = f"{source.at(part)} == i ? {one} : {zero}"
-        lines += s.language.loop("i", size, f"{Place(target.array, offset).at('i')} = {test};")
+        flag = s.language.choice(f"{source.at(part)} == i", one, zero)
+        lines += s.language.loop("i", size, s.language.assign(Place(target.array, offset).at("i"), flag))
         offset += size
     return lines
 
@@ -132,44 +133,13 @@ def _sde_log_std(s: Source, op: Op) -> Lines:
     target = s.output(op)
     variance = op.tensors["variance"]
     squares = s.buffer(len(variance))
-    half = s.language.literal(0.5)
+    square = s.language.assign(squares.at("i"), f"{source.at('i')} * {source.at('i')}")
+    log_root = s.language.assign(target.at("i"), f"{s.language.literal(0.5)} * kd_log({target.at('i')})")
     return [
-        *s.language.loop("i", len(variance), f"{squares.at('i')} = {source.at('i')} * {source.at('i')};"),
+        *s.language.loop("i", len(variance), square),
         *s.dense(target, squares, variance.T, np.full(variance.shape[1], 1e-6, np.float32)),
-        *s.language.loop("i", variance.shape[1], f"{target.at('i')} = {half} * kd_log({target.at('i')});"),
+        *s.language.loop("i", variance.shape[1], log_root),
     ]
-
-
-def _conv2d(s: Source, op: Op) -> Lines:
-    """Output channels `o` side by side, at place `(y, x)`: the innermost loop runs over them.
-
-    `c` counts input channels, `(v, u)` the places of the kernel, `(row, column)` those of the input.
-    """
-    weight, bias = op.tensors["weight"], op.tensors["bias"]
-    out, channels, high, wide = weight.shape
-    _, rows, columns = s.program.shapes[op.inputs[0]]
-    _, y_stop, x_stop = s.program.shapes[op.output]
-    stride = int(op.attributes["stride"])
-    padding = int(op.attributes.get("padding", 0))
-    loop = s.language.loop
-    source = s.places[op.inputs[0]]
-    target = s.output(op)
-    total = s.buffer(out)
-    s.multiply_adds += y_stop * x_stop * weight.size
-    pixel = source.at(f"(c * {rows} + row) * {columns} + column")
-    factor = f"{s.constant(transposed(weight))}[((c * {high} + v) * {wide} + u) * {out} + o]"
-    tap = loop("o", out, f"{total.at('o')} += {pixel} * {factor};")
-    shift = ""
-    if padding:  # zeros around the image are not stored: what lies outside adds nothing
-        shift = f" - {padding}"
-        inside = f"if (row >= 0 && row < {rows} && column >= 0 && column < {columns}) {{"
-        tap = [inside, *indented(tap), "}"]
-    row = f"{s.language.whole} row = y * {stride} + v{shift};"
-    column = f"{s.language.whole} column = x * {stride} + u{shift};"
-    window = loop("c", channels, *loop("v", high, *loop("u", wide, row, column, *tap)))
-    begin = loop("o", out, f"{total.at('o')} = {s.bias(bias, out)}[o];")
-    finish = loop("o", out, f"{target.at(f'(o * {y_stop} + y) * {x_stop} + x')} = {total.at('o')};")
-    return loop("y", y_stop, *loop("x", x_stop, *begin, *window, *finish))
 
 
 def _units(op: Op, gates: int) -> int:
@@ -201,8 +171,8 @@ def _lstm(s: Source, op: Op) -> Lines:
         *s.language.loop(
             "i",
             size,
-            f"{cell} = kd_sigmoid({keep}) * {before} + kd_sigmoid({into}) * kd_tanh({new});",
-            f"{target.at('i')} = kd_sigmoid({out}) * kd_tanh({cell});",
+            s.language.assign(cell, f"kd_sigmoid({keep}) * {before} + kd_sigmoid({into}) * kd_tanh({new})"),
+            s.language.assign(target.at("i"), f"kd_sigmoid({out}) * kd_tanh({cell})"),
         ),
     ]
 
@@ -216,16 +186,17 @@ def _gru(s: Source, op: Op) -> Lines:
     from_h = s.buffer(3 * size)
     rx, zx, nx = _gates(from_x, 3, size)
     rh, zh, nh = _gates(from_h, 3, size)
-    number = s.language.number
+    number, declare = s.language.number, s.language.declare
+    blend = f"({s.language.literal(1)} - update) * fresh + update * {memory.at('i')}"
     return [
         *s.dense(from_x, x, op.tensors["weight_input"], op.tensors["bias_input"]),
         *s.dense(from_h, memory, op.tensors["weight_hidden"], op.tensors["bias_hidden"]),
         *s.language.loop(
             "i",
             size,
-            f"{number} update = kd_sigmoid({zx} + {zh});",
-            f"{number} fresh = kd_tanh({nx} + kd_sigmoid({rx} + {rh}) * {nh});",
-            f"{target.at('i')} = ({s.language.literal(1)} - update) * fresh + update * {memory.at('i')};",
+            declare(number, "update", f"kd_sigmoid({zx} + {zh})"),
+            declare(number, "fresh", f"kd_tanh({nx} + kd_sigmoid({rx} + {rh}) * {nh})"),
+            s.language.assign(target.at("i"), blend),
         ),
     ]
 
@@ -243,16 +214,14 @@ def _tree(s: Source, op: Op) -> Lines:
     width = op.tensors["value"].shape[1]
     # Thresholds are float32: a wider number beside one could fall on the other side of it.
     below = f"{s.language.single}({source.at(f'{feature}[node]')}) <= {threshold}[node]"
-    row = f"{target.at('i')} = {value}[(node - {splits}) * {width} + i];"
-    walk = [
-        f"{s.language.index} node = 0;",
-        f"while (node < {splits}) {{",
-        *indented([f"node = {below} ? {left}[node] : {right}[node];"]),
-        "}",
+    step = s.language.assign("node", s.language.choice(below, f"{left}[node]", f"{right}[node]"))
+    row = s.language.assign(target.at("i"), f"{value}[(node - {splits}) * {width} + i]")
+    # Several trees may each have a `node`.
+    return s.language.scope(
+        s.language.declare(s.language.index, "node", "0"),
+        *s.language.repeat(f"node < {splits}", step),
         *s.language.loop("i", width, row),
-    ]
-    # Braces of its own, so that several trees may each have a `node`.
-    return ["{", *indented(walk), "}"]
+    )
 
 
 def _narrow(whole: Array) -> Array:
@@ -274,7 +243,7 @@ WRITERS: dict[str, Callable[[Source, Op], Lines]] = {
     "scale": _scale,
     "clip": _clip,
     "linear": _linear,
-    "conv2d": _conv2d,
+    "conv2d": conv2d,
     "lstm": _lstm,
     "gru": _gru,
     "activation": _activation,

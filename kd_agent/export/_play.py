@@ -120,17 +120,26 @@ def piped(command: Sequence[str | Path], graph: PolicyGraph, steps: Steps) -> Ar
         KDError: It fails, or its answers are too few.
     """
     batch = len(steps.starts)
-    columns = [steps.starts.astype(np.float32)[:, None]]
-    for key in graph.observations:
-        columns.append(np.asarray(steps.observations[key], np.float32).reshape(batch, -1))
-    if graph.head.expects_masks:
-        columns.append(all_allowed(graph, steps).astype(np.float32))
-    rows = np.ascontiguousarray(np.concatenate(columns, axis=1))
-    answers = np.frombuffer(ran(command, rows.tobytes()), np.float64)
+    answers = np.frombuffer(ran(command, told(graph, steps).tobytes()), np.float64)
     size = math.prod(graph.head.shape)
     if answers.size != batch * size:
         raise KDError(f"{Path(command[0]).name} answered with {answers.size} numbers, expected {batch * size}")
     return answers.reshape(batch, size)
+
+
+def told(graph: PolicyGraph, steps: Steps) -> Array:
+    """What a program is told, a row of float32 a step, as `piped` has it.
+
+    Args:
+        graph: The policy.
+        steps: What it is asked about.
+    """
+    columns = [steps.starts.astype(np.float32)[:, None]]
+    for key in graph.observations:
+        columns.append(np.asarray(steps.observations[key], np.float32).reshape(len(steps.starts), -1))
+    if graph.head.expects_masks:
+        columns.append(all_allowed(graph, steps).astype(np.float32))
+    return np.ascontiguousarray(np.concatenate(columns, axis=1))
 
 
 def all_allowed(graph: PolicyGraph, steps: Steps) -> Array:

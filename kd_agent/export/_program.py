@@ -36,6 +36,17 @@ class Program:
         """Numbers in a register."""
         return math.prod(self.shapes[register])
 
+    def layout(self) -> list[str]:
+        """What lies where in the flat array of an observation, a line a key."""
+        lines: list[str] = []
+        offset = 0
+        for key, spec in self.graph.observations.items():
+            size = self.size(key)
+            shape = " x ".join(map(str, spec.shape)) or "1"
+            lines.append(f"obs[{offset}..{offset + size - 1}]: {plain(key)}, {shape}")
+            offset += size
+        return lines
+
 
 def analyse(graph: PolicyGraph) -> Program:
     """Shapes by a dry run on zeros, and the acting part by walking backwards."""

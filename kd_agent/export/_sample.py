@@ -1,9 +1,10 @@
-"""How a sampled policy draws an action, for C99 and JavaScript alike: noise on the row, and then the greedy choice.
+"""How a sampled policy draws an action, in any language: noise on the row, and then the greedy choice.
 
 The generator is the caller's: in C a word that the call moves on, in JavaScript a function like `Math.random`.
 """
 
-from kd_agent.export._source import Lines, Source
+from kd_agent.export._language import Lines
+from kd_agent.export._source import Source
 from kd_agent.policies import HeadSpec
 
 
@@ -20,7 +21,7 @@ def noisy(s: Source, head: HeadSpec) -> Lines:
     elif head.is_gaussian:
         # The log standard deviations stand behind the means.
         noise = f"kd_exp(row[{head.num_acting} + i]) * kd_normal(random)"
-    return s.language.loop("i", head.num_acting, f"row[i] += {noise};")
+    return s.language.loop("i", head.num_acting, s.language.add("row[i]", noise))
 
 
 C = {

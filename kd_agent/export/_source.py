@@ -1,4 +1,4 @@
-"""Text and data of a program under construction, in the common subset of C99 and JavaScript.
+"""Text and data of a program under construction, in one of the languages that it can be written in.
 
 Every name in the text is generated: `r0`, `r1`, ... are working arrays, `k0`, `k1`, ... constants;
 nothing of a file's strings reaches it.
@@ -7,25 +7,14 @@ nothing of a file's strings reaches it.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kd_agent.errors import KDError
+from kd_agent.export._language import Language, Lines
 from kd_agent.export._program import Program, transposed
 from kd_agent.policies import PARAMS, Array, Op, following
-
-Lines = list[str]
-
-
-def indented(lines: Sequence[str]) -> Lines:
-    """One level deeper."""
-    return [f"    {line}" for line in lines]
-
-
-def block(lines: Sequence[str]) -> str:
-    """Lines that end where they end, also where there are none."""
-    return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -44,60 +33,6 @@ class Place:
         return f"{self.array}[{self.offset} + {index}]"
 
 
-@dataclass(frozen=True)
-class Language:
-    """What differs between the languages.
-
-    Attributes:
-        index: What declares a loop's index.
-        whole: What declares a constant whole number.
-        number: What declares a constant float.
-        suffix: Suffix of a literal.
-        single: What brings a number of the observation to float32.
-    """
-
-    index: str
-    whole: str
-    number: str
-    suffix: str
-    single: str = ""
-
-    def literal(self, value: float) -> str:
-        """A float32 constant, exactly; the largest one for infinity."""
-        largest = np.finfo(np.float32).max
-        number = np.float32(np.clip(np.float64(value), -largest, largest))
-        if np.isnan(number):
-            raise KDError("a constant of the policy is not a number")
-        # Nine digits tell every float32 from its neighbours.
-        text = f"{number:.9g}"
-        # `1f` is no literal of C.
-        if "." not in text and "e" not in text:
-            text += ".0"
-        return text + self.suffix
-
-    def literals(self, values: Array) -> list[str]:
-        """The numbers of a constant array, float32 or whole."""
-        if values.dtype == np.float32:
-            return list(map(self.literal, values))
-        return list(map(str, values))
-
-    def loop(self, name: str, stop: int, *body: str, start: int = 0, step: int = 1) -> Lines:
-        """A counting loop.
-
-        Args:
-            name: The index.
-            stop: The index ends before this number.
-            body: Lines.
-            start: Its first number.
-            step: What it grows by.
-        """
-        move = f"{name}++"
-        if step != 1:
-            move = f"{name} += {step}"
-        head = f"for ({self.index} {name} = {start}; {name} < {stop}; {move}) {{"
-        return [head, *indented(body), "}"]
-
-
 @dataclass
 class Source:
     """Text and data under construction.
@@ -110,9 +45,14 @@ class Source:
         buffers: Length of each working array, by generated name.
         places: Where each register lies.
         multiply_adds: Multiplications of weights per run.
+        gathers: Whether a convolution gathers the numbers under its kernel, for `dense` to multiply at once.
         whole_inputs, whole_sums: Lengths of the working arrays of whole numbers (int8 only).
+        slots: Length of each working array of int16 registers (`_whole` only).
+        row_unit: The unit of the row of parameters where it is whole, else 0 (`_whole` only).
+        table_bytes: Bytes of the tables that the functions which the text calls have of their own.
     """
 
+    gathers: ClassVar[bool] = False
     language: Language
     program: Program
     writers: Mapping[str, Callable[[Any, Op], Lines]]
@@ -122,6 +62,9 @@ class Source:
     multiply_adds: int = 0
     whole_inputs: int = 0
     whole_sums: int = 0
+    slots: dict[str, int] = field(default_factory=dict)
+    row_unit: float = 0.0
+    table_bytes: int = 0
 
     def __post_init__(self) -> None:
         graph = self.program.graph
@@ -146,13 +89,13 @@ class Source:
 
         Where only `params` needs some operations, they are skipped unless `all`.
         """
-        program, graph, out = self.program, self.program.graph, Place("out")
+        program, graph, out = self.program, self.program.graph, Place(self.language.out)
         lines = self.statements(program.acting)
         rest = self.statements(program.rest)
         complete = rest + self.copy(out, self.places[PARAMS], graph.head.num_params)
         if program.rest:
             acting = self.copy(out, self.places[program.row], graph.head.num_acting)
-            complete = ["if (all) {", *indented(complete), "} else {", *indented(acting), "}"]
+            complete = self.language.when("all", complete, acting)
         lines += complete
         # Last: until here the operations read the memory as it was before the step.
         for name in sorted(graph.states):
@@ -222,7 +165,7 @@ class Source:
         else:
             target = self.output(op)
         size = self.program.size(op.output)
-        return self.language.loop("i", size, f"{target.at('i')} = {text(source.at('i'))};")
+        return self.language.loop("i", size, self.language.assign(target.at("i"), text(source.at("i"))))
 
     def alias(self, op: Op, offset: int = 0) -> Lines:
         """The output is (a part of) the input, unmoved.
@@ -252,7 +195,7 @@ class Source:
             source: Where from.
             size: How many numbers.
         """
-        return self.language.loop("i", size, f"{target.at('i')} = {source.at('i')};")
+        return self.language.loop("i", size, self.language.assign(target.at("i"), source.at("i")))
 
     def dense(self, target: Place, source: Place, weight: Array, bias: Array | None) -> Lines:
         """`target = weight [m, n] source + bias`, or `target += weight source` without a bias.
@@ -267,19 +210,19 @@ class Source:
         """
         m, n = weight.shape
         self.multiply_adds += m * n
-        loop = self.language.loop
+        loop, assign, add = self.language.loop, self.language.assign, self.language.add
         w = self.constant(transposed(weight))
         lines: Lines = []
         if bias is not None:
-            lines += loop("j", m, f"{target.at('j')} = {self.bias(bias, m)}[j];")
+            lines += loop("j", m, assign(target.at("j"), f"{self.bias(bias, m)}[j]"))
         whole = n - n % 4
         if whole:
             # Four a pass save three quarters of the loads and stores of the sums; added in pairs, they do not wait for
             # each other.
             parts = [f"{source.at(f'i + {k}')} * {w}[(i + {k}) * {m} + j]" for k in range(4)]
             total = f"({parts[0]} + {parts[1]}) + ({parts[2]} + {parts[3]})"
-            lines += loop("i", whole, *loop("j", m, f"{target.at('j')} += {total};"), step=4)
+            lines += loop("i", whole, *loop("j", m, add(target.at("j"), total)), step=4)
         if n % 4:
-            single = f"{target.at('j')} += {source.at('i')} * {w}[i * {m} + j];"
+            single = add(target.at("j"), f"{source.at('i')} * {w}[i * {m} + j]")
             lines += loop("i", n, *loop("j", m, single), start=whole)
         return lines

@@ -2,6 +2,7 @@
 
 A policy that is played by samples has `<prefix>_sample` beside `<prefix>_act`; its generator is the caller's too.
 A recurrent policy's memory is the caller's: an array of floats, zero where an episode starts.
+Tables stay in flash wherever a compiler has to be told so (GNU C for AVR).
 `int8=True` stores the weights of linear layers as int8 with a scale a row, their inputs as int16 over
 a range fixed beforehand (`_int8`), and sums in int32.
 """
@@ -18,12 +19,14 @@ from kd_agent.export._c_int import LANGUAGE, guard, language
 from kd_agent.export._c_prelude import prelude
 from kd_agent.export._decode import decode, masked
 from kd_agent.export._int8 import quantised
+from kd_agent.export._language import Lines, block, indented
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._play import Played, Steps
 from kd_agent.export._play_c import compiled
 from kd_agent.export._program import analyse, plain
 from kd_agent.export._sample import noisy
-from kd_agent.export._source import Lines, Source, block, indented
+from kd_agent.export._source import Source
+from kd_agent.export._whole import Whole
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
@@ -37,6 +40,11 @@ _SOURCE = Template("""\
 $comment
 #include "$header"
 #include <stdint.h>
+#if defined(__FLASH) && !defined(__STRICT_ANSI__) /* GNU C for AVR, which copies other constants into RAM */
+#define KD_FLASH __flash
+#else
+#define KD_FLASH
+#endif
 $guard
 $prelude
 
@@ -47,13 +55,12 @@ static void kd_run($inputs) {
 $arrays$body}
 
 $act {
-    float row[$num_params];
+    $number row[$num_params];
     kd_run($arguments, row$acting);
 $mask_row$decision}
 
 $params {
-    kd_run($arguments, params$everything);
-$mask_params}
+$all_params$mask_params}
 $sample""")
 _SAMPLE = Template("""
 $sample {
@@ -93,7 +100,9 @@ def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
     return compiled(path, graph, steps)
 
 
-def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str = "kd") -> tuple[str, str]:
+def generate(
+    graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str = "kd", board: bool = False
+) -> tuple[str, str]:
     """Texts of header and source.
 
     Args:
@@ -101,6 +110,8 @@ def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str
         header: The header's file name.
         int8: Whether linear layers compute with int8 weights.
         prefix: First part of the public names.
+        board: Whether it is for a microcontroller: working arrays are static, so that a linker counts them, and int8
+            goes with whole numbers throughout (`_whole`) and needs no floating-point unit.
 
     Raises:
         KDError: `prefix` is not a C identifier.
@@ -110,8 +121,8 @@ def generate(graph: PolicyGraph, header: str, *, int8: bool = False, prefix: str
     farthest = max(graph.head.start, key=abs, default=0)
     if abs(farthest) >= _LARGEST_START:
         raise KDError(f"actions from {farthest} on are too large for a C int")
-    source = _begun(graph, int8)
-    return header_text(source.program, prefix), _source(source, header, prefix)
+    source = _begun(graph, int8, board)
+    return header_text(source.program, prefix), _source(source, header, prefix, board)
 
 
 @dataclass(frozen=True)
@@ -129,12 +140,13 @@ class Cost:
     multiply_adds: int
 
 
-def cost(graph: PolicyGraph, *, int8: bool = False) -> Cost:
+def cost(graph: PolicyGraph, *, int8: bool = False, board: bool = False) -> Cost:
     """What a policy needs in C.
 
     Args:
         graph: The policy.
         int8: Whether linear layers compute with int8 weights.
+        board: Whether it is for a microcontroller, see `generate`.
 
     Raises:
         KDError: It cannot be written.
@@ -142,26 +154,29 @@ def cost(graph: PolicyGraph, *, int8: bool = False) -> Cost:
     lacking = sorted({op.kind for op in graph.ops} - OPS)
     if lacking:
         raise KDError(f"c cannot express the operation {lacking[0]!r}")
-    source = _begun(graph, int8)
+    source = _begun(graph, int8, board)
     # Written, and thrown away: constants and buffers are known once they have been asked for.
     source.body()
-    _decision(source)
+    decode(source, graph.head)
     return _cost(source)
 
 
-def _begun(graph: PolicyGraph, int8: bool) -> Source:
+def _begun(graph: PolicyGraph, int8: bool, board: bool) -> Source:
     program = analyse(graph)
     writers = dict(WRITERS)
-    if int8:
+    if int8 and board:
+        writers = Whole.of(graph).writers(writers)
+    elif int8:
         writers |= quantised(graph)
     return Source(language(program), program, writers)
 
 
 def _cost(source: Source) -> Cost:
-    rom = sum(array.nbytes for array in source.constants.values())
+    rom = sum(array.nbytes for array in source.constants.values()) + source.table_bytes
     # The row of parameters lies on the stack of `act`, beside the buffers of what it calls.
-    floats = sum(source.buffers.values()) + source.program.graph.head.num_params
-    ram = 4 * (floats + source.whole_sums) + 2 * source.whole_inputs
+    row = source.program.graph.head.num_params * (2 if source.row_unit else 4)
+    floats = sum(source.buffers.values()) + source.whole_sums
+    ram = row + 4 * floats + 2 * (source.whole_inputs + sum(source.slots.values()))
     return Cost(rom, ram, source.multiply_adds)
 
 
@@ -171,12 +186,12 @@ def stack_bytes(graph: PolicyGraph) -> int:
     return 4 * sum(map(program.size, program.shapes))
 
 
-def _source(source: Source, header: str, prefix: str) -> str:
+def _source(source: Source, header: str, prefix: str, board: bool) -> str:
     # First the text, which asks for the constants, buffers and prelude that stand above it.
-    functions = _functions(source, prefix)
+    functions = _functions(source, prefix, "static " if board else "")
     constants = [_constant(name, array) for name, array in source.constants.items()]
     return _SOURCE.substitute(
-        comment=block(_comment(source)),
+        comment=block(_comment(source, board)),
         header=header,
         guard=guard(source.program.graph),
         prelude=prelude(functions, rough=source.whole_inputs > 0),
@@ -185,20 +200,21 @@ def _source(source: Source, header: str, prefix: str) -> str:
     )
 
 
-def _functions(source: Source, prefix: str) -> str:
+def _functions(source: Source, prefix: str, storage: str) -> str:
     graph = source.program.graph
     inputs, handed_on = arguments(graph)
-    inputs += ", float *out"
-    everything = acting = ""
+    everything = acting = flag = ""
     if source.program.rest:  # an action can do without some operations
-        inputs += ", int all"
+        flag = ", int all"
         everything = ", 1"
         acting = ", 0"
     declared = Signatures.of(graph, prefix)
     body = source.body()
-    arrays = [f"float {name}[{size}];" for name, size in source.buffers.items()]
+    number = "int16_t" if source.row_unit else "float"
+    arrays = [f"{storage}float {name}[{size}];" for name, size in source.buffers.items()]
     parts = {
         "num_params": str(graph.head.num_params),
+        "number": number,
         "arguments": handed_on,
         "everything": everything,
         "mask_row": block(indented(masked(source, graph.head))),
@@ -210,37 +226,58 @@ def _functions(source: Source, prefix: str) -> str:
         sample = _SAMPLE.substitute(parts, sample=declared.sample, noise=noise)
     return _FUNCTIONS.substitute(
         parts,
-        inputs=inputs,
-        arrays=block(indented(arrays + _whole_numbers(source))),
+        inputs=f"{inputs}, {number} *out{flag}",
+        arrays=block(indented(arrays + _whole_numbers(source, storage))),
         body=block(indented(body)),
         act=declared.act,
         acting=acting,
+        all_params=block(indented(_params(source, f"{handed_on}, {{}}{everything}"))),
         mask_params=block(indented(masked(source, graph.head, "params"))),
         params=declared.params,
         sample=sample,
     )
 
 
-def _whole_numbers(source: Source) -> Lines:
-    if not source.whole_inputs:
-        return []
-    return [f"int16_t q[{source.whole_inputs}];", f"int32_t sum[{source.whole_sums}];", "const int8_t *w;"]
+def _whole_numbers(source: Source, storage: str) -> Lines:
+    lines = [f"{storage}int16_t {name}[{size}];" for name, size in source.slots.items()]
+    if source.whole_inputs:
+        lines.append(f"{storage}int16_t q[{source.whole_inputs}];")
+        lines.append(f"{storage}int32_t sum[{source.whole_sums}];")
+    if lines:
+        lines.append("const KD_FLASH int8_t *w;")
+    return lines
+
+
+def _params(source: Source, handed_on: str) -> Lines:
+    """What fills `params`, by the arguments of `kd_run` but for the array that it writes to."""
+    if not source.row_unit:
+        return [f"kd_run({handed_on.format('params')});"]
+    count = source.program.graph.head.num_params
+    unit = source.language.literal(source.row_unit)
+    return [
+        f"int16_t row[{count}];",
+        f"kd_run({handed_on.format('row')});",
+        *source.language.loop("i", count, f"params[i] = {unit} * (float)row[i];"),
+    ]
 
 
 def _decision(source: Source) -> Lines:
     head = source.program.graph.head
-    if head.kind == "categorical":
-        return [f"return kd_argmax(row, 0, {head.nvec[0]}) + ({head.start[0]});"]
+    if source.row_unit:
+        return [f"return kd_argmax16(row, {head.nvec[0]}) + ({head.start[0]});"]
     return decode(source, head)
 
 
-def _comment(source: Source) -> Lines:
+def _comment(source: Source, board: bool) -> Lines:
     graph, needs = source.program.graph, _cost(source)
+    ram = f"{needs.ram} bytes of stack, no heap, no static data"
+    if board:
+        ram = f"{needs.ram} bytes, fixed but for the row of parameters on the stack, no heap"
     return [
         "/* Generated by kd_agent: do not edit.",
         f"   Policy for {plain(graph.provenance.get('env', 'an unnamed environment'))}, {graph.head.kind} actions.",
         f"   ROM: {needs.rom} bytes of constants.",
-        f"   RAM: {needs.ram} bytes of stack, no heap, no static data.",
+        f"   RAM: {ram}.",
         f"   Multiply-adds: {needs.multiply_adds} per action.",
         "*/",
     ]
@@ -250,4 +287,4 @@ def _constant(name: str, array: Array) -> str:
     literals = LANGUAGE.literals(array)
     rows = [", ".join(literals[i : i + 8]) for i in range(0, len(literals), 8)]
     inner = ",\n    ".join(rows)
-    return f"static const {_TYPES[array.dtype.name]} {name}[{len(array)}] = {{\n    {inner}\n}};"
+    return f"static const KD_FLASH {_TYPES[array.dtype.name]} {name}[{len(array)}] = {{\n    {inner}\n}};"

@@ -8,20 +8,38 @@ A policy that is played by samples has `sample(obs, random = Math.random)` too.
 from pathlib import Path
 from string import Template
 
-from kd_agent.export._decode import decode, masked
+from kd_agent.export._language import Language, Lines, block
 from kd_agent.export._loops import WRITERS
+from kd_agent.export._module import Words, mask_layout, pieces
 from kd_agent.export._play import Played, Steps
 from kd_agent.export._play_javascript import MODULE, in_node
-from kd_agent.export._program import Program, analyse, plain
+from kd_agent.export._program import analyse
 from kd_agent.export._sample import JAVASCRIPT as SAMPLING
-from kd_agent.export._sample import noisy
-from kd_agent.export._source import Language, Lines, Source, block, indented
+from kd_agent.export._source import Source
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".mjs"
 OPS = frozenset(WRITERS)
 _LANGUAGE = Language(index="let", whole="const", number="const", suffix="", single="Math.fround")
+# Here a flag that is missing would forbid its action without a word.
+_CHECK_MASK = (
+    "if (mask && mask.length !== numMasks) throw new RangeError(`mask has ${mask.length} flags, expected ${numMasks}`);"
+)
+_WORDS = Words(
+    obs="obs",
+    state="state",
+    mask="mask",
+    all="all",
+    yes="true",
+    no="false",
+    check_mask=_CHECK_MASK,
+    number="",
+    numbers="",
+    box="",
+    action=("const action = new Array({size}).fill(0);",),
+    done="return action;",
+)
 _ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array"}
 # The error function in kd_gelu is Abramowitz and Stegun 7.1.26, for JavaScript has none; it is good to 1.5e-7.
 # kd_check is JavaScript's alone: C trusts its caller, while here a missing number would be NaN without a word.
@@ -68,18 +86,18 @@ $sizes
 $prelude
 
 $constants
-function run($arguments, out$all) {
+function run($inputs, out$all) {
     kd_check(obs);
 $body}
 
 // The greedy action of one observation, in the environment's units.
-export function act($arguments$mask) {
+export function act($inputs$mask) {
     const row = new Float32Array($num_params);
     run($arguments, row$acting);
 $mask_row$decision}
 
 // The parameters of the action distribution.
-export function params($arguments$mask) {
+export function params($inputs$mask) {
     const row = new Float32Array($num_params);
     run($arguments, row$everything);
 $mask_row    return row;
@@ -89,7 +107,7 @@ _SAMPLE = Template("""
 $functions
 
 // An action drawn from the distribution, by numbers from 0 to 1 like those of Math.random: so the policy was judged.
-export function sample($arguments$mask, random = Math.random) {
+export function sample($inputs$mask, random = Math.random) {
     const row = new Float32Array($num_params);
     run($arguments, row$everything);
 $mask_row$noise$decision}
@@ -129,73 +147,29 @@ def module(graph: PolicyGraph) -> str:
 
 def _text(source: Source) -> str:
     graph = source.program.graph
-    arguments = "obs"
-    if graph.states:
-        arguments = "obs, state"
-    everything = acting = declared = ""
-    if source.program.rest:  # an action can do without some operations
-        declared = ", all"
-        everything = ", true"
-        acting = ", false"
-    # Both before the constants and buffers that they ask for.
-    body = source.body()
-    decision = _decision(source)
+    # Before the constants and buffers that they ask for.
+    parts = pieces(source, _WORDS)
     constants = [_constant(name, array) for name, array in source.constants.items()]
     # One set for all calls: a call ends before the next begins, and nothing is left to collect.
     constants += [f"const {name} = new Float32Array({size});" for name, size in source.buffers.items()]
-    parts = {
-        "arguments": arguments,
-        "num_params": str(graph.head.num_params),
-        "mask": ", mask" if graph.head.expects_masks else "",
-        "mask_row": block(indented(_masked(source))),
-        "everything": everything,
-        "decision": block(indented(decision)),
-    }
     sample = ""
     if graph.sampled:
-        noise = block(indented(noisy(source, graph.head)))
-        sample = _SAMPLE.substitute(parts, functions=SAMPLING, noise=noise)
+        sample = _SAMPLE.substitute(parts, functions=SAMPLING)
     return _MODULE.substitute(
-        parts,
-        env=plain(graph.provenance.get("env", "an unnamed environment")),
-        sizes=block(_sizes(source.program)),
-        prelude=_PRELUDE,
-        constants=block(constants),
-        all=declared,
-        body=block(indented(body)),
-        acting=acting,
-        sample=sample,
+        parts, sizes=block(_sizes(source)), prelude=_PRELUDE, constants=block(constants), sample=sample
     )
 
 
-def _sizes(program: Program) -> Lines:
-    graph = program.graph
+def _sizes(source: Source) -> Lines:
+    program, graph = source.program, source.program.graph
     lines = [f"export const obsSize = {sum(map(program.size, graph.observations))};"]
     if graph.states:
         lines.append("// The memory at the start of an episode.")
         lines.append(f"export const newState = () => new Float32Array({sum(map(program.size, graph.states))});")
     if graph.head.expects_masks:
-        what = "two flags a bit, for 0 and for 1" if graph.head.kind == "bernoulli" else "a flag an action"
-        lines.append(f"// A mask has {what}, false where it is not allowed; without one everything is.")
+        lines.append(f"// A mask has {mask_layout(source)}, false where it is not allowed; without one everything is.")
         lines.append(f"export const numMasks = {graph.head.num_masks};")
     return lines
-
-
-def _masked(source: Source) -> Lines:
-    head = source.program.graph.head
-    if not head.expects_masks:
-        return []
-    # Here a flag that is missing would forbid its action without a word.
-    wrong = "throw new RangeError(`mask has ${mask.length} flags, expected ${numMasks}`);"
-    return [f"if (mask && mask.length !== numMasks) {wrong}", *masked(source, head)]
-
-
-def _decision(source: Source) -> Lines:
-    head = source.program.graph.head
-    if head.kind == "categorical":
-        return [f"return kd_argmax(row, 0, {head.nvec[0]}) + ({head.start[0]});"]
-    size = len(head.low or head.nvec)
-    return [f"const action = new Array({size}).fill(0);", *decode(source, head), "return action;"]
 
 
 def _constant(name: str, array: Array) -> str:

@@ -39,12 +39,15 @@ class ExportConfig:
     check: Annotated[
         bool, Field(description="play the file where its source has been: exit code 1 where it acts otherwise")
     ] = True
-    int8: Annotated[bool, Field(description="c: int8 weights and whole-number arithmetic")] = False
+    board: Annotated[
+        str | None, Field(description="arduino: the board that it has to fit on: uno, nano, leonardo or mega")
+    ] = None
+    int8: Annotated[bool, Field(description="arduino, c, wasm: int8 weights and whole-number arithmetic")] = False
     opset: Annotated[
         int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
     ] = None
     prefix: Annotated[
-        str | None, Field(description="c, script: first part of the public names, the script's global (kd)")
+        str | None, Field(description="arduino, c, script: first part of the public names, the script's global (kd)")
     ] = None
     vecnormalize: Annotated[
         bool, Field(description="sb3: statistics to vecnormalize.pkl beside the zip, not into the first layer")

@@ -150,6 +150,9 @@ def test_settings_reach_the_reader_and_the_format(
     text = (tmp_path / "p.c").read_text()
     assert "mine_act" in text
     assert "int8_t" in text
+    config = ExportConfig(source=student, out=str(tmp_path / "Lander"), to="arduino", board="unno", check=False)
+    with pytest.raises(KDError, match="unknown board 'unno'"):
+        list(export_file(config))
 
 
 def test_kwargs_and_wrappers_reach_the_environment(student: str, tmp_path: Path) -> None:

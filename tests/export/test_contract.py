@@ -5,12 +5,12 @@ own file.
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import played
 import pytest
-from exported import RUNTIMES, Answers, assert_same, by_c, by_javascript, by_numpy, by_script
+from exported import RUNTIMES, assert_same, by_numpy
 from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
@@ -22,6 +22,15 @@ from kd_agent.policies.policy import Policy
 
 FORMATS = plugins.names("export")
 SUFFIX_OF = {name: plugins.load("export", name).SUFFIX for name in FORMATS}
+COMMENT = {
+    ".c": r"/\*.*?\*/",
+    ".h": r"/\*.*?\*/",
+    ".mjs": r"//[^\n]*",
+    ".js": r"//[^\n]*",
+    ".cs": r"//[^\n]*",
+    ".py": r'"""\w.*?"""',
+    ".gd": r"#[^\n]*",
+}
 EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
 
 every_graph = pytest.mark.parametrize("name", GRAPHS)
@@ -88,22 +97,26 @@ def test_where_no_format_can_the_error_says_so(tmp_path: Path, monkeypatch: pyte
         export(plain_graph(), tmp_path / "policy.c")
 
 
-def count_for(graph: PolicyGraph) -> int:
-    """10,000 observations, fewer where each is an image or a step of one episode."""
-    return 10_000 if not graph.states and np.prod(next(iter(graph.observations.values())).shape) < 100 else 300
+def count_for(graph: PolicyGraph, runtime: str) -> int:
+    """10,000 observations, fewer where each is an image or a step of one episode, or the runtime is slow."""
+    if np.prod(next(iter(graph.observations.values())).shape) > 1000 and runtime in played.RUNTIMES:
+        return 20
+    if graph.states or np.prod(next(iter(graph.observations.values())).shape) >= 100:
+        return 300
+    return 1_000 if runtime in played.RUNTIMES else 10_000
 
 
 @every_graph
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_exported_policy_acts_as_numpy_does(name: str, runtime: str, tmp_path: Path) -> None:
     graph = GRAPHS[name]()
-    observations = observations_for(graph, count_for(graph))
+    observations = observations_for(graph, count_for(graph, runtime))
     assert_same(graph, RUNTIMES[runtime](graph, observations, tmp_path), by_numpy(graph, observations))
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
 @pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "softplus"])
-@pytest.mark.parametrize("runtime", ["c", "javascript", "onnx"])
+@pytest.mark.parametrize("runtime", ["c", "javascript", "onnx", *played.RUNTIMES])
 def test_observations_far_out_get_the_same_action_as_long_as_sums_are_floats(
     runtime: str, activation: str, tmp_path: Path
 ) -> None:
@@ -129,6 +142,14 @@ def test_observations_far_out_get_the_same_action_as_long_as_sums_are_floats(
     assert set(np.unique(RUNTIMES[runtime](graph, farthest, tmp_path).actions)) <= {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_of_equal_actions_the_first_is_chosen(runtime: str, tmp_path: Path) -> None:
+    tensors = {"weight": np.zeros((4, 4), np.float32), "bias": np.float32([0, 2, 1, 2])}
+    ops = (Op("linear", ("obs",), "params", {}, tensors),)
+    graph = PolicyGraph({"obs": ObservationSpec((4,), "float32")}, ops, HEADS["categorical"].spec)
+    assert RUNTIMES[runtime](graph, observations_for(graph, 3), tmp_path).actions.tolist() == [[1], [1], [1]]
+
+
 def test_the_graphs_use_every_operation() -> None:
     assert {op.kind for make in GRAPHS.values() for op in make().ops} == set(KERNELS)
 
@@ -146,14 +167,15 @@ def hostile_graph() -> PolicyGraph:
     return PolicyGraph(observations, ops, HEADS["categorical"].spec, {"env": EVIL})
 
 
-@pytest.mark.parametrize("runtime", [by_c, by_javascript, by_script])
-def test_no_string_of_a_file_reaches_generated_code(runtime: Callable[..., Answers], tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["c", "javascript", "script", *played.RUNTIMES])
+def test_no_string_of_a_file_reaches_generated_code(runtime: str, tmp_path: Path) -> None:
     graph = hostile_graph()
     observations = observations_for(graph, 50)
-    assert_same(graph, runtime(graph, observations, tmp_path), by_numpy(graph, observations))
-    for path in tmp_path.glob("policy.*"):
-        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        code = re.sub(r"//.*", "", code) if path.suffix in (".js", ".mjs") else code
+    assert_same(graph, RUNTIMES[runtime](graph, observations, tmp_path), by_numpy(graph, observations))
+    sources = [path for path in tmp_path.glob("policy.*") if path.suffix in COMMENT]
+    assert sources
+    for path in sources:
+        code = re.sub(COMMENT[path.suffix], "", path.read_text(), flags=re.DOTALL)
         assert "evil" not in code
         assert "??" not in path.read_text()
         assert path.read_text().isascii()

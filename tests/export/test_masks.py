@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import played
 import pytest
 import torch
 from exported import MODULE, STRICT, needs
@@ -110,12 +111,21 @@ def by_sb3(graph: PolicyGraph, observations: Any, masks: Any, folder: Path) -> A
     return label.params.numpy(), actions.reshape(len(actions), -1)
 
 
+def by_playing(runtime: str) -> Callable[..., Any]:
+    def answers(graph: PolicyGraph, observations: Any, masks: Any, folder: Path) -> Any:
+        found = played.ask(runtime, graph, {"obs": observations}, masks, folder)
+        return found.params, found.actions
+
+    return answers
+
+
 RUNTIMES: dict[str, Callable[..., Any]] = {
     "c": by_c,
     "javascript": by_javascript,
     "onnx": by_onnx,
     "torch": by_torch,
     "sb3": by_sb3,
+    **{runtime: by_playing(runtime) for runtime in played.RUNTIMES},
 }
 
 
@@ -175,7 +185,7 @@ def test_a_mask_of_another_length_is_refused_in_javascript(tmp_path: Path) -> No
     assert "RangeError: mask has 1 flags, expected 4" in done.stderr
 
 
-@pytest.mark.parametrize("suffix", [".c", ".mjs", ".onnx"])
+@pytest.mark.parametrize("suffix", [".c", ".mjs", ".onnx", ".py", ".cs", ".gd"])
 def test_a_policy_without_masks_is_written_as_if_there_were_none(suffix: str, tmp_path: Path) -> None:
     graph = masked_graph()
     bare = replace(graph, head=replace(graph.head, expects_masks=False))
