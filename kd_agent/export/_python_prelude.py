@@ -42,7 +42,8 @@ def kd_mask(mask: Sequence[bool] | None, size: int) -> list[bool]:
     return list(mask)''',
     "kd_clip": """\
 def kd_clip(x: float, low: float, high: float) -> float:
-    return min(max(x, low), high)""",
+    x = low if x < low else x
+    return high if x > high else x""",
     "kd_tanh": "kd_tanh = math.tanh",
     "kd_log": "kd_log = math.log",
     "kd_sigmoid": """\

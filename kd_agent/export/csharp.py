@@ -95,7 +95,7 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
     name = path.name.partition(".")[0]
     name = name[:1].upper() + name[1:]
     if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name):
-        raise KDError(f"{path.name}: the file's name is the class's, and {name!r} is no name of a class")
+        raise KDError(f"{path.name}: the file's name is the class's, of letters, digits and '_' (policy.cs)")
     text = _text(Source(_LANGUAGE, analyse(graph), WRITERS), name)
     if len(re.findall(rf"^[^/\n]*\b{name}\b", text, re.MULTILINE)) > 1:
         raise KDError(f"{path.name}: the file's name is the class's, which has something of its own named {name}")
