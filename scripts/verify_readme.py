@@ -203,7 +203,9 @@ def _line(command: str, task: str, known: Mapping[str, Any]) -> str:
 
 def _with_interval(part: Mapping[str, Any]) -> str:
     low, high = part["difference_ci"]
-    return f"{part['difference']:+.1f} [{low:.1f}, {high:.1f}]"
+    # 0 has no sign.
+    difference, low, high = (round(value, 1) + 0.0 for value in (part["difference"], low, high))
+    return f"{difference:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 if __name__ == "__main__":
