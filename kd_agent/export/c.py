@@ -2,8 +2,8 @@
 
 A policy that is played by samples has `<prefix>_sample` beside `<prefix>_act`; its generator is the caller's too.
 A recurrent policy's memory is the caller's: an array of floats, zero where an episode starts.
-`int8=True` stores the weights of linear layers as int8 with a scale a row, their inputs as int16 over
-a range fixed beforehand (`_int8`), and sums in int32.
+`int8=True` stores the weights of linear layers as int8 with a scale a row (packed, where they are of 4 bits or ternary
+already), their inputs as int16 over a range fixed beforehand (`_int8`), and sums in int32.
 """
 
 import re
@@ -27,7 +27,7 @@ from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".c"
 OPS = frozenset(WRITERS)
-_TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
+_TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "uint8": "uint8_t"}
 _LARGEST_START = 1 << 30
 """Half of what an int of 32 bits holds: the number of an action is added to it."""
 # Letters of the templates: what begins with $ is put in; a block of lines ends with its own line break.
@@ -209,9 +209,11 @@ def _functions(source: Source, prefix: str) -> str:
 
 
 def _whole_numbers(source: Source) -> Lines:
-    if not source.whole_inputs:
-        return []
-    return [f"int16_t q[{source.whole_inputs}];", f"int32_t sum[{source.whole_sums}];", "const int8_t *w;"]
+    lines = [f"int16_t q[{source.whole_inputs}];"] if source.whole_inputs else []
+    # Packed layers alone need no sums side by side.
+    if source.whole_sums:
+        lines += [f"int32_t sum[{source.whole_sums}];", "const int8_t *w;"]
+    return lines
 
 
 def _decision(source: Source) -> Lines:
