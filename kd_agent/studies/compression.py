@@ -45,9 +45,8 @@ _TIMED = 1_024
 _FIRST_FIT = 1_000
 """Number of the study's own fits: those of the distillation count from 0."""
 _CAREFUL = 3.0
-"""How much smaller the learning rate of a fit on a grid is: it starts near its goal, and rounding makes it noisy."""
-
-
+"""How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy. Of
+coarser grids it starts far away."""
 _GRIDS = ("int8", "int4", "ternary")
 """What a row's name holds whose weights are stored as whole numbers."""
 
@@ -188,7 +187,7 @@ def _fitted(
     """A graph fitted to the teacher's labels, on a grid where that is asked for."""
     network = GraphStudent(graph, grid=grid)
     rate = run.plan.learning_rate
-    if grid:
+    if grid == "int8":
         rate /= _CAREFUL
     slower = run.planned(learning_rate=rate)
     seed = run.seed("fit", _FIRST_FIT + number)
