@@ -17,7 +17,7 @@ def sums(s: Source, packed: Packed, answer: str) -> Lines:
     """
     m, n = packed.whole.shape
     count = PER_BYTE[packed.largest]
-    # Whole bytes of inputs, so that the last one of a row is like the others: what it is filled up with counts nothing.
+    # The last byte of a row is like the others: beyond the inputs lie weights of 0, which read zeros.
     filled = n + -n % count
     s.whole_inputs = max(s.whole_inputs, filled)
     body = _two() if packed.largest == INT4 else _five(s.language.index)

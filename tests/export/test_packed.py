@@ -9,12 +9,15 @@ import pytest
 from avr import by_avr
 from exported import by_c, by_numpy
 from packed_graphs import on_grid
-from sample_graphs import observations_for
-from samples import make_graph
+from sample_graphs import linear, observations_for
+from samples import HEADS, make_graph
 
+from kd_agent.compress import ternary
 from kd_agent.export import _int8
 from kd_agent.export.c import cost, generate
 from kd_agent.policies import packed
+from kd_agent.policies.graph import ObservationSpec, PolicyGraph
+from kd_agent.policies.normalizer import Normalizer
 from kd_agent.policies.packed import Packed
 
 every_grid = pytest.mark.parametrize("name", packed.GRIDS)
@@ -69,6 +72,18 @@ def test_they_take_the_bytes_that_they_need(name: str, digits: int) -> None:
     # A weight of 4 bytes; beside the digits a scale for each of 29 outputs.
     assert floats.rom - whole.rom == 4 * numbers - digits - 4 * 29
     assert cost(make_graph(hidden=(15, 10)), int8=True).rom - whole.rom == numbers - digits
+
+
+def test_small_weights_leave_a_wide_layer_all_bits_of_its_inputs() -> None:
+    inputs = 1000  # of which products with int8 weights would overflow a sum of 32 bits
+    ops = [
+        Normalizer(np.zeros(inputs), np.ones(inputs), clip=1.0).op("obs", "near"),
+        linear("near", "params", 4, inputs),
+    ]
+    graph = PolicyGraph({"obs": ObservationSpec((inputs,), "float32")}, tuple(ops), HEADS["categorical"].spec)
+    states = {"obs": np.zeros((1, inputs), np.float32)}
+    assert "kd_saturate" in generate(graph, "p.h", int8=True)[1]
+    assert "kd_saturate" not in generate(ternary.compress(graph, states), "p.h", int8=True)[1]
 
 
 def test_layers_that_are_all_packed_need_no_sums_side_by_side() -> None:
