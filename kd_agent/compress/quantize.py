@@ -4,7 +4,7 @@ They stay float32 in the graph, so that every runtime answers as the quantised p
 C export stores them as the whole numbers that they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,14 +23,34 @@ def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGra
     Args:
         graph: The policy.
         observations: States `[S, *O]` by key that it meets. Where it has no normaliser, a clip at twice
-            their largest number tells int8 arithmetic what to expect.
+            their largest number tells whole-number arithmetic what to expect.
+
+    Raises:
+        KDError: The policy has no linear layer.
+    """
+    return with_weights(graph, observations, rounded)
+
+
+def with_weights(
+    graph: PolicyGraph, observations: Mapping[str, Array], nearest: Callable[[Array], Array]
+) -> PolicyGraph:
+    """The graph with other weights in its linear layers, and with bounds on what they read.
+
+    Args:
+        graph: The policy.
+        observations: As for `compress`.
+        nearest: From a weight `[m, n]` to that in its place.
 
     Raises:
         KDError: The policy has no linear layer.
     """
     if not any(op.kind == "linear" for op in graph.ops):
         raise KDError("quantisation rounds the weights of linear layers, and this policy has none")
-    ops = list(map(_on_grid, graph.ops))
+    ops: list[Op] = []
+    for op in graph.ops:
+        if op.kind == "linear":
+            op = replace(op, tensors={**op.tensors, "weight": nearest(op.tensors["weight"])})  # noqa: PLW2901
+        ops.append(op)
     for key, spec in graph.observations.items():
         # A whole type has bounds of its own, and a normaliser clips: only other floats can be of any size.
         readers = {op.kind for op in ops if key in op.inputs}
@@ -38,13 +58,6 @@ def compress(graph: PolicyGraph, observations: Mapping[str, Array]) -> PolicyGra
             limit = _MARGIN * float(np.abs(observations[key]).max())
             ops = _bounded(ops, key, spec, limit)
     return replace(graph, ops=tuple(ops))
-
-
-def _on_grid(op: Op) -> Op:
-    """A linear layer with weights that int8 can say, any other operation as it is."""
-    if op.kind != "linear":
-        return op
-    return replace(op, tensors={**op.tensors, "weight": rounded(op.tensors["weight"])})
 
 
 def _bounded(ops: list[Op], key: str, spec: ObservationSpec, limit: float) -> list[Op]:

@@ -1,6 +1,7 @@
-"""int8 arithmetic of linear layers, after training: weights int8, inputs int16, sums int32.
+"""int8 arithmetic of linear layers, after training: weights int8 or fewer bits, inputs int16, sums int32.
 
-Each output has its weights' scale, `w = scale q` with `|q| <= 127`. An input's scale is fixed beforehand:
+Each output has its weights' scale, `w = scale q` with `|q| <= 127`. Weights that lie on a narrower grid (4 bits, or
+ternary) are the whole numbers that they are made of, packed (`_packed`). An input's scale is fixed beforehand:
 from its proven bound where that is not far beyond what `ranges_of` finds, and then nothing can saturate, or
 else from that range, beyond which values saturate.
 """
@@ -12,10 +13,12 @@ import numpy as np
 from kd_agent.errors import KDError
 from kd_agent.export._bounds import bounds
 from kd_agent.export._language import Lines
+from kd_agent.export._packed import sums
 from kd_agent.export._program import transposed
 from kd_agent.export._source import Source
 from kd_agent.policies import Array, Op, PolicyGraph
 from kd_agent.policies.int8 import LARGEST, quantise
+from kd_agent.policies.packed import exactly
 
 _PROBES = 1024
 _MARGIN = 2.0
@@ -44,22 +47,20 @@ def quantised(graph: PolicyGraph) -> dict[str, Callable[[Source, Op], Lines]]:
 
 
 def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
-    """Sums side by side over an input at a time.
-
-    The weights are reached through a pointer that walks: that keeps compilers from unrolling the loops
-    around known constants, which costs them their vector code.
-    """
-    whole, scale = quantise(op.tensors["weight"])
+    """Inputs as whole numbers, and the sums of their products with the weights."""
+    packed = exactly(op.tensors["weight"])
+    if packed is None:
+        whole, scale = quantise(op.tensors["weight"])
+        largest_weight = LARGEST
+    else:
+        whole, scale = packed.whole, packed.scale
+        largest_weight = packed.largest
     m, n = whole.shape
     # n products of the largest weight and the largest input must fit the sum of 32 bits.
-    limit = min(_LARGEST_INPUT, _LARGEST_SUM // (LARGEST * n))
-    loop = s.language.loop
+    limit = min(_LARGEST_INPUT, _LARGEST_SUM // (largest_weight * n))
     source = s.row(op.inputs[0])
     target = s.output(op)
     s.multiply_adds += m * n
-    s.whole_inputs = max(s.whole_inputs, n)
-    s.whole_sums = max(s.whole_sums, m)
-    weights = s.constant(transposed(whole))
     bias = s.bias(op.tensors["bias"], m)
     scales = s.constant(np.asarray(scale * (largest / limit), np.float32))
     steps = f"{source.at('i')} * {s.language.literal(limit / largest)}"
@@ -67,14 +68,33 @@ def _linear(s: Source, op: Op, largest: float, *, saturates: bool) -> Lines:
     # A limit below that of int16 is within what rounding errors may pass, so it is enforced as well.
     if saturates or limit < _LARGEST_INPUT:
         whole_input = f"kd_saturate({steps}, {limit})"
+
+    def _answer(total: str) -> str:
+        return f"{target.at('j')} = {bias}[j] + {scales}[j] * (float){total};"
+
+    lines = s.language.loop("i", n, f"q[i] = {whole_input};")
+    if packed is not None:
+        return lines + sums(s, packed, _answer("total"))
+    return lines + _sums(s, whole) + s.language.loop("j", m, _answer("sum[j]"))
+
+
+def _sums(s: Source, whole: Array) -> Lines:
+    """Sums side by side over an input at a time.
+
+    The weights are reached through a pointer that walks: that keeps compilers from unrolling the loops
+    around known constants, which costs them their vector code.
+    """
+    m, n = whole.shape
+    s.whole_inputs = max(s.whole_inputs, n)
+    s.whole_sums = max(s.whole_sums, m)
+    weights = s.constant(transposed(whole))
+    loop = s.language.loop
     # The cast makes it a product of 32 bits wherever an int has 16 (AVR, MSP430), which C would multiply in.
     product = "(int32_t)q[i] * w[j]"
     return [
         f"w = {weights};",
         *loop("j", m, "sum[j] = 0;"),
-        *loop("i", n, f"q[i] = {whole_input};"),
         *loop("i", n, *loop("j", m, f"sum[j] += {product};"), f"w += {m};"),
-        *loop("j", m, f"{target.at('j')} = {bias}[j] + {scales}[j] * (float)sum[j];"),
     ]
 
 

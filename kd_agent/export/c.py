@@ -3,8 +3,8 @@
 A policy that is played by samples has `<prefix>_sample` beside `<prefix>_act`; its generator is the caller's too.
 A recurrent policy's memory is the caller's: an array of floats, zero where an episode starts.
 Tables stay in flash wherever a compiler has to be told so (GNU C for AVR).
-`int8=True` stores the weights of linear layers as int8 with a scale a row, their inputs as int16 over
-a range fixed beforehand (`_int8`), and sums in int32.
+`int8=True` stores the weights of linear layers as int8 with a scale a row (packed, where they are of 4 bits or ternary
+already), their inputs as int16 over a range fixed beforehand (`_int8`), and sums in int32.
 """
 
 import re
@@ -32,7 +32,7 @@ from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".c"
 OPS = frozenset(WRITERS)
-_TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
+_TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "uint8": "uint8_t"}
 _LARGEST_START = 1 << 30
 """Half of what an int of 32 bits holds: the number of an action is added to it."""
 # Letters of the templates: what begins with $ is put in; a block of lines ends with its own line break.
@@ -242,8 +242,10 @@ def _whole_numbers(source: Source, storage: str) -> Lines:
     lines = [f"{storage}int16_t {name}[{size}];" for name, size in source.slots.items()]
     if source.whole_inputs:
         lines.append(f"{storage}int16_t q[{source.whole_inputs}];")
+    # Packed layers alone need no sums side by side.
+    if source.whole_sums:
         lines.append(f"{storage}int32_t sum[{source.whole_sums}];")
-    if lines:
+    if source.slots or source.whole_sums:
         lines.append("const KD_FLASH int8_t *w;")
     return lines
 

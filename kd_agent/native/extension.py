@@ -3,7 +3,7 @@
 The module offers
 
 - `params(obs, state, out)`: `kd_params` of every row of float32 buffers `[B, O]`, `[B, S]` (None without
-  a memory) into `[B, P]`; the state is updated in place;
+  a memory) into `[B, P]`, in blocks where `batches` has them; the state is updated in place;
 - `bind(slow, make)`: a function of one observation that answers with the greedy action of a float32,
   float64 or uint8 buffer of the right shape and finite values, and hands everything else to `slow`.
   For Discrete, `make` is a tuple of the actions' objects; else a function that makes an empty array.
@@ -11,6 +11,7 @@ The module offers
 Numbers and shapes are the only things inserted, never text.
 """
 
+from kd_agent.native import batches
 from kd_agent.policies import PolicyGraph
 
 _TYPES = {
@@ -28,12 +29,12 @@ _TYPES = {
 
 def module_text(graph: PolicyGraph) -> str:
     """The module's source; it includes `policy.c`."""
-    return "\n".join([_CHECKS, '#include "policy.c"', _macros(graph), _MODULE])
+    return "\n".join([_CHECKS, '#include "policy.c"', _macros(graph), batches.text(graph), _MODULE])
 
 
 def plain_text(graph: PolicyGraph) -> str:
     """A library without Python in it: `kd_batch(obs, state, out, n)`."""
-    return "\n".join(['#include "policy.c"', _macros(graph), _BATCH])
+    return "\n".join(["#include <string.h>", '#include "policy.c"', _macros(graph), batches.text(graph), _BATCH])
 
 
 def is_direct(graph: PolicyGraph) -> bool:
@@ -80,6 +81,16 @@ __attribute__((visibility("default")))
 void kd_batch(const float *obs, float *state, float *out, long n) {
     (void)state;
     (void)kd_shape;
+#ifdef KD_LANES
+    if (n >= KD_LANES) {
+        for (long done = 0; done < n; done += KD_LANES) {
+            /* The last block begins early enough to be whole. */
+            const long row = done + KD_LANES <= n ? done : n - KD_LANES;
+            kd_block(obs + row * KD_OBS_SIZE, out + row * KD_NUM_PARAMS);
+        }
+        return;
+    }
+#endif
     for (long row = 0; row < n; row++) {
         KD_ROW(obs + row * KD_OBS_SIZE, state + row * KD_STATE_SIZE, out + row * KD_NUM_PARAMS);
     }

@@ -8,7 +8,7 @@ zeros. A flipped byte anywhere is therefore noticed, and nothing in a file is ev
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kd_agent.errors import KDError
-from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph, plays_sampled
+from kd_agent.policies._file_ops import describe_ops, packed_bytes, read_ops
+from kd_agent.policies.graph import ObservationSpec, PolicyGraph, plays_sampled
 from kd_agent.policies.head import Array, HeadSpec
 from kd_agent.policies.multitask_graph import Task, TaskGraph
 from kd_agent.policies.safe_files import read_capped, write_atomically
@@ -30,6 +31,8 @@ MASKS_FORMAT = 3
 """Either of them, played with action masks: a reader that knew nothing of masks would let it play without."""
 SAMPLED_FORMAT = 4
 """Any of them, played by samples: a reader that knew nothing of that would let it play greedily."""
+PACKED_FORMAT = 5
+"""Any of them, with weights of 4 bits or less that are stored as such."""
 # Far beyond any student (tens of KiB), and little enough for whoever opens a stranger's file.
 MAX_FILE = 64 << 20
 MAX_HEADER = 1 << 20
@@ -37,7 +40,6 @@ MAX_TENSORS = 256
 _KEY = "kd_agent"
 _BLANK = "0" * 64
 """What stands in the digest's place while the digest is made."""
-_DTYPES = frozenset({"float32", "int32", "int8"})
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a forged description may raise."""
 
@@ -46,7 +48,7 @@ def to_bytes(graph: PolicyGraph | TaskGraph) -> bytes:
     """The file's content; the same graph gives the same bytes."""
     tensors: dict[str, Array] = {}
     document = _describe_tasks(graph, tensors) if isinstance(graph, TaskGraph) else _describe(graph, tensors)
-    document |= {"format": _format(graph), "provenance": dict(graph.provenance)}
+    document |= {"format": _format(graph, packed=packed_bytes(tensors) > 0), "provenance": dict(graph.provenance)}
     # A provenance may hold a row of zeros, but not the digest of the document that it is part of: that marks the place.
     place = hashlib.sha256(_dumped(document).encode()).hexdigest()
     document["sha256"] = place
@@ -129,8 +131,10 @@ def read_tasks(path: str | os.PathLike[str]) -> TaskGraph:
     return tasks_from_bytes(read_capped(path, MAX_FILE), str(path))
 
 
-def _format(graph: PolicyGraph | TaskGraph) -> int:
+def _format(graph: PolicyGraph | TaskGraph, *, packed: bool) -> int:
     """The oldest format whose readers let every policy play as it is meant to."""
+    if packed:
+        return PACKED_FORMAT
     policies = graph.tasks.values() if isinstance(graph, TaskGraph) else [graph]
     if any(plays_sampled(policy.provenance) for policy in policies):
         return SAMPLED_FORMAT
@@ -143,7 +147,7 @@ def _describe(graph: PolicyGraph, tensors: dict[str, Array]) -> dict[str, Any]:
     """One policy's description; its tensors are put into `tensors`."""
     described = {
         "observations": _describe_observations(graph.observations),
-        "ops": _describe_ops(graph.ops, "", tensors),
+        "ops": describe_ops(graph.ops, "", tensors),
         "head": graph.head.to_json(),
     }
     # Only where there are any, so that files without a memory are the same bytes as ever.
@@ -159,24 +163,12 @@ def _describe_tasks(graph: TaskGraph, tensors: dict[str, Array]) -> dict[str, An
     for index, (name, own) in enumerate(sorted(graph.tasks.items())):
         tasks[name] = {
             "observations": _describe_observations(own.observations),
-            "before": _describe_ops(own.before, f"{index}.before.", tensors),
-            "after": _describe_ops(own.after, f"{index}.after.", tensors),
+            "before": describe_ops(own.before, f"{index}.before.", tensors),
+            "after": describe_ops(own.after, f"{index}.after.", tensors),
             "head": own.head.to_json(),
             "provenance": dict(own.provenance),
         }
-    return {"shared": _describe_ops(graph.shared, "shared.", tensors), "tasks": tasks}
-
-
-def _describe_ops(ops: Sequence[Op], prefix: str, tensors: dict[str, Array]) -> list[dict[str, Any]]:
-    described = []
-    for index, op in enumerate(ops):
-        names = {}
-        for role in sorted(op.tensors):
-            names[role] = f"{prefix}{index}.{role}"
-            tensors[names[role]] = np.ascontiguousarray(op.tensors[role])
-        plain = {"kind": op.kind, "inputs": op.inputs, "output": op.output, "attributes": dict(op.attributes)}
-        described.append({**plain, "tensors": names})
-    return described
+    return {"shared": describe_ops(graph.shared, "shared.", tensors), "tasks": tasks}
 
 
 def _describe_observations(observations: Mapping[str, ObservationSpec]) -> dict[str, Any]:
@@ -190,12 +182,13 @@ def _describe_observations(observations: Mapping[str, ObservationSpec]) -> dict[
 
 def _graph(raw: bytes) -> PolicyGraph | TaskGraph:
     document, tensors = _unpack(raw)
+    packed = packed_bytes(tensors) > 0
     graph = _read_tasks(document, tensors) if "tasks" in document else _read(document, tensors)
     # Operations took theirs out: what is left would be freight that no check has looked at.
     if tensors:
         raise KDError("damaged: tensors that no operation uses")
-    if _format(graph) != document["format"]:
-        raise KDError("damaged: its format and its policies differ about action masks, samples or tasks")
+    if _format(graph, packed=packed) != document["format"]:
+        raise KDError("damaged: its format and its policies differ about action masks, samples, tasks or packing")
     return graph
 
 
@@ -214,8 +207,8 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
         raise KDError("a safetensors file, but not one of a kd_agent policy")
     document = _json(metadata[_KEY])
-    if document.get("format") not in range(FORMAT, SAMPLED_FORMAT + 1):
-        raise KDError(f"format {document.get('format')!r} is not known here (up to {SAMPLED_FORMAT}); update kd_agent")
+    if document.get("format") not in range(FORMAT, PACKED_FORMAT + 1):
+        raise KDError(f"format {document.get('format')!r} is not known here (up to {PACKED_FORMAT}); update kd_agent")
     digest = str(document.get("sha256")).encode("ascii", "replace")
     blanked = raw.replace(digest, _BLANK.encode(), 1)
     if len(digest) != 64 or hashlib.sha256(blanked).hexdigest().encode() != digest:
@@ -224,13 +217,16 @@ def _unpack(raw: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
         tensors = load(raw)
     except (SafetensorError, ValueError, KeyError, OverflowError) as error:
         raise KDError(f"damaged: {error}") from None
+    # A byte becomes up to five numbers: a small file is not to ask for much more memory than a large one.
+    if packed_bytes(tensors) > MAX_FILE // 8:
+        raise KDError(f"more than {MAX_FILE >> 23} MiB of packed weights")
     return document, tensors
 
 
 def _read(document: dict[str, Any], tensors: dict[str, Array]) -> PolicyGraph:
     """One policy from its description; its tensors are taken out of `tensors`."""
     try:
-        ops = _read_ops(document["ops"], tensors)
+        ops = read_ops(document["ops"], tensors)
         observations = _read_observations(document["observations"])
         provenance = dict(document["provenance"])
         states = {str(name): tuple(map(int, shape)) for name, shape in document.get("states", {}).items()}
@@ -243,13 +239,13 @@ def _read(document: dict[str, Any], tensors: dict[str, Array]) -> PolicyGraph:
 def _read_tasks(document: dict[str, Any], tensors: dict[str, Array]) -> TaskGraph:
     """Several tasks from their description; their tensors are taken out of `tensors`."""
     try:
-        shared = _read_ops(document["shared"], tensors)
+        shared = read_ops(document["shared"], tensors)
         tasks = {}
         for name, own in document["tasks"].items():
             tasks[str(name)] = Task(
                 observations=_read_observations(own["observations"]),
-                before=_read_ops(own["before"], tensors),
-                after=_read_ops(own["after"], tensors),
+                before=read_ops(own["before"], tensors),
+                after=read_ops(own["after"], tensors),
                 head=HeadSpec.from_json(own["head"]),
                 provenance=dict(own["provenance"]),
             )
@@ -257,17 +253,6 @@ def _read_tasks(document: dict[str, Any], tensors: dict[str, Array]) -> TaskGrap
     except _DAMAGE as error:
         raise KDError(f"its description is damaged: {error!r}") from None
     return TaskGraph(shared, tasks, provenance)
-
-
-def _read_ops(plain: Any, tensors: dict[str, Array]) -> tuple[Op, ...]:
-    ops = []
-    for op in plain:
-        own = {str(role): tensors.pop(name) for role, name in op["tensors"].items()}
-        if not {tensor.dtype.name for tensor in own.values()} <= _DTYPES:
-            raise KDError("damaged: a tensor of a strange type")
-        inputs = tuple(map(str, op["inputs"]))
-        ops.append(Op(str(op["kind"]), inputs, str(op["output"]), dict(op["attributes"]), own))
-    return tuple(ops)
 
 
 def _read_observations(plain: Any) -> dict[str, ObservationSpec]:

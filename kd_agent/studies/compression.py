@@ -1,4 +1,4 @@
-"""The compression study: distillation, pruning and int8, each alone and combined, in one table.
+"""The compression study: distillation, pruning and few bits, each alone and combined, in one table.
 
 The states that the distillation collects, with their labels, serve every other fit and the pruning too.
 """
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from kd_agent import plugins
-from kd_agent.compress import prune, quantize
+from kd_agent.compress import int4, prune, quantize, ternary
 from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
 from kd_agent.distillation.problem import Problem, Use
@@ -45,7 +45,10 @@ _TIMED = 1_024
 _FIRST_FIT = 1_000
 """Number of the study's own fits: those of the distillation count from 0."""
 _CAREFUL = 3.0
-"""How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy."""
+"""How much smaller the learning rate of an int8-aware fit is: it starts near its goal, and rounding makes it noisy. Of
+coarser grids it starts far away."""
+_GRIDS = ("int8", "int4", "ternary")
+"""What a row's name holds whose weights are stored as whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Row:
     Attributes:
         name: What was done.
         file: Where it lies, in the run folder.
-        bytes: Of constants in C (int8 weights where it is quantised).
+        bytes: Of constants in C (weights of 8 bits or fewer where it is quantised).
         multiply_adds: Per action.
         microseconds: Median time of one action in a C loop.
         returns: Of each episode, in seed order.
@@ -157,8 +160,10 @@ def _policies(run: Run, teacher: PolicyGraph, rollouts: list[Rollout]) -> dict[s
     states = _sample(rollouts)
     pruned = prune.compress(teacher, states, hidden=_sizes(teacher, student))
     both = _fitted(run, pruned, rollouts, name="fit of the pruned", number=0)
-    aware = _fitted(run, student, rollouts, name="int8-aware fit", number=1, int8=True)
-    aware_both = _fitted(run, both, rollouts, name="int8-aware fit of the pruned", number=2, int8=True)
+    aware = _fitted(run, student, rollouts, name="int8-aware fit", number=1, grid="int8")
+    aware_both = _fitted(run, both, rollouts, name="int8-aware fit of the pruned", number=2, grid="int8")
+    aware4 = _fitted(run, student, rollouts, name="int4-aware fit", number=3, grid="int4")
+    aware3 = _fitted(run, student, rollouts, name="ternary-aware fit", number=4, grid="ternary")
     return {
         "teacher": teacher,
         "pruned": pruned,
@@ -167,18 +172,22 @@ def _policies(run: Run, teacher: PolicyGraph, rollouts: list[Rollout]) -> dict[s
         "distilled": student,
         "distilled, then int8": quantize.compress(student, states),
         "distilled, int8-aware": quantize.compress(aware, states),
+        "distilled, then int4": int4.compress(student, states),
+        "distilled, int4-aware": int4.compress(aware4, states),
+        "distilled, then ternary": ternary.compress(student, states),
+        "distilled, ternary-aware": ternary.compress(aware3, states),
         "pruned, distilled, then int8": quantize.compress(both, states),
         "pruned, distilled, int8-aware": quantize.compress(aware_both, states),
     }
 
 
 def _fitted(
-    run: Run, graph: PolicyGraph, rollouts: Sequence[Rollout], *, name: str, number: int, int8: bool = False
+    run: Run, graph: PolicyGraph, rollouts: Sequence[Rollout], *, name: str, number: int, grid: str | None = None
 ) -> PolicyGraph:
-    """A graph fitted to the teacher's labels, on the int8 grid where that is asked for."""
-    network = GraphStudent(graph, int8=int8)
+    """A graph fitted to the teacher's labels, on a grid where that is asked for."""
+    network = GraphStudent(graph, grid=grid)
     rate = run.plan.learning_rate
-    if int8:
+    if grid == "int8":
         rate /= _CAREFUL
     slower = run.planned(learning_rate=rate)
     seed = run.seed("fit", _FIRST_FIT + number)
@@ -225,7 +234,7 @@ def _row(run: Run, name: str, graph: PolicyGraph, rollout: Rollout, comparison: 
     verdict = comparison.verdict(returns)
     figures = scores(returns)
     close = measure_agreement(run.teacher, policy, run.recipe)
-    int8 = "int8" in name
+    int8 = any(grid in name for grid in _GRIDS)
     rom, multiply_adds = _cost(graph, int8=int8)
     return Row(
         name=name,

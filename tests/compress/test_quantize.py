@@ -16,7 +16,7 @@ from kd_agent.export.c import cost
 from kd_agent.learners.gradient import fit
 from kd_agent.losses import Objective
 from kd_agent.networks.base import Origin
-from kd_agent.networks.graph_student import GraphStudent, Int8Grid
+from kd_agent.networks.graph_student import GraphStudent, OnGrid
 from kd_agent.policies import int8
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
 from kd_agent.policies.policy import Policy
@@ -35,7 +35,7 @@ def test_a_quantised_weight_is_what_int8_says() -> None:
     assert np.abs(weight - int8.rounded(weight)).max() <= scale.max() / 2 * 1.001
     again, _ = int8.quantise(int8.rounded(weight))
     np.testing.assert_array_equal(again, whole)
-    np.testing.assert_allclose(Int8Grid()(torch.tensor(weight)).numpy(), int8.rounded(weight), atol=1e-6)
+    np.testing.assert_allclose(OnGrid("int8")(torch.tensor(weight)).numpy(), int8.rounded(weight), atol=1e-6)
 
 
 def test_a_quantised_policy_needs_a_third_of_the_bytes_and_c_in_int8_says_the_same(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_fitting_on_the_grid_beats_rounding_afterwards() -> None:
     pruned = prune.compress(graph, observations, hidden=(6, 6))
 
     def fitted(start: PolicyGraph, on_grid: bool) -> PolicyGraph:
-        student = GraphStudent(start, int8=on_grid)
+        student = GraphStudent(start, grid="int8" if on_grid else None)
         fit(student, [rollout], Objective({"kl": 1.0}), steps=150, learning_rate=3e-3)
         return student.graph()
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from exported import by_numpy
 from masked_agents import masked_graph, random_masks
+from packed_graphs import on_grid
 from sample_graphs import GRAPHS, observations_for
 from samples import make_graph
 
-from kd_agent import KDError, plugins
+from kd_agent import KDError, load_policy, plugins
 from kd_agent.native import compiler
 from kd_agent.native.policy import NativePolicy
 from kd_agent.policies import file as graph_file
@@ -204,3 +205,15 @@ def test_masks_are_kept_to_by_the_compiled_policy_too(kind: str) -> None:
         fast.act()
     with pytest.raises(TypeError):
         fast.act(np.zeros(4, np.float32), colour=1)
+
+
+@pytest.mark.parametrize("name", ["int4", "ternary"])
+def test_a_student_of_packed_weights_is_loaded_and_acts_as_by_numpy(name: str, tmp_path: Path) -> None:
+    graph = on_grid(name)
+    file = graph_file.write(graph, tmp_path / "s.safetensors")
+    native, numpy = load_policy(file, backend="native"), load_policy(file)
+    assert native.backend == "native"
+    x = observations_for(graph, 40)["obs"]
+    np.testing.assert_array_equal(numpy.params(x), Policy(graph).params(x))
+    np.testing.assert_allclose(native.params(x), numpy.params(x), atol=1e-5)
+    assert [native.act(one) for one in x] == [numpy.act(one) for one in x]

@@ -6,9 +6,9 @@ import torch
 from samples import HEADS, make_graph, make_student
 
 from kd_agent import KDError
-from kd_agent.networks.graph_student import GraphStudent, Int8Grid
-from kd_agent.policies.int8 import rounded
+from kd_agent.networks.graph_student import GRIDS, GraphStudent, OnGrid
 
+every_grid = pytest.mark.parametrize("grid", GRIDS)
 every_head = pytest.mark.parametrize("kind", HEADS)
 
 
@@ -41,18 +41,47 @@ def test_a_step_of_its_fit_changes_its_program_and_not_the_policy(kind: str) -> 
         np.testing.assert_array_equal(array, old)
 
 
-def test_on_the_grid_its_weights_are_what_int8_says_and_its_biases_are_free() -> None:
+@every_grid
+def test_on_a_grid_its_weights_are_what_that_says_and_its_biases_are_free(grid: str) -> None:
     graph = make_graph()
-    for op, own in zip(graph.ops, GraphStudent(graph, int8=True).ops(), strict=True):
+    for op, own in zip(graph.ops, GraphStudent(graph, grid=grid).ops(), strict=True):
         if op.kind == "linear":
-            np.testing.assert_allclose(own.tensors["weight"], rounded(op.tensors["weight"]), atol=1e-6)
+            whole, scale = GRIDS[grid](op.tensors["weight"])
+            np.testing.assert_array_equal(own.tensors["weight"], whole * scale[:, None])
             assert np.abs(own.tensors["weight"] - op.tensors["weight"]).max() > 1e-5
             np.testing.assert_array_equal(own.tensors["bias"], op.tensors["bias"])
 
 
+@every_grid
+def test_the_gradient_reaches_the_weights_straight_through_a_grid(grid: str) -> None:
+    graph = make_graph(hidden=(16, 14))
+    student = GraphStudent(graph, grid=grid)
+    before = {name: weight.detach().clone() for name, weight in student.named_parameters()}
+    layers = [name for name in before if "parametrizations" in name]
+    assert len(layers) == sum(op.kind == "linear" for op in graph.ops) == 3
+
+    def loss() -> torch.Tensor:
+        return (student(batch()).params - 1).square().mean()
+
+    first = float(loss())
+    optimiser = torch.optim.SGD(student.parameters(), lr=0.05)
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+    after = dict(student.named_parameters())
+    assert all((after[name] != before[name]).float().mean() > 0.9 for name in layers)
+    assert float(loss()) < 0.5 * first
+
+
+def test_an_unknown_grid_is_one_line() -> None:
+    with pytest.raises(KDError, match="unknown grid of weights 'int5'; did you mean 'int8'"):
+        GraphStudent(make_graph(), grid="int5")
+
+
 def test_a_row_of_zeros_stays_one_and_has_a_finite_gradient() -> None:
     weight = torch.tensor([[0.0, 0.0], [0.3, -1.0]], requires_grad=True)
-    on_grid = Int8Grid()(weight)
+    on_grid = OnGrid("int8")(weight)
     assert (on_grid[0] == 0).all()
     on_grid.sum().backward()
     assert torch.isfinite(weight.grad).all()
@@ -62,7 +91,7 @@ def test_the_gradient_passes_the_rounding_and_draws_a_weight_to_its_nearest_step
     step = 1.0 / 127
     mean_gradient = 3.0
     weight = torch.tensor([[1.0, 0.25 * step, -0.25 * step]], requires_grad=True)
-    (mean_gradient * Int8Grid()(weight)).sum().backward()
+    (mean_gradient * OnGrid("int8")(weight)).sum().backward()
     expected = mean_gradient * (1 + torch.tensor([[0.0, 0.25, -0.25]]))
     torch.testing.assert_close(weight.grad, expected, atol=1e-3, rtol=0)
 

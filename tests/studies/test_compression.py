@@ -21,10 +21,11 @@ def test_the_command_writes_one_table(agents: dict[str, Agent], tmp_path: Path, 
     assert printed == (tmp_path / "out" / "compression.md").read_text()
     rows = json.loads((tmp_path / "out" / "compression.json").read_text())["rows"]
     assert [row["name"] for row in rows][:5] == ["teacher", "pruned", "int8", "pruned, distilled", "distilled"]
-    assert len(rows) == len(printed.splitlines()) - 2 == 9
+    assert len(rows) == len(printed.splitlines()) - 2 == 13
     by_name = {row["name"]: row for row in rows}
     assert by_name["pruned"]["bytes"] < by_name["teacher"]["bytes"]
     assert by_name["distilled, then int8"]["bytes"] < by_name["distilled"]["bytes"]
+    assert by_name["distilled, ternary-aware"]["bytes"] < by_name["distilled, int4-aware"]["bytes"]
     assert by_name["pruned"]["multiply_adds"] == by_name["pruned, distilled, int8-aware"]["multiply_adds"]
     for row in rows:
         assert len(row["returns"]) == 6
