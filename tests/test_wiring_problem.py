@@ -11,7 +11,8 @@ from recorder import GIVEN, SEAMS, TEACHER, Recorder, Stopped, a_teacher, record
 from samples import HEADS, PROBES, make_student
 
 from kd_agent import KDError, distill
-from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.checks import Use
+from kd_agent.distillation.problem import Problem
 from kd_agent.networks import Origin
 from kd_agent.policies import ObservationSpec
 from kd_agent.runs import Plan

@@ -12,7 +12,8 @@ from typing import Any
 
 from kd_agent.continual.change_detection import Cusum, Monitor
 from kd_agent.continual.student import ContinualStudent, Episode, kept_states, play_episodes
-from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.checks import Use
+from kd_agent.distillation.problem import Problem
 from kd_agent.environments import Recipe, recipe_of_student
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import make_env, spaces_of

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kd_agent.distillation.checks import Use
 from kd_agent.distillation.dagger import collect_rounds
 from kd_agent.distillation.final_fits import final_fits
 from kd_agent.distillation.outcome import TasksResult
-from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.validation import Validation
 from kd_agent.errors import KDError
 from kd_agent.evaluation import judge

@@ -10,8 +10,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
+from kd_agent.distillation.checks import Use
 from kd_agent.distillation.outcome import Result, write_result
-from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.problem import Problem
 from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError

@@ -10,9 +10,10 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.compress import int4, prune, quantize, ternary
+from kd_agent.distillation.checks import Use
 from kd_agent.distillation.distill import distill
 from kd_agent.distillation.fitting import fit
-from kd_agent.distillation.problem import Problem, Use
+from kd_agent.distillation.problem import Problem
 from kd_agent.errors import KDError
 from kd_agent.evaluation import PairedComparison, measure_agreement, scores, verdict_episodes
 from kd_agent.native.latency import c_loop

@@ -15,9 +15,10 @@ import numpy as np
 import yaml
 
 from kd_agent import plugins
+from kd_agent.distillation.checks import Use, check_losses
 from kd_agent.distillation.dagger import collect_rounds
 from kd_agent.distillation.fitting import build_student, fit
-from kd_agent.distillation.problem import Problem, Use, check_losses
+from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.size_search import ladder
 from kd_agent.distillation.validation import Validation
 from kd_agent.errors import KDError

@@ -14,8 +14,7 @@ from samples import HEADS, PROBES, TINY, make_student
 
 from kd_agent import KDError, distill, distill_tasks
 from kd_agent.continual.follow_drift import follow_drift
-from kd_agent.distillation.problem import (
-    Problem,
+from kd_agent.distillation.checks import (
     Use,
     blank,
     changed_settings,
@@ -23,6 +22,7 @@ from kd_agent.distillation.problem import (
     check_settings,
     idle_settings,
 )
+from kd_agent.distillation.problem import Problem
 from kd_agent.kickstarting.kickstart import kickstart
 from kd_agent.networks import Teacher
 from kd_agent.policies import ObservationSpec

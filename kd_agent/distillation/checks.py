@@ -1,0 +1,178 @@
+"""The checks of what is asked of a command that learns from a teacher, each once; `Problem` makes them in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from kd_agent import plugins
+from kd_agent.distillation.fitting import new_student, objective_of
+from kd_agent.distillation.temperature import check_temperature, temperature_matters
+from kd_agent.errors import KDError
+from kd_agent.losses import BoundObjective, needs
+from kd_agent.networks import LAYER, Teacher
+from kd_agent.policies import Array, ObservationSpec
+from kd_agent.ppo.control import check_control
+from kd_agent.runs import Plan
+from kd_agent.settings import DistillConfig
+from kd_agent.students import COUNTED
+
+Spaces = tuple[gym.Space[Any], gym.Space[Any]]
+"""Observation and action space."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a command does with a problem.
+
+    Attributes:
+        refuses: Why it cannot honour a setting, by the setting's name: one that differs from its default is refused.
+        resumes: Whether a run of it can be gone on with: then settings and teacher are kept from the beginning.
+        masks: Whether it can be taught by a teacher that plays with action masks.
+    """
+
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    resumes: bool = True
+    masks: bool = True
+
+
+def check_settings(config: DistillConfig, use: Use) -> None:
+    """Find what is wrong with the settings by themselves.
+
+    Args:
+        config: The settings.
+        use: What the command does with them.
+
+    Raises:
+        KDError: The message names the setting.
+    """
+    for name in config.loss or {}:
+        plugins.load("losses", name)
+    plugins.load("students", config.student or "mlp")
+    changed = changed_settings(config)
+    for name, why in use.refuses.items():
+        if name in changed:
+            raise KDError(why)
+    check_temperature(config)
+    check_size(config)
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:
+        raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
+
+
+def check_size(config: DistillConfig) -> None:
+    """Refuse settings of a student's size that contradict each other, or that its kind has not.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        KDError: The message names them.
+    """
+    if config.compression is not None and config.hidden is not None:
+        raise KDError("--hidden and --compression both say the student's size: name one")
+    for name, asked in (("compression", config.compression is not None), ("grow", bool(config.grow))):
+        if asked and config.student not in (None, *COUNTED):
+            raise KDError(f"--{name} counts the parameters of an mlp or a gru, not of a {config.student}")
+
+
+def changed_settings(config: DistillConfig) -> list[str]:
+    """Names of the settings that are not what they are by default."""
+    default = type(config)(env=config.env)
+    names = [field.name for field in fields(config)]
+    return [name for name in names if getattr(config, name) != getattr(default, name)]
+
+
+def check_learner(config: DistillConfig, observed: Mapping[str, ObservationSpec], teacher: Teacher | None) -> None:
+    """Let the learner of the student's kind refuse what it cannot fit.
+
+    Args:
+        config: The settings.
+        observed: What the student sees of an observation, by key.
+        teacher: The teacher; None where it is still to be trained.
+    """
+    kind = plugins.load("students", config.student or "mlp").build.learner
+    learner = plugins.load("learners", kind)
+    if hasattr(learner, "check"):
+        learner.check(config, observed, teacher)
+
+
+def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
+    """Refuse what a decided plan cannot be combined with.
+
+    Args:
+        plan: The plan.
+        config: The settings.
+        spaces: Observation and action space.
+    """
+    check_control(replace(config, student=plan.student), spaces[0])
+
+
+def check_losses(plan: Plan, teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> None:
+    """Require what teacher and student answer to a blank observation to serve every loss.
+
+    Args:
+        plan: The plan.
+        teacher: The teacher.
+        observed: What the student sees of an observation, by key.
+    """
+    answer = teacher(blank(teacher.observations), None, np.ones(1, bool))
+    layer = {}
+    if plan.teacher_layer:
+        layer = {LAYER: answer.layer(plan.teacher_layer, "the teacher")}
+    objective = objective_of(plan)
+    target = replace(answer, features=layer)
+    objective.check(target, teacher.head)
+    if layer:
+        student = new_student(plan, teacher, observed, blank(observed), seed=0)
+        shown = {key: torch.from_numpy(array) for key, array in blank(observed).items()}
+        BoundObjective(objective, teacher.head, student(shown), target, None)
+
+
+def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[str]:
+    """A line for each setting that was asked for and does nothing in this run.
+
+    Args:
+        config: The settings.
+        plan: The plan.
+        teacher: The teacher.
+    """
+    changed = changed_settings(config)
+    may_grow = plan.attempts > 1 and not (config.search_size or config.realtime)
+    several_teachers = len(config.teacher) > 1
+    compares_layers = "layer" in needs(plan.loss)
+    layers = "no loss compares layers, as hint, relation and intuition do"
+    teachers = "there is one teacher"
+    is_network = plan.student != "tree"
+    steps = "a tree is grown, not fitted in steps"
+    effects = [
+        ("temperature", temperature_matters(plan, teacher.head), "this loss and action head are the same at any"),
+        ("choose_by", config.temperature == "auto", "the temperature is not chosen (--temperature auto)"),
+        ("leaves", not is_network, "only a tree has leaves (--student tree)"),
+        ("activation", is_network, "a tree has none"),
+        ("hidden", is_network, "a tree has no layers"),
+        ("grow", may_grow, "there is one final fit, or a strategy that has one size or tries all"),
+        ("round_steps", is_network, steps),
+        ("final_steps", is_network, steps),
+        ("batch_size", is_network, steps),
+        ("learning_rate", is_network, steps),
+        ("combine", several_teachers, teachers),
+        ("teacher_gate", several_teachers, teachers),
+        ("onnx_output", any(source.endswith(".onnx") for source in config.teacher), "no teacher is an ONNX file"),
+        ("teacher_layer", compares_layers, layers),
+        ("student_layer", compares_layers, layers),
+    ]
+    lines = []
+    for name, has_effect, why in effects:
+        if name in changed and not has_effect:
+            lines.append(f"note: --{name.replace('_', '-')} has no effect here: {why}")
+    return lines
+
+
+def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:
+    """An observation of zeros, `[1, *O]` by key."""
+    return {key: np.zeros((1, *spec.shape), spec.dtype) for key, spec in observations.items()}
