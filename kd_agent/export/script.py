@@ -45,7 +45,7 @@ def write(graph: PolicyGraph, path: Path, *, prefix: str = "kd") -> list[Path]:
         raise KDError(f"prefix {prefix!r} is a word that JavaScript keeps for itself; choose another name")
     module = javascript.module(graph)
     names = ", ".join(_EXPORT.findall(module))
-    comment, _, body = _EXPORT.sub("", module).partition("\n")
+    comment, _, body = _EXPORT.sub("", module).partition("\n\n")
     script = f"{comment}\nvar {prefix} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();\n"
     write_atomically(path, script.encode())
     return [path]
