@@ -17,8 +17,32 @@ from kd_agent import export
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
 
-__all__ = ["GRAPHS", "RUNTIMES", "Answers", "assert_same", "linear", "metadata", "needs", "observations_for", "tree_op"]
+__all__ = [
+    "COMMENT",
+    "EVIL",
+    "GRAPHS",
+    "RUNTIMES",
+    "Answers",
+    "assert_same",
+    "linear",
+    "metadata",
+    "needs",
+    "observations_for",
+    "tree_op",
+]
 
+COMMENT = {
+    ".c": r"/\*.*?\*/",
+    ".h": r"/\*.*?\*/",
+    ".mjs": r"//[^\n]*",
+    ".js": r"//[^\n]*",
+    ".cs": r"//[^\n]*",
+    ".py": r'"""\w.*?"""',
+    ".gd": r"#[^\n]*",
+}
+"""Comments of each language, by the suffix of its files."""
+EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
+"""What breaks out of a comment or a literal, where nothing hinders it."""
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 HARNESS = """
 #include <stdio.h>

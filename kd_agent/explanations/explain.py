@@ -29,7 +29,6 @@ import numpy as np
 
 from kd_agent import plugins
 from kd_agent.environments import recipe_of_student
-from kd_agent.environments.names import action_names
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
@@ -50,6 +49,7 @@ from kd_agent.loading import load_policy
 from kd_agent.networks import ActionHead, Teacher, check_fits
 from kd_agent.policies import Array, Policy
 from kd_agent.policies.file import MAX_FILE
+from kd_agent.policies.names import action_names
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.policies.tree_rules import rules
 from kd_agent.runs import Reporter, RunFolder

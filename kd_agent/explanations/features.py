@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kd_agent.environments import is_image
-from kd_agent.environments.names import number_names
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Array, ObservationSpec
+from kd_agent.policies.names import number_names
 
 GRID = 8
 """Patches of an image along each side, at most."""

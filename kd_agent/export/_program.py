@@ -12,6 +12,7 @@ import numpy as np
 
 from kd_agent.errors import KDError
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
+from kd_agent.policies.names import known_actions, number_names
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,28 @@ class Program:
         return math.prod(self.shapes[register])
 
     def layout(self) -> list[str]:
-        """What lies where in the flat array of an observation, a line a key."""
+        """What lies where in the flat array of an observation, and what numbers and actions are called, a line each.
+
+        Names are those of the environment's documentation; an environment that is not known has none.
+        """
+        env_id = str(self.graph.provenance.get("env", ""))
         lines: list[str] = []
         offset = 0
         for key, spec in self.graph.observations.items():
             size = self.size(key)
             shape = " x ".join(map(str, spec.shape)) or "1"
             lines.append(f"obs[{offset}..{offset + size - 1}]: {plain(key)}, {shape}")
+            for index, name in enumerate(number_names(env_id, spec.shape), offset):
+                lines.append(f"obs[{index}]: {name}")
             offset += size
+        head = self.graph.head
+        label = "action[{}]"
+        first = 0
+        if head.kind == "categorical":
+            label = "action {}"
+            first = head.start[0]
+        for index, name in enumerate(known_actions(env_id, head), first):
+            lines.append(f"{label.format(index)}: {name}")
         return lines
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from kd_agent.export._program import plain
 from kd_agent.policies import Array, PolicyGraph
+from kd_agent.policies.names import known_actions, number_names
 
 _MOST = 64
 """Numbers of an observation that get a slider each; more are drawn all at once."""
@@ -146,9 +147,6 @@ def page(graph: PolicyGraph, module: bytes) -> str:
 
 def _about(graph: PolicyGraph) -> dict[str, list[float] | list[str] | int]:
     """What the page has to know of the policy: ranges, by number of the observation, and names."""
-    # Late, for it brings Gymnasium, which whoever writes C need not wait for.
-    from kd_agent.environments.names import known_actions, number_names
-
     env_id = str(graph.provenance.get("env", ""))
     low: list[float] = []
     high: list[float] = []

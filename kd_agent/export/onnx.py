@@ -21,6 +21,7 @@ from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
 from kd_agent.export._play import Played, RuntimeMissingError, Steps, all_allowed
 from kd_agent.export._program import analyse, plain
 from kd_agent.policies import MASKED, OBSERVATION, PARAMS, PLAY, SAMPLED, Array, HeadSpec, PolicyGraph, following
+from kd_agent.policies.names import known_actions, number_names
 from kd_agent.policies.safe_files import write_atomically
 
 SUFFIX = ".onnx"
@@ -195,9 +196,6 @@ def _env_id(graph: PolicyGraph) -> str:
 
 def _metadata(graph: PolicyGraph) -> dict[str, str]:
     """The environment, what goes in and comes out, and what its documentation calls the numbers of both."""
-    # Late, for it brings Gymnasium, which whoever writes C need not wait for.
-    from kd_agent.environments.names import known_actions, number_names
-
     env_id = str(graph.provenance.get("env", ""))
     observations = {key: asdict(spec) for key, spec in graph.observations.items()}
     features: dict[str, tuple[str, ...]] = {}

@@ -21,7 +21,8 @@ class ExportConfig:
     to: Annotated[
         str | None,
         Field(
-            description="the format: c, javascript, onnx, script, ... (default: what the suffix of --out stands for)"
+            description="the format: arduino, c, csharp, gdscript, javascript, onnx, python, sb3, script, torch or "
+            "wasm (default: the one that the suffix of --out stands for)"
         ),
     ] = None
     env: Annotated[
@@ -42,7 +43,13 @@ class ExportConfig:
     board: Annotated[
         str | None, Field(description="arduino: the board that it has to fit on: uno, nano, leonardo or mega")
     ] = None
-    int8: Annotated[bool, Field(description="arduino, c, wasm: int8 weights and whole-number arithmetic")] = False
+    int8: Annotated[
+        bool,
+        Field(
+            description="arduino, c, wasm: int8 weights (packed where they are of 4 bits or ternary) and whole-number "
+            "arithmetic"
+        ),
+    ] = False
     opset: Annotated[
         int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
     ] = None

@@ -166,10 +166,13 @@ def test_the_header_names_sizes_and_where_each_observation_lies() -> None:
     assert "int kd_act(const float *obs, float *state);" in recurrent
 
 
-def test_the_header_is_c_plus_plus_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["kd", "int", "class"])
+def test_the_header_is_c_plus_plus_too(prefix: str, tmp_path: Path) -> None:
+    """Behind a prefix stands more, so that one that is a word of the language makes names that are none."""
     needs("g++")
-    export(make_graph(), tmp_path / "p.c")
-    (tmp_path / "main.cpp").write_text('#include "p.h"\nint main() { float x[4] = {0}; return kd_act(x) < 0; }\n')
+    export(make_graph(), tmp_path / "p.c", prefix=prefix)
+    main = f'#include "p.h"\nint main() {{ float x[{prefix.upper()}_OBS_SIZE] = {{0}}; return {prefix}_act(x) < 0; }}\n'
+    (tmp_path / "main.cpp").write_text(main)
     subprocess.run(["gcc", "-c", "p.c"], cwd=tmp_path, check=True)
     subprocess.run(["g++", "-Wall", "-Werror", "main.cpp", "p.o", "-o", "main"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "main"], check=False).returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import played
 import pytest
-from exported import RUNTIMES, assert_same, by_numpy
+from exported import COMMENT, EVIL, RUNTIMES, assert_same, by_numpy
 from sample_graphs import GRAPHS, linear, observations_for
 from samples import HEADS, make_graph
 
@@ -22,17 +22,6 @@ from kd_agent.policies.policy import Policy
 
 FORMATS = plugins.names("export")
 SUFFIX_OF = {name: plugins.load("export", name).SUFFIX for name in FORMATS}
-COMMENT = {
-    ".c": r"/\*.*?\*/",
-    ".h": r"/\*.*?\*/",
-    ".mjs": r"//[^\n]*",
-    ".js": r"//[^\n]*",
-    ".cs": r"//[^\n]*",
-    ".py": r'"""\w.*?"""',
-    ".gd": r"#[^\n]*",
-}
-EVIL = '*/ evil(); /* ??/\n#include <evil>\r\n"; evil(); // \\'
-
 every_graph = pytest.mark.parametrize("name", GRAPHS)
 every_format = pytest.mark.parametrize("name", FORMATS)
 

@@ -62,6 +62,15 @@ def test_several_policies_fit_into_one_program_by_the_names_of_their_files(tmp_p
     assert printed(main, tmp_path, "walk.cs", "Run_away.v2.cs").strip() == "8"
 
 
+def test_a_file_named_by_a_word_of_the_language_names_a_class_that_is_none(tmp_path: Path) -> None:
+    """Every keyword begins with a small letter, and every class with a large one."""
+    words = ["class", "int", "static", "string", "var"]
+    for word in words:
+        export(make_graph(), tmp_path / f"{word}.cs")
+    main = f"Console.WriteLine({' + '.join(f'{word.capitalize()}.ObsSize' for word in words)});"
+    assert printed(main, tmp_path, *(f"{word}.cs" for word in words)).strip() == "20"
+
+
 @pytest.mark.parametrize("name", ["3d.cs", "my-policy.cs", ".cs", "$prelude.cs", "Act.cs", "math.cs", "System.cs"])
 def test_a_name_that_no_class_can_have_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(KDError, match="the file's name is the class's"):

@@ -1,6 +1,7 @@
 """Whole episodes of every kind of action, each chosen by the exported file in its own runtime, and by NumPy."""
 
-from collections.abc import Callable
+import functools
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,15 @@ from typing import Any
 import gymnasium as gym
 import kd_envs
 import numpy as np
-import played
 import pytest
-from samples import make_student
+from episodes import PROGRAMS, RUNTIMES, InNumPy, outcomes, player
+from samples import ROOT, make_student
 
+from kd_agent.deployment.agents import Reading, read_agent
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
-from kd_agent.policies.policy import Policy
 
 assert kd_envs  # the probes are registered
-SEEDS = range(3)
 STUDENTS = {
     "Discrete": ("LunarLander-v3", "mlp", {}),
     "a memory": ("CartPole-v1", "gru", {}),
@@ -49,54 +49,43 @@ def _decided(op: Op) -> Op:
     return replace(op, tensors=tensors)
 
 
-def outcomes(env: gym.Env[Any, Any], begin: Callable[[], Any], act: Callable[[Any], Any]) -> Any:
-    """Return and length of an episode a seed, and how many actions there were."""
-    found = []
-    chosen = set()
-    for seed in SEEDS:
-        observation, _ = env.reset(seed=seed)
-        begin()
-        total, steps, done = 0.0, 0, False
-        while not done and steps < 200:
-            action = act(observation)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            chosen.add(str(action))
-            total += float(reward)
-            steps += 1
-            done = terminated or truncated
-        found.append((total, steps))
-    return np.array(found), len(chosen)
-
-
-class InNumPy:
-    def __init__(self, graph: PolicyGraph) -> None:
-        self._policy = Policy(graph)
-
-    def begin(self) -> None:
-        self._state: Any = None
-
-    def act(self, observation: Any) -> Any:
-        action, self._state = self._policy.predict(observation, self._state, deterministic=True)
-        return action
-
-
 @pytest.mark.parametrize("kind", STUDENTS)
-@pytest.mark.parametrize("runtime", played.RUNTIMES)
+@pytest.mark.parametrize("runtime", PROGRAMS)
 def test_an_exported_policy_plays_the_episodes_that_numpy_plays(runtime: str, kind: str, tmp_path: Path) -> None:
     name, network, settings = STUDENTS[kind]
     env = gym.make(name)
     graph = student(env, network, **settings)
-    ours = InNumPy(graph)
-    expected, count = outcomes(env, ours.begin, ours.act)
+    expected, count = outcomes(env, InNumPy(graph), range(3))
     assert count > 1
-    with played.Process(played.RUNTIMES[runtime](graph, tmp_path)) as process:
-
-        def act(observation: Any) -> Any:
-            numbers = process.ask(played.asked("act", observation))
-            if graph.head.kind == "categorical":
-                return int(numbers[0])
-            return numbers.astype(graph.head.dtype).reshape(graph.head.shape)
-
-        found, _ = outcomes(env, lambda: process.ask("begin"), act)
+    with player(runtime, graph, tmp_path) as who:
+        found, _ = outcomes(env, who, range(3))
     # Whole actions are equal or not; those of a Box differ in their last bit, here and there.
     np.testing.assert_allclose(found, expected, rtol=1e-4 if graph.head.is_gaussian else 0)
+
+
+@functools.cache
+def lander(episodes: int) -> tuple[PolicyGraph, Any]:
+    """A public agent's program, and what NumPy's episodes of it come to."""
+    with warnings.catch_warnings():
+        # Its environment is not to be had any more; the next version is played.
+        warnings.simplefilter("ignore")
+        graph = read_agent(str(ROOT.parent / "shared" / "teachers" / "ppo-LunarLander-v2"), Reading()).graph
+    return graph, outcomes(gym.make("LunarLander-v3"), InNumPy(graph), range(episodes), limit=1000)[0]
+
+
+def check_lander(runtime: str, folder: Path, episodes: int) -> None:
+    graph, expected = lander(episodes)
+    with player(runtime, graph, folder) as who:
+        found, _ = outcomes(gym.make("LunarLander-v3"), who, range(episodes), limit=1000)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_public_agent_returns_what_it_does_in_numpy(public_teachers: Path, runtime: str, tmp_path: Path) -> None:
+    check_lander(runtime, tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_it_does_so_on_100_seeds(public_teachers: Path, runtime: str, tmp_path: Path) -> None:
+    check_lander(runtime, tmp_path, 100)

@@ -12,6 +12,7 @@ from sample_graphs import GRAPHS
 from samples import make_graph
 
 from kd_agent import KDError, export
+from kd_agent.export.script import _RESERVED
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
 
@@ -64,6 +65,32 @@ def test_a_global_that_is_no_name_is_refused(prefix: str, tmp_path: Path) -> Non
     with pytest.raises(KDError, match="is not a JavaScript name"):
         export(make_graph(), tmp_path / "p.js", prefix=prefix)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prefix", ["class", "await", "null", "undefined"])
+def test_a_word_that_javascript_keeps_for_itself_is_refused(prefix: str, tmp_path: Path) -> None:
+    with pytest.raises(KDError, match=f"prefix '{prefix}' is a word that JavaScript keeps for itself"):
+        export(make_graph(), tmp_path / "p.js", prefix=prefix)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_word_that_node_refuses_is_refused(tmp_path: Path) -> None:
+    """Words of its own grammar: whatever strict code cannot declare is in the list."""
+    reserved = set(_RESERVED.split())
+    words = sorted(reserved | {"kd", "of", "async", "get", "Class"})
+    refused = evaluated(
+        f"""{json.dumps(words)}.filter((word) => {{
+            try {{
+                new vm.Script(`"use strict"; var ${{word}} = 1;`).runInNewContext();
+                return false;
+            }} catch {{
+                return true;
+            }}
+        }})""",
+        tmp_path,
+    )
+    # A script may declare it, a module not.
+    assert {*refused, "await"} == reserved
 
 
 def test_a_page_from_a_disk_runs_it(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from kd_agent.policies import HeadSpec
+from kd_agent.policies.head import HeadSpec
 
 NAMES: dict[str, tuple[str, ...]] = {
     "CartPole": ("cart position", "cart velocity", "pole angle", "pole angular velocity"),

@@ -1,10 +1,13 @@
 """Names of numbers and actions: as many as the environment has, and none where nothing is documented."""
 
+import re
+from itertools import chain
+
 import gymnasium as gym
 import pytest
 
-from kd_agent.environments.names import ACTIONS, NAMES, action_names, known_actions, number_names
 from kd_agent.networks.distributions import head_for
+from kd_agent.policies.names import ACTIONS, NAMES, action_names, known_actions, number_names
 
 
 @pytest.mark.parametrize("env", NAMES)
@@ -51,3 +54,8 @@ def test_a_variant_has_its_own_names_or_those_of_what_it_varies() -> None:
     assert number_names("LunarLanderContinuous-v3", (8,))[2] == "x velocity"
     for env_id, shape in (("LunarLander-v3", (4,)), ("Nowhere-v0", (0,)), ("Nowhere-v0", (4,)), ("CartPole", (4,))):
         assert number_names(env_id, shape) == ()
+
+
+def test_a_name_is_safe_in_a_comment_of_any_language() -> None:
+    for name in chain(*NAMES.values(), *ACTIONS.values()):
+        assert re.fullmatch(r"[a-z0-9][A-Za-z0-9 +-]*", name)
