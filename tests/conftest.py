@@ -4,12 +4,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import kd_envs  # noqa: F401 - registers the probes
+import played
 import pytest
 import torch
 from samples import PROBES, ROOT, SPACES, Agent, settings, train_agent
@@ -91,3 +93,30 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = {"activation_fn": torch.nn.ReLU, "net_arch": {"pi": [7], "vf": [5, 6]}}
     path = tmp_path_factory.mktemp("small") / "a2c.zip"
     return train_agent(path, PROBES["Discrete"], A2C, policy_kwargs=policy).path
+
+
+# Godot's web build reads no project from a folder, as a program does: it is handed one file.
+GODOT = """#!{python}
+import subprocess, sys, zipfile
+from pathlib import Path
+assert sys.argv[1:3] == ["--headless", "--path"]
+folder = Path(sys.argv[3])
+with zipfile.ZipFile(folder / "game.zip", "w") as game:
+    for name in ("project.godot", "main.tscn", "main.gd", "policy.gd", "steps.bin"):
+        game.write(folder / name, name)
+done = subprocess.run(["node", "{runner}", "{engine}", str(folder)], stderr=subprocess.PIPE, text=True)
+print(done.stderr)
+"""
+
+
+@pytest.fixture
+def godot(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program named `godot`, where there is an engine."""
+    engine = os.environ.get(played.GODOT)
+    if not engine:
+        return
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "godot"
+    program.write_text(GODOT.format(python=sys.executable, runner=played.HERE / "godot.js", engine=engine))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")

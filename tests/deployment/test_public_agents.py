@@ -15,9 +15,19 @@ from kd_agent.deployment.parity import compare
 from kd_agent.deployment.walk import Walk, walk
 from kd_agent.export import export
 
+pytestmark = pytest.mark.usefixtures("godot")
 FOLDER = ROOT.parent / "shared" / "teachers"
 AGENTS = sorted(path.name for path in FOLDER.glob("*-v*")) or ["none"]
-RUNTIMES = {"c": "gcc", "javascript": "node", "script": "node"}
+RUNTIMES = {
+    "arduino": ["gcc"],
+    "c": ["gcc"],
+    "csharp": ["mcs", "mono"],
+    "gdscript": ["node", "godot"],
+    "javascript": ["node"],
+    "script": ["node"],
+    "wasm": ["clang", "wasm-ld", "node"],
+}
+"""What plays a format, where Python alone does not."""
 NO_ZIP = {"sde_log_std", "clip"}
 """Operations of agents that PPO has not; one through tanh is none of PPO's either."""
 
@@ -32,8 +42,8 @@ def been(name: str, steps: int) -> tuple[Agent, Walk]:
 
 
 def check(name: str, to: str, folder: Path, steps: int) -> None:
-    if to in RUNTIMES:
-        needs(RUNTIMES[to])
+    for tool in RUNTIMES.get(to, []):
+        needs(tool)
     agent, where = been(name, steps)
     squashed = agent.graph.head.kind == "squashed_gaussian"
     if to == "sb3" and (squashed or NO_ZIP & {op.kind for op in agent.graph.ops}):

@@ -1,7 +1,5 @@
 """The formats' own players: what a file answers in its runtime is what NumPy does, and what is missing is said."""
 
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from kd_agent.export import RuntimeMissingError, Steps
 from kd_agent.policies.graph import PolicyGraph
 from kd_agent.policies.policy import Policy
 
+pytestmark = pytest.mark.usefixtures("godot")
 PLAYERS = {"python": ".py", "csharp": ".cs", "gdscript": ".gd"}
 POLICIES = {
     **{kind: GRAPHS[kind] for kind in HEADS},
@@ -26,31 +25,6 @@ POLICIES = {
     "several keys": GRAPHS["several keys"],
     **{f"masked {kind}": (lambda kind=kind: masked_graph(kind)) for kind in ("categorical", "bernoulli")},
 }
-# Godot's web build reads no project from a folder, as a program does: it is handed one file.
-GODOT = """#!{python}
-import subprocess, sys, zipfile
-from pathlib import Path
-assert sys.argv[1:3] == ["--headless", "--path"]
-folder = Path(sys.argv[3])
-with zipfile.ZipFile(folder / "game.zip", "w") as game:
-    for name in ("project.godot", "main.tscn", "main.gd", "policy.gd", "steps.bin"):
-        game.write(folder / name, name)
-done = subprocess.run(["node", "{runner}", "{engine}", str(folder)], stderr=subprocess.PIPE, text=True)
-print(done.stderr)
-"""
-
-
-@pytest.fixture(autouse=True)
-def godot(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program named `godot`, where there is an engine."""
-    engine = os.environ.get(played.GODOT)
-    if not engine:
-        return
-    folder = tmp_path_factory.mktemp("bin")
-    program = folder / "godot"
-    program.write_text(GODOT.format(python=sys.executable, runner=played.HERE / "godot.js", engine=engine))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def needs_all_of(name: str) -> None:

@@ -88,7 +88,7 @@ def test_an_sb3_zip_plays_as_the_student_and_goes_on_learning(tmp_path: Path) ->
 def test_ppo_refuses_what_it_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(KDError, match="its actions go through tanh; formats that can: onnx"):
         export(make_graph("squashed_gaussian", {"env": ""}), tmp_path / "p.zip")
-    with pytest.raises(KDError, match="sb3 cannot express the operation 'gru'; formats that can: c, csharp, "):
+    with pytest.raises(KDError, match=r"sb3 cannot express the operation 'gru'; formats that can: .*c, csharp, "):
         export(GRAPHS["gru"](), tmp_path / "p.zip")
     with pytest.raises(KDError, match="'activation' comes before the first layer"):
         export(GRAPHS["activations"](), tmp_path / "p.zip")

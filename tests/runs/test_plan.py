@@ -121,8 +121,8 @@ def test_nothing_is_left_open_but_the_names_of_two_layers(kind: str, more: dict[
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_student_may_grow_where_nobody_says_its_size_and_only_an_mlp(kind: str) -> None:
-    assert plan(**KINDS[kind][0]).grow == (kind == "mlp")
+def test_a_student_may_grow_where_nobody_says_its_size_and_it_can_be_counted(kind: str) -> None:
+    assert plan(**KINDS[kind][0]).grow == (kind in ("mlp", "gru"))
 
 
 @pytest.mark.parametrize("size", [{"hidden": (7, 3)}, {"compression": 20.0}], ids=str)
