@@ -245,7 +245,6 @@ def _whole_numbers(source: Source, storage: str) -> Lines:
     # Packed layers alone need no sums side by side.
     if source.whole_sums:
         lines.append(f"{storage}int32_t sum[{source.whole_sums}];")
-    if source.slots or source.whole_sums:
         lines.append("const KD_FLASH int8_t *w;")
     return lines
 

@@ -103,19 +103,19 @@ def test_extremes_are_the_same_on_an_avr_and_clipped_as_ever(tmp_path: Path) -> 
     assert np.abs(here.params[numbers] - exact.params).max() < 0.02 * np.ptp(exact.params)
 
 
-@pytest.mark.parametrize("far", [1.0, 30.0, 2000.0, 1e6])
+@pytest.mark.parametrize("far", [1.0, 30.0, 70.0, 2000.0, 1e6])
 def test_a_mean_far_beyond_the_spread_costs_no_precision(far: float, tmp_path: Path) -> None:
-    """Up to what 24 bits hold it is subtracted in whole numbers, and beyond in floats."""
+    """Up to some 70 standard deviations it is subtracted in whole numbers, and beyond in floats."""
     normalise = Normalizer(np.full(4, far), np.ones(4)).op("obs", "r0")
     graph = graph_of(linear("r0", "params", 4, 4), normalise=normalise)
     observations = {"obs": (far + np.random.default_rng(0).normal(size=(500, 4))).astype(np.float32)}
-    assert ("kd_normal16" in text_of(graph, tmp_path)) == (far < 1e6)
+    assert ("kd_normal16" in text_of(graph, tmp_path)) == (far < 100)
     found, exact = by_arduino(graph, observations, tmp_path, int8=True), by_numpy(graph, observations)
     assert np.abs(found.params - exact.params).max() < 0.02 * np.ptp(exact.params)
 
 
 def test_sums_never_overflow(tmp_path: Path) -> None:
-    inputs = 387
+    inputs = 255
     signs = np.where(np.arange(inputs) % 2, 1, -1).astype(np.float32)
     tensors = {"weight": np.tile(signs, (4, 1)), "bias": np.float32([0, 1e3, -1e3, 0])}
     tensors["weight"][3] = 1e-9  # an output that is its bias alone
@@ -124,12 +124,12 @@ def test_sums_never_overflow(tmp_path: Path) -> None:
     graph = graph_of(last, normalise=Normalizer(np.zeros(inputs), np.ones(inputs)).op("obs", "r0"), shape=(inputs,))
     far = {"obs": np.float32([20 * signs, -20 * signs, 0 * signs])}
     found, exact = by_arduino(graph, far, tmp_path, int8=True), by_numpy(graph, far)
-    assert "kd_dot16" in text_of(graph, tmp_path)
+    assert "kd_layer16" in text_of(graph, tmp_path)
     np.testing.assert_allclose(found.params, exact.params, atol=0.002 * np.ptp(exact.params))
 
 
 def test_a_layer_too_wide_for_its_sums_has_the_arithmetic_of_c(tmp_path: Path) -> None:
-    inputs = 388
+    inputs = 256
     normalise = Normalizer(np.zeros(inputs), np.ones(inputs)).op("obs", "r0")
     graph = graph_of(linear("r0", "params", 4, inputs), normalise=normalise, shape=(inputs,))
     observations = observations_for(graph, 50)
@@ -166,7 +166,7 @@ def test_layers_share_their_working_memory_which_is_told(tmp_path: Path) -> None
     assert f"RAM: {told} bytes" in text
     assert cost(graph, int8=True, board=True).ram == told
     tables = 65 * 2
-    constants = 4 * (2 * 2 + 4) + (4 * 16 + 16 * 12 + 12 * 10 + 10 * 4) + (16 + 12 + 10 + 4) * (4 + 2)
+    constants = 4 * (1 + 2 + 1) + (4 * 16 + 16 * 12 + 12 * 10 + 10 * 4) + (16 + 12 + 10 + 4) * (4 + 2)
     assert cost(graph, int8=True, board=True).rom == constants + tables
 
 
