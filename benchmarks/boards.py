@@ -4,6 +4,7 @@
 
 Students of a sensible size, each some seconds of training:
 
+    python scripts/distill_policy.py --env LunarLander-v3 --teacher TEACHER --hidden 0 --env-steps 20000
     python scripts/distill_policy.py --env LunarLander-v3 --teacher TEACHER --hidden 4 4 --env-steps 20000
     python scripts/distill_policy.py --env BipedalWalker-v3 --teacher TEACHER --hidden 12 12 --env-steps 50000
 
@@ -13,7 +14,9 @@ program without one (its normaliser inside, libraries that it calls included); t
 afterwards. Simavr counts cycles. QEMU counts instructions, for it knows no cycles: a Cortex-M0 takes 1.2 to 1.5
 cycles for one of them. Emlearn has no normaliser and no SiLU: its network is the student's with the statistics folded
 into the first layer, and ReLU, its cheapest activation, in the place of what it lacks. On an AVR its weights lie in
-RAM; of fixed-point networks 0.23 has declarations alone.
+RAM; of fixed-point networks 0.23 has declarations alone. Weights of 4 bits and ternary ones are the student's, rounded
+without a fit, which costs a board the same: "bytes" are stored as int8 is and go with its whole numbers, as Arduino
+libraries have it; "packed" are two or five to a byte, with floats between layers, as the C export has it.
 """
 
 import argparse
@@ -29,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent import KDError, export, load_policy
+from kd_agent.compress import int4, ternary
 from kd_agent.policies import Array, Op, PolicyGraph
 
 HERE = Path(__file__).parent / "boards"
@@ -90,11 +94,26 @@ def ours(**options: Any) -> Callable[[PolicyGraph, Path], list[str]]:
 
     def _write(graph: PolicyGraph, folder: Path) -> list[str]:
         [library] = export(graph, folder / "policy.arduino", **options)
-        call = "return (float)kd_act(obs);"
-        if graph.head.kind != "categorical":
-            call = "static float action[KD_ACTION_SIZE]; kd_act(obs, action); return action[0];"
-        _glue(folder, '#include "policy.h"', call)
+        _call(graph, folder)
         return [f"-I{library}/src", f"{library}/src/policy.c"]
+
+    return _write
+
+
+def packed(graph: PolicyGraph, folder: Path) -> list[str]:
+    """The C export with int8, which stores weights on a narrow grid packed."""
+    export(graph, folder / "policy.c", int8=True)
+    _call(graph, folder)
+    return ["policy.c"]
+
+
+def rounded(
+    compress: Callable[..., PolicyGraph], write: Callable[[PolicyGraph, Path], list[str]]
+) -> Callable[[PolicyGraph, Path], list[str]]:
+    """A contender: another one, with the student's weights on a grid."""
+
+    def _write(graph: PolicyGraph, folder: Path) -> list[str]:
+        return write(compress(graph, {}), folder)
 
     return _write
 
@@ -127,10 +146,13 @@ def nothing(graph: PolicyGraph, folder: Path) -> list[str]:
     return []
 
 
-# A compressor of other weights joins as a line: its own student on the command line, or its option here.
 CONTENDERS: dict[str, Callable[[PolicyGraph, Path], list[str]]] = {
     "float": ours(),
     "int8": ours(int8=True),
+    "4-bit, bytes": rounded(int4.compress, ours(int8=True)),
+    "4-bit, packed": rounded(int4.compress, packed),
+    "ternary, bytes": rounded(ternary.compress, ours(int8=True)),
+    "ternary, packed": rounded(ternary.compress, packed),
     "emlearn, float": emlearn_float,
 }
 
@@ -144,6 +166,14 @@ def _normaliser(graph: PolicyGraph) -> Op:
 
 def _activation(graph: PolicyGraph) -> str:
     return next((str(op.attributes["function"]) for op in graph.ops if op.kind == "activation"), "none")
+
+
+def _call(graph: PolicyGraph, folder: Path) -> None:
+    """What calls an exported policy."""
+    call = "return (float)kd_act(obs);"
+    if graph.head.kind != "categorical":
+        call = "static float action[KD_ACTION_SIZE]; kd_act(obs, action); return action[0];"
+    _glue(folder, '#include "policy.h"', call)
 
 
 def _glue(folder: Path, include: str, call: str) -> None:
