@@ -14,9 +14,8 @@ program without one (its normaliser inside, libraries that it calls included); t
 afterwards. Simavr counts cycles. QEMU counts instructions, for it knows no cycles: a Cortex-M0 takes 1.2 to 1.5
 cycles for one of them. Emlearn has no normaliser and no SiLU: its network is the student's with the statistics folded
 into the first layer, and ReLU, its cheapest activation, in the place of what it lacks. On an AVR its weights lie in
-RAM; of fixed-point networks 0.23 has declarations alone. Weights of 4 bits and ternary ones are the student's, rounded
-without a fit, which costs a board the same: "bytes" are stored as int8 is and go with its whole numbers, as Arduino
-libraries have it; "packed" are two or five to a byte, with floats between layers, as the C export has it.
+RAM; of fixed-point networks 0.23 has declarations alone. Weights of 4 bits and ternary ones are the
+student's rounded after training: what they cost a board does not depend on their fit.
 """
 
 import argparse
@@ -94,26 +93,20 @@ def ours(**options: Any) -> Callable[[PolicyGraph, Path], list[str]]:
 
     def _write(graph: PolicyGraph, folder: Path) -> list[str]:
         [library] = export(graph, folder / "policy.arduino", **options)
-        _call(graph, folder)
+        call = "return (float)kd_act(obs);"
+        if graph.head.kind != "categorical":
+            call = "static float action[KD_ACTION_SIZE]; kd_act(obs, action); return action[0];"
+        _glue(folder, '#include "policy.h"', call)
         return [f"-I{library}/src", f"{library}/src/policy.c"]
 
     return _write
 
 
-def packed(graph: PolicyGraph, folder: Path) -> list[str]:
-    """The C export with int8, which stores weights on a narrow grid packed."""
-    export(graph, folder / "policy.c", int8=True)
-    _call(graph, folder)
-    return ["policy.c"]
-
-
-def rounded(
-    compress: Callable[..., PolicyGraph], write: Callable[[PolicyGraph, Path], list[str]]
-) -> Callable[[PolicyGraph, Path], list[str]]:
-    """A contender: another one, with the student's weights on a grid."""
+def rounded(compress: Callable[..., PolicyGraph]) -> Callable[[PolicyGraph, Path], list[str]]:
+    """A contender: int8's arithmetic, with the student's weights on a narrower grid."""
 
     def _write(graph: PolicyGraph, folder: Path) -> list[str]:
-        return write(compress(graph, {}), folder)
+        return ours(int8=True)(compress(graph, {}), folder)
 
     return _write
 
@@ -149,10 +142,8 @@ def nothing(graph: PolicyGraph, folder: Path) -> list[str]:
 CONTENDERS: dict[str, Callable[[PolicyGraph, Path], list[str]]] = {
     "float": ours(),
     "int8": ours(int8=True),
-    "4-bit, bytes": rounded(int4.compress, ours(int8=True)),
-    "4-bit, packed": rounded(int4.compress, packed),
-    "ternary, bytes": rounded(ternary.compress, ours(int8=True)),
-    "ternary, packed": rounded(ternary.compress, packed),
+    "4-bit": rounded(int4.compress),
+    "ternary": rounded(ternary.compress),
     "emlearn, float": emlearn_float,
 }
 
@@ -166,14 +157,6 @@ def _normaliser(graph: PolicyGraph) -> Op:
 
 def _activation(graph: PolicyGraph) -> str:
     return next((str(op.attributes["function"]) for op in graph.ops if op.kind == "activation"), "none")
-
-
-def _call(graph: PolicyGraph, folder: Path) -> None:
-    """What calls an exported policy."""
-    call = "return (float)kd_act(obs);"
-    if graph.head.kind != "categorical":
-        call = "static float action[KD_ACTION_SIZE]; kd_act(obs, action); return action[0];"
-    _glue(folder, '#include "policy.h"', call)
 
 
 def _glue(folder: Path, include: str, call: str) -> None:

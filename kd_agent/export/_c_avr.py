@@ -6,7 +6,7 @@ Main paths fall through; what is rare stands after the loop's end. Of an operand
 
 def _statement(instructions: str, operands: str) -> str:
     """A C statement. It is volatile: what it writes, it writes through pointers of which the compiler knows nothing."""
-    lines = [f'        "{line.strip()}\\n"' for line in instructions.strip().splitlines()]
+    lines = [f'        "{line.strip()}\\n"' for line in instructions.splitlines() if line.strip()]
     text = "\n".join(lines)
     return f"    __asm__ __volatile__(\n{text}\n{operands});"
 
@@ -56,15 +56,17 @@ NORMAL = _statement(
     sbc %B[whole], %[part]
     brvs 7f
     8: lpm %[part], Z+
-    mul %A[whole], %[part]
+    sbrs %[part], 7
+    rjmp 12f
+    13: mul %A[whole], %[part]
     mov %A[whole], r1
     mulsu %B[whole], %[part]
     clr %B[whole]
     add %A[whole], r0
     adc %B[whole], r1
-    cp %B[whole], %[most]
+    cpi %B[whole], 0x20
     brge 9f
-    cp %B[whole], %[least]
+    cpi %B[whole], 0xe0
     brlt 10f
     11: st Y+, %A[whole]
     st Y+, %B[whole]
@@ -82,28 +84,35 @@ NORMAL = _statement(
     mov %B[whole], %A[whole]
     subi %B[whole], 0x80
     rjmp 8b
-    9: mov %B[whole], %[most]
+    9: ldi %B[whole], 0x20
     clr %A[whole]
     rjmp 11b
-    10: mov %B[whole], %[least]
+    10: ldi %B[whole], 0xe0
     clr %A[whole]
     rjmp 11b
+    12: ori %[part], 0x80
+    ldi %[down], 3
+    14: lsl %A[whole]
+    rol %B[whole]
+    brvs 15f
+    dec %[down]
+    brne 14b
+    rjmp 13b
+    15: lsl %B[whole]
+    sbc %A[whole], %A[whole]
+    mov %B[whole], %A[whole]
+    subi %B[whole], 0x80
+    rjmp 13b
     0: clr __zero_reg__
     """,
     """\
         : [x] "+&x"(x), [by] "+&z"(by), [q] "+&y"(q), [count] "+&w"(count), [whole] "=&a"(whole), [part] "=&a"(part),
           [down] "=&d"(down), [exponent] "=&r"(exponent), [sign] "=&r"(sign)
-        : [most] "r"(most), [least] "r"(least)
+        :
         : "r0", "cc", "memory\"""",
 )
-LAYER = _statement(
-    """
-    1: lpm %A[sum], Z+
-    lpm %B[sum], Z+
-    lpm %C[sum], Z+
-    lpm %D[sum], Z+
-    mov %[low], %[n]
-    2: lpm %[weight], Z+
+# sum += weight * a number of 16 bits.
+_PRODUCT = """
     ld %[number], X+
     mulsu %[weight], %[number]
     sbc %[sign], %[sign]
@@ -117,8 +126,56 @@ LAYER = _statement(
     add %B[sum], r0
     adc %C[sum], r1
     adc %D[sum], %[sign]
+"""
+_PRODUCTS = {
+    "int8": f"""
+    mov %[low], %[n]
+    2: lpm %[weight], Z+
+    {_PRODUCT}
     dec %[low]
     brne 2b
+    """,
+    "int4": f"""
+    mov %[low], %[n]
+    lsr %[low]
+    2: lpm %A[upper], Z+
+    mov %[weight], %A[upper]
+    andi %[weight], 15
+    subi %[weight], 8
+    {_PRODUCT}
+    swap %A[upper]
+    mov %[weight], %A[upper]
+    andi %[weight], 15
+    subi %[weight], 8
+    {_PRODUCT}
+    dec %[low]
+    brne 2b
+    """,
+    # A fraction of 256 carries over a digit with each product by 3.
+    "ternary": f"""
+    mov %[low], %[n]
+    2: lpm %A[upper], Z+
+    ldi %B[upper], 5
+    21: ldi %[weight], 3
+    mul %A[upper], %[weight]
+    mov %A[upper], r0
+    mov %[weight], r1
+    dec %[weight]
+    {_PRODUCT}
+    dec %[low]
+    dec %B[upper]
+    brne 21b
+    tst %[low]
+    brne 2b
+    """,
+}
+"""From a row of weights to its sum."""
+_LAYER = """
+    1: lpm %A[sum], Z+
+    lpm %B[sum], Z+
+    lpm %C[sum], Z+
+    lpm %D[sum], Z+
+    PRODUCTS
     clr %[sign]
     sub %A[q], %[n]
     sbc %B[q], %[sign]
@@ -158,8 +215,8 @@ LAYER = _statement(
     9: st Y+, %[low]
     st Y+, %A[upper]
     dec %[m]
-    brne 1b
-    rjmp 0f
+    breq 0f
+    rjmp 1b
     5: mov %[low], %[up]
     6: mov %[sign], %C[sum]
     lsl %[sign]
@@ -191,13 +248,14 @@ LAYER = _statement(
     inc %[low]
     rjmp 9b
     0: clr __zero_reg__
-    """,
-    """\
+"""
+_OPERANDS = """\
         : [y] "+&y"(y), [m] "+&l"(m), [q] "+&x"(q), [by] "+&z"(by), [sum] "=&a"(sum), [number] "=&a"(number),
           [weight] "=&a"(weight), [upper] "=&w"(upper), [low] "=&l"(low), [sign] "=&l"(sign)
         : [n] "l"(n), [up] "l"(up)
-        : "r0", "cc", "memory\"""",
-)
+        : "r0", "cc", "memory\""""
+LAYERS = {grid: _statement(_LAYER.replace("PRODUCTS", products), _OPERANDS) for grid, products in _PRODUCTS.items()}
+"""By what the weights are."""
 BEND = _statement(
     """
     tst %[up]

@@ -11,7 +11,7 @@ Letters: `m` outputs, `n` inputs of a layer, `z` what goes into an activation.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,15 +21,17 @@ from kd_agent.export._language import Lines
 from kd_agent.export._source import Place, Source
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
 from kd_agent.policies.int8 import quantise
-from kd_agent.policies.packed import exactly
+from kd_agent.policies.packed import INT4, PER_BYTE, TERNARY, exactly, pack
 
 Writer = Callable[[Source, Op], Lines]
 _INT16 = 32767
 _MOST_BIAS = 2**29
-_MOST_NUMBERS = 255
-"""Inputs and outputs of a layer, which are counted in a byte; its products and bias fit a sum of 32 bits."""
-_NORMALS = [16384, 8192, 4096, 2048]
-"""What a normalised observation may be where it is clipped: the less, the farther the means are from 0."""
+_MOST_NUMBERS = 254
+"""Inputs and outputs of a layer, which a byte counts, packed weights filled up; all products fit a sum of 32 bits."""
+_NORMAL = 8192
+"""What a normalised observation is where it is clipped."""
+_FAR = 3
+"""Bits that are taken from features whose mean is far from 0, for its own."""
 _MOST_POWER = 100
 """Powers of two beyond which features are left to floats: the difference to a float's exponent stays one of 8 bits."""
 _EXPONENT = 142
@@ -85,9 +87,8 @@ class Whole:
 
         def _normalise(s: Source, op: Op) -> Lines:
             starts = op.inputs[0] in self.graph.observations and len(s.program.shapes[op.output]) == 1
-            normal = _normal(op)
-            if starts and normal and self._feeds_a_layer(op):
-                return self._normalise(s, op, normal)
+            if starts and _is_within(op) and self._feeds_a_layer(op):
+                return self._normalise(s, op)
             return others["normalise"](s, op)
 
         def _linear(s: Source, op: Op) -> Lines:
@@ -128,36 +129,34 @@ class Whole:
         s.places[register] = Place(name)
         return s.places[register]
 
-    def _normalise(self, s: Source, op: Op, normal: int) -> Lines:
-        """`(x 2^k - mean) factor`, a feature after the other: powers of two are shifts of what a float is made of.
-
-        Args:
-            s: The source under construction.
-            op: The operation.
-            normal: What a feature is where it is clipped.
-        """
-        power = _power(op, normal)
-        # Of 8 bits, for the reach has those above them; that of a reach of `normal` is rounded down to them.
-        factor = np.minimum(np.rint(normal * 2.0**8 / (_reach(op) * 2.0**power)), 255)
+    def _normalise(self, s: Source, op: Op) -> Lines:
+        """`(x 2^k - mean) factor`, a feature after the other: powers of two are shifts of what a float is made of."""
+        reach = _reach(op)
+        power = _power(op)
+        far = reach * 2.0**power < _NORMAL
+        # Of 8 bits, for the reach has those above them; that of a reach of `_NORMAL` itself is rounded down to them.
+        factor = _NORMAL * 2.0**8 / (reach * 2.0 ** (power + _FAR * far))
+        factor = np.minimum(np.rint(factor), 255) - 128 * far
         mean = np.rint(op.tensors["mean"] * 2.0**power)
         count = s.program.size(op.output)
         by = s.constant(_bytes(count, (_EXPONENT - power, "u1"), (mean, "<i2"), (factor, "u1")))
-        target = self._new(s, op.output, float(op.attributes["clip"]) / normal)
-        observation = _address(s.places[op.inputs[0]])
-        return [f"kd_normal16({observation}, {by}, {target.array}, {count}, {normal >> 8});"]
+        target = self._new(s, op.output, float(op.attributes["clip"]) / _NORMAL)
+        return [f"kd_normal16({_address(s.places[op.inputs[0]])}, {by}, {target.array}, {count});"]
 
     def _linear(self, s: Source, op: Op) -> Lines:
         """All outputs from one row of bytes: of each its bias, its weights and what brings its sum to its unit."""
         m, n = op.tensors["weight"].shape
-        weight, scale = _on_grid(op, self.units[op.inputs[0]])
+        function, count, weight, scale = _on_grid(op, self.units[op.inputs[0]])
         source = s.row(op.inputs[0])
+        # What fills up the last byte of packed weights is multiplied too, by 0.
+        s.slots[source.array] = max(s.slots[source.array], count)
         s.multiply_adds += m * n
         unit = self._unit_of(op, scale)
         ratio = scale / unit
         up, factor = _factors(ratio)
         # The shift at the end rounds down.
         bias = np.rint(op.tensors["bias"] / scale + 0.5 / ratio)
-        by = s.constant(_bytes(m, (bias, "<i4"), (weight, "i1"), (factor, "<u2")))
+        by = s.constant(_bytes(m, (bias, "<i4"), (weight, "u1"), (factor, "<u2")))
         if self._is_row(op):
             s.row_unit = unit
             s.places[op.output] = target = Place(s.language.out)
@@ -165,7 +164,7 @@ class Whole:
             target = self._new(s, op.output, unit)
         # Free for whoever comes after the layer, not for its own outputs: those are written while it is read.
         self._free.append(source.array)
-        lines = [f"kd_layer16({target.array}, {m}, {source.array}, {n}, {by}, {up});"]
+        lines = [f"{function}({target.array}, {m}, {source.array}, {count}, {by}, {up});"]
         if self._is_row(op) or self._activates(op):
             return lines
         del self.units[op.output]
@@ -219,21 +218,23 @@ def _reach(op: Op) -> Array:
     return np.asarray(float(op.attributes["clip"]) / op.tensors["scale"].astype(float))
 
 
-def _power(op: Op, normal: int) -> Array:
-    """The power of two by which each feature's reach becomes a number from `normal` to twice that."""
-    return np.asarray(np.ceil(np.log2(normal / _reach(op))))
+def _power(op: Op) -> Array:
+    """The power of two by which each feature's reach becomes a number from `_NORMAL` to twice that, or `_FAR` less."""
+    power = np.ceil(np.log2(_NORMAL / _reach(op)))
+    return np.where(_farthest(op, power) <= _INT16, power, power - _FAR)
 
 
-def _normal(op: Op) -> int:
-    """What a feature is where it is clipped, so that all that are not are whole numbers of 16 bits; 0 where none is."""
+def _farthest(op: Op, power: Array) -> Array:
+    """The largest whole number that is not clipped, of each feature."""
+    return np.asarray((np.abs(op.tensors["mean"]) + _reach(op)) * 2.0**power)
+
+
+def _is_within(op: Op) -> bool:
+    """Whether all that a normaliser lets through are whole numbers of 16 bits."""
     if not (op.tensors["scale"] > 0).all():
-        return 0
-    for normal in _NORMALS:
-        power = _power(op, normal)
-        farthest = (np.abs(op.tensors["mean"]) + _reach(op)) * 2.0**power
-        if (farthest <= _INT16).all() and (np.abs(power) < _MOST_POWER).all():
-            return normal
-    return 0
+        return False
+    power = _power(op)
+    return bool((_farthest(op, power) <= _INT16).all() and (np.abs(power) < _MOST_POWER).all())
 
 
 def _bytes(count: int, *parts: tuple[Array, str]) -> Array:
@@ -265,19 +266,34 @@ def _factors(ratio: Array) -> tuple[int, Array]:
     return up, np.rint(ratio * 2.0 ** (24 - 8 * up))
 
 
-def _on_grid(op: Op, unit: float) -> tuple[Array, Array]:
-    """`weight [m, n]` as int8, and what a unit of each output's sum stands for, `[m]`."""
+def _on_grid(op: Op, unit: float) -> tuple[str, int, Array, Array]:
+    """How a layer's weights `[m, n]` are stored.
+
+    Args:
+        op: The layer.
+        unit: Of its inputs.
+
+    Returns:
+        The function that reads them, how many inputs that takes, the bytes `[m, *]`, and what a unit of each output's
+        sum stands for, `[m]`.
+    """
     weight, bias = op.tensors["weight"], np.broadcast_to(op.tensors["bias"], (len(op.tensors["weight"]),))
     packed = exactly(weight)
     if packed is None:
         whole, scale = quantise(weight)
-    else:  # 4 bits or ternary: the whole numbers that it is made of
+    else:
         whole, scale = packed.whole, packed.scale
     # An output that is next to its bias alone has a scale so small that the bias would pass the sum's bits.
     least = np.abs(bias) / (unit * _MOST_BIAS)
     coarse = np.maximum(scale, least)
     whole = np.rint(whole * (scale / coarse)[:, None]).astype(np.int8)
-    return whole, np.asarray(coarse * unit, float)
+    unit_of_sums = np.asarray(coarse * unit, float)
+    inputs = weight.shape[1]
+    if packed is None:
+        return "kd_layer16", inputs, whole.view(np.uint8), unit_of_sums
+    function = {INT4: "kd_layer16_int4", TERNARY: "kd_layer16_ternary"}[packed.largest]
+    digits = pack(replace(packed, whole=whole))
+    return function, inputs + -inputs % PER_BYTE[packed.largest], digits, unit_of_sums
 
 
 def tanh_table() -> Array:
