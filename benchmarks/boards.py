@@ -116,6 +116,8 @@ def emlearn_float(graph: PolicyGraph, folder: Path) -> list[str]:
     emlearn = import_module("emlearn")
     generate = import_module("emlearn.net").c_generate_net_loadable
     layers = [op for op in graph.ops if op.kind == "linear"]
+    if len(layers) < 2:
+        raise KDError("emlearn refuses a network of one layer")
     weights = [op.tensors["weight"].T.astype(float) for op in layers]
     biases = [op.tensors["bias"].astype(float) for op in layers]
     normalise = _normaliser(graph)

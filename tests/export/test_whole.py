@@ -33,6 +33,11 @@ def running(text: str) -> str:
     return text[text.index("static void kd_run") :].partition("\n}\n")[0]
 
 
+def arrays_of(text: str) -> list[int]:
+    """The lengths of the working arrays of whole numbers."""
+    return sorted(map(int, re.findall(r"    static int16_t q\d+\[(\d+)\];", text)))
+
+
 def graph_of(*layers: Op, normalise: Op, shape: tuple[int, ...] = (4,)) -> PolicyGraph:
     return PolicyGraph({"obs": ObservationSpec(shape, "float32")}, (normalise, *layers), HEADS["categorical"].spec)
 
@@ -84,8 +89,8 @@ def test_an_avr_computes_the_same_bits(function: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.actions, here.actions)
 
 
-@pytest.mark.parametrize("compress", [int4.compress, ternary.compress])
-def test_packed_weights_are_packed_and_the_same_on_an_avr(compress: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("compress", "room"), [(int4.compress, [8, 12]), (ternary.compress, [10, 15])])
+def test_packed_weights_are_packed_and_the_same_on_an_avr(compress: Any, room: list[int], tmp_path: Path) -> None:
     graph = make_graph(hidden=(12, 7), activation="relu")
     observations = observations_for(graph, 150)
     packed = compress(graph, observations)
@@ -98,6 +103,14 @@ def test_packed_weights_are_packed_and_the_same_on_an_avr(compress: Any, tmp_pat
     # 140 weights of one byte, or two or five to it.
     saved = cost(graph, int8=True, board=True).rom - cost(packed, int8=True, board=True).rom
     assert saved > 60
+    # The last byte of a row speaks of numbers beyond the last, which are there.
+    assert arrays_of(text_of(packed, tmp_path)) == room
+
+
+def test_units_are_chosen_so_that_sums_need_no_shift(tmp_path: Path) -> None:
+    """Where a bit of the outputs is enough for that; an AVR takes 18 cycles an output for it."""
+    text = text_of(make_graph(hidden=(8, 8), activation="relu"), tmp_path)
+    assert re.findall(r"    kd_layer16\(.*, (\d)\);", text) == ["0", "0", "0"]
 
 
 def extremes() -> Any:
@@ -177,8 +190,7 @@ def test_a_number_read_twice_is_not_written_over(tmp_path: Path) -> None:
 def test_layers_share_their_working_memory_which_is_told(tmp_path: Path) -> None:
     graph = make_graph(hidden=(16, 12, 10))
     text = text_of(graph, tmp_path)
-    sizes = re.findall(r"    static int16_t q\d+\[(\d+)\];", text)
-    assert sorted(map(int, sizes)) == [12, 16]
+    assert arrays_of(text) == [12, 16]
     told = 2 * (12 + 16) + 2 * 4  # the row of parameters too
     assert f"RAM: {told} bytes" in text
     assert cost(graph, int8=True, board=True).ram == told
