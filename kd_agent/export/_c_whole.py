@@ -73,8 +73,9 @@ def _layer(name: str, grid: str, weights: str, step: int, products: str) -> str:
 FUNCTIONS = {
     "kd_alone": """\
 /* On AVRs that multiply, products are written in their own instructions: its compiler calls functions for them, which
-   take twice as long. Each such function stands alone, so that it finds the registers it asks for. */
-#if defined(__AVR_HAVE_MUL__) && defined(__FLASH) && !defined(__STRICT_ANSI__)
+   take twice as long. Each such function stands alone, so that it finds the registers it asks for; where nothing is
+   optimised it does not. */
+#if defined(__AVR_HAVE_MUL__) && defined(__FLASH) && defined(__OPTIMIZE__) && !defined(__STRICT_ANSI__)
 #define KD_AVR
 #define kd_alone __attribute__((noinline))
 #else
@@ -153,10 +154,9 @@ kd_alone static int16_t kd_bend16(int16_t x, uint8_t up) {{
     + """
     return low;
 #else
-    const int32_t far = (int32_t)x << up;
-    const int32_t near = far > INT16_MAX ? INT16_MAX : far;
-    const int32_t low = table[near >> 9];
-    return (int16_t)(low + ((table[(near >> 9) + 1] - low) * (near >> 1 & 255) >> 8));
+    for (; up; up--) x = (int16_t)(x > INT16_MAX / 2 ? INT16_MAX : 2 * x);
+    const int32_t low = table[x >> 9];
+    return (int16_t)(low + ((table[(x >> 9) + 1] - low) * (x >> 1 & 255) >> 8));
 #endif
 }""",
     "kd_tanh16": """\

@@ -1,18 +1,20 @@
 """int8 in whole numbers, as Arduino libraries have it: close to NumPy, and on an AVR the bits of this machine."""
 
 import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from avr import by_avr
-from exported import by_arduino, by_c, by_numpy
+from avr import BOARD, by_avr
+from exported import by_arduino, by_c, by_numpy, needs
 from sample_graphs import linear, observations_for
 from samples import HEADS, make_graph
 
 from kd_agent import export
-from kd_agent.compress import int4, ternary
+from kd_agent.compress import int4, quantize, ternary
 from kd_agent.export._whole import tanh_table
 from kd_agent.export.c import cost
 from kd_agent.policies.graph import ObservationSpec, Op, PolicyGraph
@@ -107,10 +109,32 @@ def test_packed_weights_are_packed_and_the_same_on_an_avr(compress: Any, room: l
     assert arrays_of(text_of(packed, tmp_path)) == room
 
 
+@pytest.mark.parametrize("level", ["-O0", "-Og", "-O3"])
+def test_an_avr_has_the_registers_at_every_level_of_optimisation(level: str, tmp_path: Path) -> None:
+    needs("avr-gcc")
+    for compress in (quantize.compress, int4.compress, ternary.compress):
+        text_of(compress(make_graph(hidden=(8, 8), activation="silu"), {}), tmp_path)
+        command = ["avr-gcc", "-std=gnu11", f"-mmcu={BOARD}", level, "-Wall", "-Werror", "-c", "policy.c"]
+        subprocess.run(command, cwd=tmp_path / "policy.arduino/src", check=True)
+
+
 def test_units_are_chosen_so_that_sums_need_no_shift(tmp_path: Path) -> None:
     """Where a bit of the outputs is enough for that; an AVR takes 18 cycles an output for it."""
     text = text_of(make_graph(hidden=(8, 8), activation="relu"), tmp_path)
     assert re.findall(r"    kd_layer16\(.*, (\d)\);", text) == ["0", "0", "0"]
+
+
+def test_an_activation_far_beyond_its_table_is_the_same_on_an_avr(tmp_path: Path) -> None:
+    graph = activated("silu")
+    first = graph.ops[1]
+    steep = replace(first, tensors={name: 1e6 * tensor for name, tensor in first.tensors.items()})
+    graph = replace(graph, ops=(graph.ops[0], steep, *graph.ops[2:]))
+    observations = observations_for(graph, 100)
+    here, exact = by_arduino(graph, observations, tmp_path, int8=True), by_numpy(graph, observations)
+    assert np.abs(here.params - exact.params).max() < 0.02 * np.ptp(exact.params)
+    for standard in ("gnu11", "c99"):
+        found = by_avr(graph, observations, tmp_path, standard, library=True, int8=True)
+        np.testing.assert_array_equal(found.params.view(np.int32), here.params.view(np.int32))
 
 
 def extremes() -> Any:
