@@ -154,7 +154,7 @@ kd_alone static int16_t kd_bend16(int16_t x, uint8_t up) {{
     + """
     return low;
 #else
-    for (; up; up--) x = (int16_t)(x > INT16_MAX / 2 ? INT16_MAX : 2 * x);
+    x = (int16_t)(x > INT16_MAX >> up ? INT16_MAX : x << up);
     const int32_t low = table[x >> 9];
     return (int16_t)(low + ((table[(x >> 9) + 1] - low) * (x >> 1 & 255) >> 8));
 #endif

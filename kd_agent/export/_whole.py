@@ -206,7 +206,8 @@ class Whole:
             text = f"{x} > 0 ? {x} : 0"
         elif function == "silu":
             self.units[op.output] = unit
-            text = f"kd_silu16({x}, {round(math.log2(unit / _UNITS['silu']))})"
+            # 15 bits up, every number but 0 is beyond the table.
+            text = f"kd_silu16({x}, {min(round(math.log2(unit / _UNITS['silu'])), 15)})"
         else:
             self.units[op.output] = 1 / _INT16
             text = f"kd_{function}16({x})"
