@@ -4,6 +4,7 @@
 
 Students of a sensible size, each some seconds of training:
 
+    python scripts/distill_policy.py --env LunarLander-v3 --teacher TEACHER --hidden 0 --env-steps 20000
     python scripts/distill_policy.py --env LunarLander-v3 --teacher TEACHER --hidden 4 4 --env-steps 20000
     python scripts/distill_policy.py --env BipedalWalker-v3 --teacher TEACHER --hidden 12 12 --env-steps 50000
 
@@ -13,7 +14,8 @@ program without one (its normaliser inside, libraries that it calls included); t
 afterwards. Simavr counts cycles. QEMU counts instructions, for it knows no cycles: a Cortex-M0 takes 1.2 to 1.5
 cycles for one of them. Emlearn has no normaliser and no SiLU: its network is the student's with the statistics folded
 into the first layer, and ReLU, its cheapest activation, in the place of what it lacks. On an AVR its weights lie in
-RAM; of fixed-point networks 0.23 has declarations alone.
+RAM; of fixed-point networks 0.23 has declarations alone. Weights of 4 bits and ternary ones are the
+student's rounded after training: what they cost a board does not depend on their fit.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent import KDError, export, load_policy
+from kd_agent.compress import int4, ternary
 from kd_agent.policies import Array, Op, PolicyGraph
 
 HERE = Path(__file__).parent / "boards"
@@ -99,11 +102,22 @@ def ours(**options: Any) -> Callable[[PolicyGraph, Path], list[str]]:
     return _write
 
 
+def rounded(compress: Callable[..., PolicyGraph]) -> Callable[[PolicyGraph, Path], list[str]]:
+    """A contender: int8's arithmetic, with the student's weights on a narrower grid."""
+
+    def _write(graph: PolicyGraph, folder: Path) -> list[str]:
+        return ours(int8=True)(compress(graph, {}), folder)
+
+    return _write
+
+
 def emlearn_float(graph: PolicyGraph, folder: Path) -> list[str]:
     """Emlearn's network of the same shape."""
     emlearn = import_module("emlearn")
     generate = import_module("emlearn.net").c_generate_net_loadable
     layers = [op for op in graph.ops if op.kind == "linear"]
+    if len(layers) < 2:
+        raise KDError("emlearn refuses a network of one layer")
     weights = [op.tensors["weight"].T.astype(float) for op in layers]
     biases = [op.tensors["bias"].astype(float) for op in layers]
     normalise = _normaliser(graph)
@@ -127,10 +141,11 @@ def nothing(graph: PolicyGraph, folder: Path) -> list[str]:
     return []
 
 
-# A compressor of other weights joins as a line: its own student on the command line, or its option here.
 CONTENDERS: dict[str, Callable[[PolicyGraph, Path], list[str]]] = {
     "float": ours(),
     "int8": ours(int8=True),
+    "4-bit": rounded(int4.compress),
+    "ternary": rounded(ternary.compress),
     "emlearn, float": emlearn_float,
 }
 

@@ -195,6 +195,8 @@ class Source:
             source: Where from.
             size: How many numbers.
         """
+        if source == target:  # written there at once
+            return []
         return self.language.loop("i", size, self.language.assign(target.at("i"), source.at("i")))
 
     def dense(self, target: Place, source: Place, weight: Array, bias: Array | None) -> Lines:

@@ -11,7 +11,7 @@ Letters: `m` outputs, `n` inputs of a layer, `z` what goes into an activation.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,21 +20,23 @@ from kd_agent.export._int8 import LOOSE, quantised, ranges_of
 from kd_agent.export._language import Lines
 from kd_agent.export._source import Place, Source
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
-from kd_agent.policies.int8 import LARGEST, quantise
+from kd_agent.policies.int8 import quantise
+from kd_agent.policies.packed import INT4, PER_BYTE, TERNARY, exactly, pack
 
 Writer = Callable[[Source, Op], Lines]
 _INT16 = 32767
 _MOST_BIAS = 2**29
-_MOST_INPUTS = (2**31 - 1 - _MOST_BIAS) // (LARGEST * _INT16)
-"""Inputs of a layer whose products and bias a sum of 32 bits always holds: 387."""
-_MOST_WHOLE = 2**23 - 1
-"""How far an observation goes in whole numbers."""
-_MOST_NORMAL = 8192
+_MOST_NUMBERS = 254
+"""Inputs and outputs of a layer, which a byte counts, packed weights filled up; all products fit a sum of 32 bits."""
+_NORMAL = 8192
 """What a normalised observation is where it is clipped."""
+_FAR = 3
+"""Bits that are taken from features whose mean is far from 0, for its own."""
 _MOST_POWER = 100
 """Powers of two beyond which features are left to floats: the difference to a float's exponent stays one of 8 bits."""
-_EXPONENT = 150
-"""Of a float32 whose 24 bits of fraction are a whole number."""
+_EXPONENT = 142
+"""Of a float32 whose upper 16 bits of fraction are a whole number."""
+_MOST_FACTOR = 2**16 - 1
 _UNITS = {"tanh": 2.0**-13, "sigmoid": 2.0**-12, "silu": 2.0**-12}
 """The unit of `z` that the table of tanh is made for: tanh takes it up to 4, the others, which halve it, up to 8."""
 _ACTIVATIONS = {"relu", *_UNITS}
@@ -104,7 +106,7 @@ class Whole:
 
     def _feeds_a_layer(self, op: Op) -> bool:
         reader = self._only_reader(op)
-        return reader is not None and reader.kind == "linear" and reader.tensors["weight"].shape[1] <= _MOST_INPUTS
+        return reader is not None and reader.kind == "linear" and max(reader.tensors["weight"].shape) <= _MOST_NUMBERS
 
     def _activates(self, op: Op) -> Op | None:
         """The activation that reads what a layer writes, where it can in whole numbers."""
@@ -129,69 +131,67 @@ class Whole:
 
     def _normalise(self, s: Source, op: Op) -> Lines:
         """`(x 2^k - mean) factor`, a feature after the other: powers of two are shifts of what a float is made of."""
-        shape = (1, *s.program.shapes[op.output])
-        mean = np.broadcast_to(op.tensors["mean"], shape).reshape(-1).astype(float)
-        scale = np.broadcast_to(op.tensors["scale"], shape).reshape(-1).astype(float)
-        clip = float(op.attributes["clip"])
-        reach = clip / scale
-        source = s.places[op.inputs[0]]
+        reach = _reach(op)
         power = _power(op)
-        # Of 15 bits too, for the reach has them all; a reach of half that is rounded to one more.
-        factor = np.minimum(np.rint(_MOST_NORMAL * 2.0**16 / (reach * 2.0**power)), _INT16)
-        whole_mean = np.rint(mean * 2.0**power).astype(np.int32)
-        by = s.constant(np.column_stack([_EXPONENT - power, factor]).astype(np.int16))
-        means = s.constant(whole_mean)
-        target = self._new(s, op.output, clip / _MOST_NORMAL)
-        return [f"kd_normal16({_address(source)}, {by}, {means}, {target.array}, {len(mean)});"]
+        far = reach * 2.0**power < _NORMAL
+        # Of 8 bits, for the reach has those above them; that of a reach of `_NORMAL` itself is rounded down to them.
+        factor = _NORMAL * 2.0**8 / (reach * 2.0 ** (power + _FAR * far))
+        factor = np.minimum(np.rint(factor), 255) - 128 * far
+        mean = np.rint(op.tensors["mean"] * 2.0**power)
+        count = s.program.size(op.output)
+        by = s.constant(_bytes(count, (_EXPONENT - power, "u1"), (mean, "<i2"), (factor, "u1")))
+        target = self._new(s, op.output, float(op.attributes["clip"]) / _NORMAL)
+        return [f"kd_normal16({_address(s.places[op.inputs[0]])}, {by}, {target.array}, {count});"]
 
     def _linear(self, s: Source, op: Op) -> Lines:
-        """An output after the other, its sum in registers; the weights are reached through a pointer that walks."""
+        """All outputs from one row of bytes: of each its bias, its weights and what brings its sum to its unit."""
         m, n = op.tensors["weight"].shape
-        unit = self.units[op.inputs[0]]
-        weight, scale = _on_grid(op, unit)
+        function, count, weight, scale = _on_grid(op, self.units[op.inputs[0]])
         source = s.row(op.inputs[0])
+        # What fills up the last byte of packed weights is multiplied too, by 0.
+        s.slots[source.array] = max(s.slots[source.array], count)
         s.multiply_adds += m * n
-        bias = np.broadcast_to(op.tensors["bias"], (m,)) / scale
-        if self._is_row(op) or self._activates(op):
-            unit_out = self._unit_of(op)
-            ratio = scale / unit_out
-            start = bias + 0.5 / ratio  # the shift at the end rounds down
-            target = self._new(s, op.output, unit_out)
-            end = _rescaled(s, ratio, self.proven[op.output] / unit_out)
-        else:
-            start = bias
-            target = s.output(op)
-            end = f"{s.constant(scale.astype(np.float32))}[j] * (float)sum"
+        unit = self._unit_of(op, scale)
+        ratio = scale / unit
+        up, factor = _factors(ratio)
+        # The shift at the end rounds down.
+        bias = np.rint(op.tensors["bias"] / scale + 0.5 / ratio)
+        by = s.constant(_bytes(m, (bias, "<i4"), (weight, "u1"), (factor, "<u2")))
         if self._is_row(op):
-            s.row_unit = unit_out
-        begin = s.constant(np.rint(start).astype(np.int32))
+            s.row_unit = unit
+            s.places[op.output] = target = Place(s.language.out)
+        else:
+            target = self._new(s, op.output, unit)
         # Free for whoever comes after the layer, not for its own outputs: those are written while it is read.
         self._free.append(source.array)
-        return [
-            f"w = {s.constant(weight)};",
-            *s.language.loop(
-                "j",
-                m,
-                f"const int32_t sum = kd_dot16({begin}[j], {source.array}, w, {n});",
-                f"{target.at('j')} = {end};",
-                f"w += {n};",
-            ),
-        ]
+        lines = [f"{function}({target.array}, {m}, {source.array}, {count}, {by}, {up});"]
+        if self._is_row(op) or self._activates(op):
+            return lines
+        del self.units[op.output]
+        self._free.append(target.array)
+        floats = s.output(op)
+        number = f"{s.language.literal(unit)} * (float){target.at('j')}"
+        return lines + s.language.loop("j", m, f"{floats.at('j')} = {number};")
 
-    def _unit_of(self, op: Op) -> float:
-        """The unit of what a layer writes."""
+    def _unit_of(self, op: Op, scale: Array) -> float:
+        """The unit of what a layer writes, from those of its sums, `[m]`."""
         reader = self._activates(op)
         proven, seen = self.proven[op.output], self.seen[op.output]
         if reader is None:
             # Logits that saturate would tie: they are given room for all that they can reach, where that is not far.
-            return (proven if proven <= LOOSE * seen else seen) / _INT16
-        largest = min(proven, seen)
-        # A power of two, which a table's argument is reached from by a shift.
-        whole = 2.0 ** -math.floor(math.log2(_INT16 / largest))
-        function = str(reader.attributes["function"])
-        if function == "silu":
-            return max(whole, _UNITS["silu"])
-        return _UNITS.get(function, whole)
+            unit = (proven if proven <= LOOSE * seen else seen) / _INT16
+        else:
+            function = str(reader.attributes["function"])
+            if function in ("tanh", "sigmoid"):
+                return _UNITS[function]
+            # A power of two, which a table's argument is reached from by a shift.
+            unit = 2.0 ** -math.floor(math.log2(_INT16 / min(proven, seen)))
+            if function == "silu":
+                return max(unit, _UNITS[function])
+        # One bit is given for a shift of every sum.
+        shifts, _ = _factors(scale / unit)
+        fewer, _ = _factors(scale / (2 * unit))
+        return unit if fewer == shifts else 2 * unit
 
     def _activation(self, s: Source, op: Op) -> Lines:
         function = str(op.attributes["function"])
@@ -206,25 +206,50 @@ class Whole:
             text = f"{x} > 0 ? {x} : 0"
         elif function == "silu":
             self.units[op.output] = unit
-            text = f"kd_silu16({x}, {round(math.log2(unit / _UNITS['silu']))})"
+            # 15 bits up, every number but 0 is beyond the table.
+            text = f"kd_silu16({x}, {min(round(math.log2(unit / _UNITS['silu'])), 15)})"
         else:
             self.units[op.output] = 1 / _INT16
             text = f"kd_{function}16({x})"
         return s.language.loop("i", s.program.size(op.output), f"{x} = {text};")
 
 
+def _reach(op: Op) -> Array:
+    """How far from its mean each feature is clipped."""
+    return np.asarray(float(op.attributes["clip"]) / op.tensors["scale"].astype(float))
+
+
 def _power(op: Op) -> Array:
-    """The power of two by which each feature's reach, from its mean to where it is clipped, takes 15 bits."""
-    return np.asarray(np.floor(np.log2(_INT16 * op.tensors["scale"].astype(float) / float(op.attributes["clip"]))))
+    """The power of two by which each feature's reach becomes a number from `_NORMAL` to twice that, or `_FAR` less."""
+    power = np.ceil(np.log2(_NORMAL / _reach(op)))
+    return np.where(_farthest(op, power) <= _INT16, power, power - _FAR)
+
+
+def _farthest(op: Op, power: Array) -> Array:
+    """The largest whole number that is not clipped, of each feature."""
+    return np.asarray((np.abs(op.tensors["mean"]) + _reach(op)) * 2.0**power)
 
 
 def _is_within(op: Op) -> bool:
-    """Whether all that a normaliser lets through are whole numbers of as many bits as a float has."""
-    scale = op.tensors["scale"].astype(float)
-    if not (scale > 0).all():
+    """Whether all that a normaliser lets through are whole numbers of 16 bits."""
+    if not (op.tensors["scale"] > 0).all():
         return False
-    farthest = (np.abs(op.tensors["mean"]) + float(op.attributes["clip"]) / scale) * 2.0 ** _power(op)
-    return bool((farthest <= _MOST_WHOLE).all() and (np.abs(_power(op)) < _MOST_POWER).all())
+    power = _power(op)
+    return bool((_farthest(op, power) <= _INT16).all() and (np.abs(power) < _MOST_POWER).all())
+
+
+def _bytes(count: int, *parts: tuple[Array, str]) -> Array:
+    """Rows of bytes, uint8 `[count, *]`.
+
+    Args:
+        count: Of rows.
+        parts: Of each row, numbers `[count]` or `[count, n]`, or one for all rows, and their type.
+    """
+    columns: list[Array] = []
+    for numbers, kind in parts:
+        whole = np.ascontiguousarray(np.broadcast_to(numbers, (count, *numbers.shape[1:])).astype(kind))
+        columns.append(whole.reshape(count, -1).view(np.uint8))
+    return np.concatenate(columns, axis=1)
 
 
 def _address(place: Place) -> str:
@@ -232,33 +257,44 @@ def _address(place: Place) -> str:
     return f"{place.array} + {place.offset}" if place.offset else place.array
 
 
-def _rescaled(s: Source, ratio: Array, largest: float) -> str:
-    """The text that brings `sum` to the unit of what output `j` is, within 16 bits.
+def _factors(ratio: Array) -> tuple[int, Array]:
+    """By how many bytes sums are shifted up, and the 16 bits by which each is then multiplied.
 
     Args:
-        s: The source under construction.
-        ratio: Of the units, `[m]`.
-        largest: What the outputs can reach in their unit.
+        ratio: Of the units of sums and outputs, `[m]`.
     """
-    # The largest ratio takes all 15 bits of a factor.
-    shift = min(math.floor(math.log2(_INT16 / ratio.max())) - 16, 8)
-    factor = s.constant(np.minimum(np.rint(ratio * 2.0 ** (16 + shift)), _INT16).astype(np.int16))
-    if shift < 0:
-        return f"kd_short((int32_t)kd_short(kd_times(sum, {factor}[j])) * {2**-shift})"
-    if largest < _MOST_WHOLE:
-        return f"kd_rescaled16(sum, {factor}[j], {8 - shift})"
-    return f"kd_short(kd_times(sum, {factor}[j]) >> {shift})"
+    up = max(math.ceil(math.log2(ratio.max() * 2**24 / _MOST_FACTOR) / 8), 0)
+    return up, np.rint(ratio * 2.0 ** (24 - 8 * up))
 
 
-def _on_grid(op: Op, unit: float) -> tuple[Array, Array]:
-    """`weight [m, n]` as int8, and what a unit of each output's sum stands for, `[m]`."""
+def _on_grid(op: Op, unit: float) -> tuple[str, int, Array, Array]:
+    """How a layer's weights `[m, n]` are stored.
+
+    Args:
+        op: The layer.
+        unit: Of its inputs.
+
+    Returns:
+        The function that reads them, how many inputs that takes, the bytes `[m, *]`, and what a unit of each output's
+        sum stands for, `[m]`.
+    """
     weight, bias = op.tensors["weight"], np.broadcast_to(op.tensors["bias"], (len(op.tensors["weight"]),))
-    whole, scale = quantise(weight)
+    packed = exactly(weight)
+    if packed is None:
+        whole, scale = quantise(weight)
+    else:
+        whole, scale = packed.whole, packed.scale
     # An output that is next to its bias alone has a scale so small that the bias would pass the sum's bits.
     least = np.abs(bias) / (unit * _MOST_BIAS)
     coarse = np.maximum(scale, least)
     whole = np.rint(whole * (scale / coarse)[:, None]).astype(np.int8)
-    return whole, np.asarray(coarse * unit, float)
+    unit_of_sums = np.asarray(coarse * unit, float)
+    inputs = weight.shape[1]
+    if packed is None:
+        return "kd_layer16", inputs, whole.view(np.uint8), unit_of_sums
+    function = {INT4: "kd_layer16_int4", TERNARY: "kd_layer16_ternary"}[packed.largest]
+    digits = pack(replace(packed, whole=whole))
+    return function, inputs + -inputs % PER_BYTE[packed.largest], digits, unit_of_sums
 
 
 def tanh_table() -> Array:

@@ -56,7 +56,7 @@ def test_working_memory_is_fixed_and_told(tmp_path: Path) -> None:
     arrays = re.findall(r"^    (.*)float r\d+\[", text, re.MULTILINE)
     assert len(arrays) > 2
     assert set(arrays) == {"static "}
-    assert "RAM: 112 bytes, fixed but for the row of parameters on the stack, no heap" in text
+    assert "RAM: 112 bytes, fixed, no heap" in text
 
 
 def test_a_library_is_the_folder_that_arduino_expects(tmp_path: Path) -> None:
