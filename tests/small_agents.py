@@ -32,7 +32,9 @@ class Fake(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.observation_space.seed(seed)
+        # Without a seed the stream goes on, as Gymnasium has it: a space that is seeded by None draws from the system.
+        if seed is not None:
+            self.observation_space.seed(seed)
         self.steps = 0
         return self.observation_space.sample(), {}
 
