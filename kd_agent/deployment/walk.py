@@ -15,7 +15,7 @@ from kd_agent.environments import Recipe
 from kd_agent.environments.vector import has_masks, make_env
 from kd_agent.export import Steps
 from kd_agent.policies import Array, ObservationSpec, PolicyGraph
-from kd_agent.rollouts import Predicts, episode_seeds, play
+from kd_agent.rollouts import Player, Predicts, episode_seeds, play
 from kd_agent.runs.seeds import seed_of
 
 STEPS = 1024
@@ -92,12 +92,11 @@ def batches(steps: Steps, recurrent: bool) -> Iterator[Steps]:
         yield Steps(observations, steps.starts[here], None if steps.masks is None else steps.masks[here])
 
 
-class _Walker:
-    """Plays greedily, with its memory."""
+class _Walker(Player):
+    """Plays greedily, and knows what was allowed at the last step."""
 
-    def __init__(self, player: Predicts) -> None:
-        self._player = player
-        self._memory: Any = None
+    def __init__(self, policy: Predicts) -> None:
+        super().__init__(policy, deterministic=True)
         self.allowed: Array | None = None
 
     def act(self, observations: Mapping[str, Array], starts: Array, action_masks: Array | None = None) -> Array:
@@ -109,9 +108,7 @@ class _Walker:
             action_masks: What is allowed, `[N, M]`, for who plays with masks.
         """
         self.allowed = action_masks
-        masks: dict[str, Any] = {} if action_masks is None else {"action_masks": action_masks}
-        actions, self._memory = self._player.predict(observations, self._memory, starts, deterministic=True, **masks)
-        return actions
+        return super().act(observations, starts, action_masks)
 
 
 def _visited(agent: Agent, recipe: Recipe, steps: int, seed: int) -> tuple[Steps, Array]:

@@ -109,9 +109,9 @@ def header(program: Program, prefix: str) -> str:
 def _sizes(program: Program) -> dict[str, int]:
     """The lengths of the caller's arrays, by the names that C knows them by."""
     graph = program.graph
-    sizes = {"OBS_SIZE": sum(map(program.size, graph.observations)), "NUM_PARAMS": graph.head.num_params}
+    sizes = {"OBS_SIZE": program.observed, "NUM_PARAMS": graph.head.num_params}
     if graph.states:
-        sizes["STATE_SIZE"] = sum(map(program.size, graph.states))
+        sizes["STATE_SIZE"] = program.remembered
     if graph.head.expects_masks:
         sizes["NUM_MASKS"] = graph.head.num_masks
     if graph.head.kind == "categorical":

@@ -23,7 +23,7 @@ _GUARD = Template("""\
 def language(program: Program) -> Language:
     """C whose indices are wide enough for the longest array."""
     graph = program.graph
-    lengths = [sum(map(program.size, graph.observations)), sum(map(program.size, graph.states))]
+    lengths = [program.observed, program.remembered]
     lengths += map(program.size, program.shapes)
     for op in graph.ops:
         lengths += [tensor.size for tensor in op.tensors.values()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kd_agent.export._decode import decode, masked
 from kd_agent.export._language import Lines, block, indented
-from kd_agent.export._program import plain
+from kd_agent.export._program import environment_of
 from kd_agent.export._sample import noisy
 from kd_agent.export._source import Source
 from kd_agent.policies import HeadSpec
@@ -96,7 +96,7 @@ def pieces(source: Source, words: Words) -> dict[str, str]:
         "acting": acting,
         "answer": words.answer(graph.head),
         "num_params": str(graph.head.num_params),
-        "env": plain(graph.provenance.get("env", "an unnamed environment")),
+        "env": environment_of(graph),
         **{name: _deeper(lines, words.levels) for name, lines in statements.items()},
     }
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,13 @@ def c_compiler() -> list[str]:
     raise RuntimeMissingError(f"no C compiler found (looked for {looked_for} and the Python package ziglang)")
 
 
-def ran(command: Sequence[str | Path], sent: bytes = b"") -> bytes:
+def ran(command: Sequence[str | Path], sent: bytes = b"", folder: Path | None = None) -> bytes:
     """What a program writes to its standard output.
 
     Args:
         command: The program and its arguments; no shell reads them.
         sent: Its standard input.
+        folder: Where it works; default: here.
 
     Raises:
         KDError: It fails, or hangs.
@@ -95,7 +97,9 @@ def ran(command: Sequence[str | Path], sent: bytes = b"") -> bytes:
     words = list(map(str, command))
     name = Path(words[0]).name
     try:
-        done = subprocess.run(words, input=sent, capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            words, input=sent, capture_output=True, timeout=_TIMEOUT, check=False, cwd=folder
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KDError(f"{name} could not be run: {error}") from None
     if done.returncode:
@@ -125,6 +129,27 @@ def piped(command: Sequence[str | Path], graph: PolicyGraph, steps: Steps) -> Ar
     if answers.size != batch * size:
         raise KDError(f"{Path(command[0]).name} answered with {answers.size} numbers, expected {batch * size}")
     return answers.reshape(batch, size)
+
+
+def by_node(main: str, arguments: Sequence[str], graph: PolicyGraph, steps: Steps) -> Played:
+    """What Node answers, as `piped` has it.
+
+    Args:
+        main: The text of the module that asks.
+        arguments: What that is told.
+        graph: The policy.
+        steps: What it is asked about.
+
+    Raises:
+        RuntimeMissingError: Node is not there.
+        KDError: It fails.
+    """
+    node = program("node")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "main.mjs"
+        file.write_text(main)
+        actions = piped([node, file, *arguments], graph, steps)
+    return Played(actions, "in node")
 
 
 def told(graph: PolicyGraph, steps: Steps) -> Array:

@@ -1,9 +1,6 @@
 """Generated JavaScript, played by Node: a module as it imports one, a classic script as a page runs it."""
 
-import tempfile
-from pathlib import Path
-
-from kd_agent.export._play import Played, Steps, piped, program
+from kd_agent.export._play import Played, Steps, by_node
 from kd_agent.policies import PolicyGraph
 
 MODULE = "const policy = await import(pathToFileURL(process.argv[2]).href);"
@@ -48,9 +45,4 @@ def in_node(load: str, arguments: list[str], graph: PolicyGraph, steps: Steps) -
         RuntimeMissingError: Node is not there.
         KDError: It fails.
     """
-    node = program("node")
-    with tempfile.TemporaryDirectory() as folder:
-        main = Path(folder) / "main.mjs"
-        main.write_text(_IMPORTS + load + _ASK)
-        actions = piped([node, main, *arguments], graph, steps)
-    return Played(actions, "in node")
+    return by_node(_IMPORTS + load + _ASK, arguments, graph, steps)

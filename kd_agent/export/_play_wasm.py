@@ -1,9 +1,8 @@
 """Generated WebAssembly, played by Node."""
 
-import tempfile
 from pathlib import Path
 
-from kd_agent.export._play import Played, Steps, piped, program
+from kd_agent.export._play import Played, Steps, by_node
 from kd_agent.policies import PolicyGraph
 
 _ASK = """\
@@ -39,9 +38,4 @@ def in_node(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
         RuntimeMissingError: Node is not there.
         KDError: It fails.
     """
-    node = program("node")
-    with tempfile.TemporaryDirectory() as folder:
-        main = Path(folder) / "main.mjs"
-        main.write_text(_ASK)
-        actions = piped([node, main, str(path.absolute())], graph, steps)
-    return Played(actions, "in node")
+    return by_node(_ASK, [str(path.absolute())], graph, steps)

@@ -37,6 +37,16 @@ class Program:
         """Numbers in a register."""
         return math.prod(self.shapes[register])
 
+    @property
+    def observed(self) -> int:
+        """Numbers of an observation."""
+        return sum(map(self.size, self.graph.observations))
+
+    @property
+    def remembered(self) -> int:
+        """Numbers of the memory; 0 where there is none."""
+        return sum(map(self.size, self.graph.states))
+
     def layout(self) -> list[str]:
         """What lies where in the flat array of an observation, and what numbers and actions are called, a line each.
 
@@ -104,6 +114,11 @@ def _row(graph: PolicyGraph, shapes: Mapping[str, tuple[int, ...]]) -> str:
 def transposed(weight: Array) -> Array:
     """`weight [out, ...]` as `[..., out]`, contiguous: neighbouring outputs lie side by side."""
     return np.ascontiguousarray(np.moveaxis(weight, 0, -1))
+
+
+def environment_of(graph: PolicyGraph) -> str:
+    """The id of a policy's environment, plain, as a text calls it."""
+    return plain(graph.provenance.get("env") or "an unnamed environment")
 
 
 def plain(text: object, limit: int = 60) -> str:

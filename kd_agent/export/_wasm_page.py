@@ -6,7 +6,7 @@ from string import Template
 
 import numpy as np
 
-from kd_agent.export._program import plain
+from kd_agent.export._program import environment_of, plain
 from kd_agent.policies import Array, PolicyGraph
 from kd_agent.policies.names import known_actions, number_names
 
@@ -137,7 +137,7 @@ def page(graph: PolicyGraph, module: bytes) -> str:
     """
     # What stands in the data are numbers and plain letters, digits and spaces: none ends a script.
     return _PAGE.substitute(
-        env=plain(graph.provenance.get("env", "an unnamed environment")),
+        env=environment_of(graph),
         about=json.dumps(_about(graph), indent=1),
         module=base64.b64encode(module).decode(),
         most=_MOST,

@@ -14,7 +14,7 @@ from kd_agent.errors import KDError, unknown
 from kd_agent.export._loops import WRITERS
 from kd_agent.export._play import Played, Steps
 from kd_agent.export._play_c import compiled
-from kd_agent.export._program import plain
+from kd_agent.export._program import environment_of
 from kd_agent.export.c import cost, generate
 from kd_agent.policies import PolicyGraph
 from kd_agent.policies.safe_files import write_atomically
@@ -111,9 +111,7 @@ def write(
         _check_room(graph, board, int8)
     header, source = generate(graph, f"{name}.h", int8=int8, prefix=prefix, board=True)
     texts = {
-        "library.properties": _PROPERTIES.substitute(
-            name=name, env=plain(graph.provenance.get("env", "an unnamed environment"))
-        ),
+        "library.properties": _PROPERTIES.substitute(name=name, env=environment_of(graph)),
         f"src/{name}.h": header,
         f"src/{name}.c": source,
         f"examples/{name}/{name}.ino": _sketch(graph, name, prefix),

@@ -145,7 +145,7 @@ def _text(source: Source, name: str) -> str:
 
 def _sizes(source: Source) -> Lines:
     graph = source.program.graph
-    observed = sum(map(source.program.size, graph.observations))
+    observed = source.program.observed
     lines = [_size("ObsSize", observed), _size("NumParams", graph.head.num_params)]
     if graph.head.kind == "categorical":
         lines.append(_size("NumActions", graph.head.num_params))
@@ -153,7 +153,7 @@ def _sizes(source: Source) -> Lines:
         lines.append(_size("ActionSize", len(graph.head.low or graph.head.nvec)))
     if graph.states:
         lines.append("/// <summary>Length of the memory, zeros at the start of an episode.</summary>")
-        lines.append(_size("StateSize", sum(map(source.program.size, graph.states))))
+        lines.append(_size("StateSize", source.program.remembered))
     if graph.head.expects_masks:
         lines.append(f"/// <summary>A mask has {mask_layout(source)}, false where it is not allowed.</summary>")
         lines.append(_size("NumMasks", graph.head.num_masks))

@@ -131,12 +131,12 @@ def _text(source: Source) -> str:
 
 def _sizes(source: Source) -> Lines:
     graph = source.program.graph
-    lines = [f"const OBS_SIZE := {sum(map(source.program.size, graph.observations))}"]
+    lines = [f"const OBS_SIZE := {source.program.observed}"]
     if graph.head.expects_masks:
         lines.append(f"# A mask has {mask_layout(source)}, 0 where it is not allowed; an empty one allows everything.")
         lines.append(f"const NUM_MASKS := {graph.head.num_masks}")
     if graph.states:
-        lines.append(f"const STATE_SIZE := {sum(map(source.program.size, graph.states))}")
+        lines.append(f"const STATE_SIZE := {source.program.remembered}")
         lines += _NEW_STATE.splitlines()
     return lines
 

@@ -169,10 +169,10 @@ def _text(source: Source) -> str:
 
 def _sizes(source: Source) -> Lines:
     program, graph = source.program, source.program.graph
-    lines = [f"export const obsSize = {sum(map(program.size, graph.observations))};"]
+    lines = [f"export const obsSize = {program.observed};"]
     if graph.states:
         lines.append("// The memory at the start of an episode.")
-        lines.append(f"export const newState = () => new Float32Array({sum(map(program.size, graph.states))});")
+        lines.append(f"export const newState = () => new Float32Array({program.remembered});")
     if graph.head.expects_masks:
         lines.append(f"// A mask has {mask_layout(source)}, false where it is not allowed; without one everything is.")
         lines.append(f"export const numMasks = {graph.head.num_masks};")

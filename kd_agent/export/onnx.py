@@ -19,7 +19,7 @@ import kd_agent
 from kd_agent.errors import KDError
 from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
 from kd_agent.export._play import Played, RuntimeMissingError, Steps, all_allowed
-from kd_agent.export._program import analyse, plain
+from kd_agent.export._program import analyse, environment_of
 from kd_agent.policies import MASKED, OBSERVATION, PARAMS, PLAY, SAMPLED, Array, HeadSpec, PolicyGraph, following
 from kd_agent.policies.names import known_actions, number_names
 from kd_agent.policies.safe_files import write_atomically
@@ -170,7 +170,7 @@ def _model(graph: PolicyGraph, opset: int) -> Any:
 def _description(graph: PolicyGraph) -> str:
     """What the model is, in some sentences for whoever finds the file."""
     sentences = [
-        f"A policy for {_env_id(graph)}, written by kd_agent {kd_agent.__version__}.",
+        f"A policy for {environment_of(graph)}, written by kd_agent {kd_agent.__version__}.",
         "Inputs are observations as the environment gives them, any number at a time: the normaliser is inside.",
         f"`params` are the parameters of its distribution of actions ({graph.head.kind}),",
         "`action` is the greedy action in the environment's units.",
@@ -188,10 +188,6 @@ def _drawn_from(head: HeadSpec) -> str:
     if head.kind == "squashed_gaussian":
         return "the Gaussian of `mean` and `std`, then tanh and the action space's bounds"
     return "the Gaussian of `mean` and `std`, clipped to the action space's bounds"
-
-
-def _env_id(graph: PolicyGraph) -> str:
-    return plain(graph.provenance.get("env") or "an unnamed environment")
 
 
 def _metadata(graph: PolicyGraph) -> dict[str, str]:

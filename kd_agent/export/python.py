@@ -128,10 +128,7 @@ class _Source(Source):
         self.widths: dict[str, int] = {}
 
     def _lengths(self) -> dict[str, int]:
-        graph = self.program.graph
-        observed = sum(map(self.program.size, graph.observations))
-        remembered = sum(map(self.program.size, graph.states))
-        return {"obs": observed, "state": remembered, **self.buffers}
+        return {"obs": self.program.observed, "state": self.program.remembered, **self.buffers}
 
 
 def write(graph: PolicyGraph, path: Path) -> list[Path]:
@@ -183,12 +180,12 @@ def _text(source: _Source) -> str:
 
 def _sizes(source: Source) -> Lines:
     graph = source.program.graph
-    lines = [f"OBS_SIZE = {sum(map(source.program.size, graph.observations))}"]
+    lines = [f"OBS_SIZE = {source.program.observed}"]
     if graph.head.expects_masks:
         lines.append(f"# A mask has {mask_layout(source)}, false where it is not allowed; without one everything is.")
         lines.append(f"NUM_MASKS = {graph.head.num_masks}")
     if graph.states:
-        lines.append(f"STATE_SIZE = {sum(map(source.program.size, graph.states))}")
+        lines.append(f"STATE_SIZE = {source.program.remembered}")
         lines += _NEW_STATE.splitlines()
     return lines
 

@@ -10,7 +10,6 @@ with where the parameters lie. `obs_size()`, `num_params()`, `action_size()` (0 
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from string import Template
 
 from kd_agent.errors import KDError
 from kd_agent.export._loops import WRITERS
-from kd_agent.export._play import Played, Steps
+from kd_agent.export._play import Played, Steps, ran
 from kd_agent.export._play_wasm import in_node
 from kd_agent.export._wasm_page import page
 from kd_agent.export.c import generate
@@ -31,8 +30,6 @@ OPS = frozenset(WRITERS)
 _FLAGS = ("-std=c99", "-O3", "-ffreestanding", "-fno-math-errno", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all")
 _CLANG = ("--target=wasm32",)
 _ZIG = ("-target", "wasm32-freestanding")
-_TIMEOUT = 120
-"""Seconds that the compiler may take."""
 _GLUE = Template("""\
 #include "policy.c"
 #define EXPORT(name) __attribute__((export_name(name)))
@@ -129,16 +126,8 @@ def _compiled(sources: dict[str, str]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in sources.items():
             (Path(folder) / name).write_text(text)
-        command = [*_compiler(), *_FLAGS, "glue.c", "-o", "policy.wasm"]
-        try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise KDError(f"the compiler for WebAssembly could not be run: {error}") from None
-        module = Path(folder) / "policy.wasm"
-        if done.returncode == 0 and module.is_file():
-            return module.read_bytes()
-    errors = [line.strip() for line in done.stderr.splitlines() if "error" in line]
-    raise KDError(f"the compiler {command[0]} failed: {(errors or ['no message'])[0][:200]}")
+        ran([*_compiler(), *_FLAGS, "glue.c", "-o", "policy.wasm"], folder=Path(folder))
+        return (Path(folder) / "policy.wasm").read_bytes()
 
 
 def _compiler() -> list[str]:

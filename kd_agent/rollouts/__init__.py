@@ -1,13 +1,14 @@
 """The only place that steps environments."""
 
 from kd_agent.rollouts.collect import collect, collect_on
-from kd_agent.rollouts.evaluate import Predicts, evaluate
+from kd_agent.rollouts.evaluate import Player, Predicts, evaluate
 from kd_agent.rollouts.reservoir import Reservoir, flat, labelled
 from kd_agent.rollouts.rollout import Rollout, aggregate
 from kd_agent.rollouts.running import RunningEpisodes
 from kd_agent.rollouts.steps import Step, episode_seeds, play
 
 __all__ = [
+    "Player",
     "Predicts",
     "Reservoir",
     "Rollout",

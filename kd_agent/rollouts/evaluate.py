@@ -108,7 +108,7 @@ def evaluate(
         masked = head_for(venv.action_space).spec
     if not deterministic:
         _reseed(policy, wanted[0])
-    player = _Player(policy, deterministic)
+    player = Player(policy, deterministic)
     found: dict[int, tuple[float, int]] = {}
     try:
         for step in play(venv, iter(wanted), player.act, masked):
@@ -150,8 +150,13 @@ def _ended_episodes(infos: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | 
                 yield info[key]
 
 
-class _Player:
-    """A policy that carries its memory from step to step."""
+class Player:
+    """A policy that carries its memory from step to step.
+
+    Args:
+        policy: The policy.
+        deterministic: Whether it acts greedily.
+    """
 
     def __init__(self, policy: Predicts, deterministic: bool) -> None:
         self._policy = policy
