@@ -11,7 +11,7 @@ Letters: `m` outputs, `n` inputs of a layer, `z` what goes into an activation.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,13 +19,11 @@ from kd_agent.export._bounds import bounds
 from kd_agent.export._int8 import LOOSE, quantised, ranges_of
 from kd_agent.export._language import Lines
 from kd_agent.export._source import Place, Source
+from kd_agent.export._stored import as_bytes, factors, on_grid
 from kd_agent.policies import PARAMS, Array, Op, PolicyGraph, following
-from kd_agent.policies.int8 import quantise
-from kd_agent.policies.packed import INT4, PER_BYTE, TERNARY, exactly, pack
 
 Writer = Callable[[Source, Op], Lines]
 _INT16 = 32767
-_MOST_BIAS = 2**29
 _MOST_NUMBERS = 254
 """Inputs and outputs of a layer, which a byte counts, packed weights filled up; all products fit a sum of 32 bits."""
 _NORMAL = 8192
@@ -36,7 +34,6 @@ _MOST_POWER = 100
 """Powers of two beyond which features are left to floats: the difference to a float's exponent stays one of 8 bits."""
 _EXPONENT = 142
 """Of a float32 whose upper 16 bits of fraction are a whole number."""
-_MOST_FACTOR = 2**16 - 1
 _UNITS = {"tanh": 2.0**-13, "sigmoid": 2.0**-12, "silu": 2.0**-12}
 """The unit of `z` that the table of tanh is made for: tanh takes it up to 4, the others, which halve it, up to 8."""
 _ACTIVATIONS = {"relu", *_UNITS}
@@ -139,24 +136,24 @@ class Whole:
         factor = np.minimum(np.rint(factor), 255) - 128 * far
         mean = np.rint(op.tensors["mean"] * 2.0**power)
         count = s.program.size(op.output)
-        by = s.constant(_bytes(count, (_EXPONENT - power, "u1"), (mean, "<i2"), (factor, "u1")))
+        by = s.constant(as_bytes(count, (_EXPONENT - power, "u1"), (mean, "<i2"), (factor, "u1")))
         target = self._new(s, op.output, float(op.attributes["clip"]) / _NORMAL)
         return [f"kd_normal16({_address(s.places[op.inputs[0]])}, {by}, {target.array}, {count});"]
 
     def _linear(self, s: Source, op: Op) -> Lines:
         """All outputs from one row of bytes: of each its bias, its weights and what brings its sum to its unit."""
         m, n = op.tensors["weight"].shape
-        function, count, weight, scale = _on_grid(op, self.units[op.inputs[0]])
+        function, count, weight, scale = on_grid(op, self.units[op.inputs[0]])
         source = s.row(op.inputs[0])
         # What fills up the last byte of packed weights is multiplied too, by 0.
         s.slots[source.array] = max(s.slots[source.array], count)
         s.multiply_adds += m * n
         unit = self._unit_of(op, scale)
         ratio = scale / unit
-        up, factor = _factors(ratio)
+        up, factor = factors(ratio)
         # The shift at the end rounds down.
         bias = np.rint(op.tensors["bias"] / scale + 0.5 / ratio)
-        by = s.constant(_bytes(m, (bias, "<i4"), (weight, "u1"), (factor, "<u2")))
+        by = s.constant(as_bytes(m, (bias, "<i4"), (weight, "u1"), (factor, "<u2")))
         if self._is_row(op):
             s.row_unit = unit
             s.places[op.output] = target = Place(s.language.out)
@@ -189,8 +186,8 @@ class Whole:
             if function == "silu":
                 return max(unit, _UNITS[function])
         # One bit is given for a shift of every sum.
-        shifts, _ = _factors(scale / unit)
-        fewer, _ = _factors(scale / (2 * unit))
+        shifts, _ = factors(scale / unit)
+        fewer, _ = factors(scale / (2 * unit))
         return unit if fewer == shifts else 2 * unit
 
     def _activation(self, s: Source, op: Op) -> Lines:
@@ -238,63 +235,9 @@ def _is_within(op: Op) -> bool:
     return bool((_farthest(op, power) <= _INT16).all() and (np.abs(power) < _MOST_POWER).all())
 
 
-def _bytes(count: int, *parts: tuple[Array, str]) -> Array:
-    """Rows of bytes, uint8 `[count, *]`.
-
-    Args:
-        count: Of rows.
-        parts: Of each row, numbers `[count]` or `[count, n]`, or one for all rows, and their type.
-    """
-    columns: list[Array] = []
-    for numbers, kind in parts:
-        whole = np.ascontiguousarray(np.broadcast_to(numbers, (count, *numbers.shape[1:])).astype(kind))
-        columns.append(whole.reshape(count, -1).view(np.uint8))
-    return np.concatenate(columns, axis=1)
-
-
 def _address(place: Place) -> str:
     """The text of where a register begins."""
     return f"{place.array} + {place.offset}" if place.offset else place.array
-
-
-def _factors(ratio: Array) -> tuple[int, Array]:
-    """By how many bytes sums are shifted up, and the 16 bits by which each is then multiplied.
-
-    Args:
-        ratio: Of the units of sums and outputs, `[m]`.
-    """
-    up = max(math.ceil(math.log2(ratio.max() * 2**24 / _MOST_FACTOR) / 8), 0)
-    return up, np.rint(ratio * 2.0 ** (24 - 8 * up))
-
-
-def _on_grid(op: Op, unit: float) -> tuple[str, int, Array, Array]:
-    """How a layer's weights `[m, n]` are stored.
-
-    Args:
-        op: The layer.
-        unit: Of its inputs.
-
-    Returns:
-        The function that reads them, how many inputs that takes, the bytes `[m, *]`, and what a unit of each output's
-        sum stands for, `[m]`.
-    """
-    weight, bias = op.tensors["weight"], np.broadcast_to(op.tensors["bias"], (len(op.tensors["weight"]),))
-    packed = exactly(weight)
-    if packed is None:
-        whole, scale = quantise(weight)
-    else:
-        whole, scale = packed.whole, packed.scale
-    # An output that is next to its bias alone has a scale so small that the bias would pass the sum's bits.
-    least = np.abs(bias) / (unit * _MOST_BIAS)
-    coarse = np.maximum(scale, least)
-    whole = np.rint(whole * (scale / coarse)[:, None]).astype(np.int8)
-    unit_of_sums = np.asarray(coarse * unit, float)
-    inputs = weight.shape[1]
-    if packed is None:
-        return "kd_layer16", inputs, whole.view(np.uint8), unit_of_sums
-    function = {INT4: "kd_layer16_int4", TERNARY: "kd_layer16_ternary"}[packed.largest]
-    digits = pack(replace(packed, whole=whole))
-    return function, inputs + -inputs % PER_BYTE[packed.largest], digits, unit_of_sums
 
 
 def tanh_table() -> Array:
