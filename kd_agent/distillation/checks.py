@@ -56,6 +56,9 @@ def check_settings(config: DistillConfig, use: Use) -> None:
     for name, why in use.refuses.items():
         if name in changed:
             raise KDError(why)
+    for name in ("teacher_activation", "teacher_squash"):
+        if name in changed and not config.teacher:
+            raise KDError(f"--{name.replace('_', '-')} is of a teacher that is named (--teacher)")
     check_temperature(config)
     check_size(config)
     try:

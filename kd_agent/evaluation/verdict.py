@@ -149,6 +149,8 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
             allow_missing_statistics=config.allow_missing_statistics,
             trust_teacher=config.trust_teacher,
             onnx_output=config.onnx_output,
+            teacher_activation=config.teacher_activation,
+            teacher_squash=config.teacher_squash,
         )
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)

@@ -35,7 +35,15 @@ FORMATS: Mapping[Any, type[Written]] = {1: WrittenFirst, 2: Written}
 """Formats of `result.json` that are read."""
 _JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin", "sampled")
 """Settings of a run that its verdict hangs on."""
-_OF_TEACHER = ("statistics", "allow_missing_statistics", "onnx_output", "combine", "teacher_keys")
+_OF_TEACHER = (
+    "statistics",
+    "allow_missing_statistics",
+    "onnx_output",
+    "teacher_activation",
+    "teacher_squash",
+    "combine",
+    "teacher_keys",
+)
 """Settings by which its teacher is read; to trust one is not among them."""
 
 

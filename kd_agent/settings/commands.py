@@ -21,6 +21,8 @@ from kd_agent.settings.types import (
     Steps,
     StepTimeout,
     StudentWrappers,
+    TeacherActivation,
+    TeacherSquash,
     TeacherWrapper,
     Weights,
 )
@@ -49,6 +51,8 @@ class EvaluateConfig:
         False
     )
     onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
     # The verdict's episodes, so that a student is played where it was compared.
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
@@ -154,6 +158,8 @@ class ExplainConfig:
         False
     )
     onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     names: Annotated[Sources, Field(description="names of the observation's numbers, in order")] = ()
     states: Annotated[Count, Field(description="number of states that the student visits")] = 10_000
     top: Annotated[Count, Field(description="number of disagreements that are shown")] = 20

@@ -20,6 +20,8 @@ from kd_agent.settings.types import (
     Sources,
     Steps,
     StepTimeout,
+    TeacherActivation,
+    TeacherSquash,
     Weights,
 )
 
@@ -77,7 +79,11 @@ class TaughtConfig(RunConfig):
     """What every command shares that learns from a teacher."""
 
     teacher: Annotated[
-        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
+        Sources,
+        Field(
+            description="an SB3 zip, an RL Zoo folder, a saved student, or another library's checkpoint; "
+            "none: train or reuse one"
+        ),
     ] = ()
     statistics: Annotated[
         str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
@@ -91,6 +97,8 @@ class TaughtConfig(RunConfig):
     onnx_output: Annotated[
         str | None, Field(description="output of an ONNX teacher that answers; default: the one that fits")
     ] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from kd_agent.settings.types import STRICT, Keywords, StudentWrappers
+from kd_agent.settings.types import STRICT, Keywords, StudentWrappers, TeacherActivation, TeacherSquash
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -37,6 +37,8 @@ class ExportConfig:
         bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
     ] = False
     onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     check: Annotated[
         bool, Field(description="play the file where its source has been: exit code 1 where it acts otherwise")
     ] = True

@@ -100,6 +100,19 @@ Activation = Literal[
     "relu6",
     "hardtanh",
 ]
+TeacherActivation = Annotated[
+    Activation | None,
+    Field(
+        description="activation of a teacher whose file holds weights alone (rsl_rl, skrl, ...); default: its library's"
+    ),
+]
+TeacherSquash = Annotated[
+    Literal["tanh", "clip", "none"] | None,
+    Field(
+        description="how such a teacher bounds continuous actions: tanh or clip to [-1, 1], then scaled to the Box, or "
+        "none; default: its library's"
+    ),
+]
 StudentWrappers = Annotated[
     Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")
 ]

@@ -108,6 +108,8 @@ def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
         allow_missing_statistics=config.allow_missing_statistics,
         trust_teacher=config.trust_teacher,
         onnx_output=config.onnx_output,
+        teacher_activation=config.teacher_activation,
+        teacher_squash=config.teacher_squash,
     )
     return viewing(teacher, names, config.teacher_keys)
 
