@@ -17,7 +17,7 @@ from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._pickled import MAX_BYTES, Built, read_pickle
 from kd_agent.teachers._torch_file import Members, Stored, tensor_of
 
-MAX_FILE = 256 << 20
+MAX_FILE = 64 << 20
 MAX_NAMES = 50_000
 """Tensors, values and what holds them, in one file."""
 MAX_DEPTH = 32
@@ -183,7 +183,10 @@ def _leaves(root: Any, source: str) -> Iterator[tuple[str, Any]]:
         # A pickle can hold one list twice, and that twice again: what it says grows without it.
         if visited > MAX_NAMES or depth > MAX_DEPTH:
             raise KDError(f"{source}: holds more than {MAX_NAMES} tensors and values, or deeper than {MAX_DEPTH}")
-        tensor = tensor_of(value)
+        try:
+            tensor = tensor_of(value)
+        except KDError as error:
+            raise KDError(f"{source}: {error}") from None
         parts = _parts_of(value)
         if tensor is not None or parts is None:
             yield name, value if tensor is None else tensor

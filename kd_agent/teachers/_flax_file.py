@@ -17,7 +17,7 @@ from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._pickled import Built, Name, read_pickle
 
-MAX_FILE = 256 << 20
+MAX_FILE = 64 << 20
 MAX_HEADER = 1 << 20
 """Of a safetensors file."""
 MAX_ARRAYS = 1024

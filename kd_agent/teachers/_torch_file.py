@@ -62,12 +62,12 @@ class Members:
         self.source = source
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(file) if isinstance(file, bytes) else file)
-        except zipfile.BadZipFile:
+        except OSError as error:
+            raise KDError(f"{source}: cannot be read ({error.strerror})") from None
+        except Exception:  # zipfile raises all kinds on damage
             raise KDError(
                 f"{source}: no file of torch, or one of before version 1.6 (torch.save writes a zip)"
             ) from None
-        except OSError as error:
-            raise KDError(f"{source}: cannot be read ({error.strerror})") from None
         self.size = len(file) if isinstance(file, bytes) else Path(file).stat().st_size
         check_members(self._archive, self.size, source)
         programs = [name for name in self._archive.namelist() if name.endswith("/data.pkl")]
@@ -155,14 +155,11 @@ def tensor_of(value: Any) -> Stored | None:
     what = reference.what if isinstance(reference, Reference) else ()
     if not (isinstance(what, tuple) and len(what) == 5 and isinstance(what[1], Name) and isinstance(what[2], str)):
         raise KDError("a tensor lies in no storage")
-    numbers = (offset, *_whole(shape), *_whole(stride))
-    if len(shape) != len(stride) or len(shape) > 8 or any(type(n) is not int or n < 0 for n in numbers):
+    are_tuples = isinstance(shape, tuple) and isinstance(stride, tuple)
+    numbers = (offset, *shape, *stride) if are_tuples else (None,)
+    if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(stride) or len(shape) > 8:
         raise KDError("a tensor has an impossible shape")
     return Stored(what[2], what[1].name, offset, tuple(shape), tuple(stride))
-
-
-def _whole(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (None,)
 
 
 def _is_dense(stored: Stored) -> bool:

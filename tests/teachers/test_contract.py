@@ -12,6 +12,8 @@ import onnx_models
 import pytest
 import torch
 from samples import SPACES, make_graph
+from saved_policies import BY_FILE
+from saved_policies import CHOICE as PAIR
 from small_agents import BOX, CHOICE, VECTOR, VECTORS, trained
 from stable_baselines3.common.policies import BasePolicy
 from zoo_folders import zoo
@@ -72,7 +74,24 @@ def sb3_model(folder: Path) -> Sample:
     return Sample(trained("crossq")[0].policy, BOX)
 
 
+def saved_by(file: str, actions: gym.Space[Any]) -> Callable[[Path], Sample]:
+    """What another library saved, of observations `[4]`."""
+
+    def sample(folder: Path) -> Sample:
+        path = BY_FILE[file].path
+        return Sample(str(shutil.copy(path, folder / path.name)), actions)
+
+    return sample
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
+    "cleanrl": saved_by("cleanrl/dqn.cleanrl_model", PAIR),
+    "flax": saved_by("flax/choice.msgpack", PAIR),
+    "imitation": saved_by("imitation/bc_saved.pt", PAIR),
+    "rl_games": saved_by("rl_games/cartpole.pth", PAIR),
+    "rsl_rl": saved_by("rsl_rl/model_mlp.pt", BOX),
+    "skrl": saved_by("skrl/agent_discrete.pt", PAIR),
+    "torchscript": saved_by("torchscript/choice.pt", PAIR),
     "function": function,
     "onnx": onnx,
     "sb3_model": sb3_model,
