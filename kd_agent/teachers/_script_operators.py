@@ -206,6 +206,9 @@ def _not(program: Program, values: Arguments, keywords: Mapping[str, Any]) -> An
     return not values[0] if isinstance(values[0], bool) else None
 
 
+_MUL = _elementwise("Mul", np.multiply)
+_SUB = _elementwise("Sub", np.subtract)
+
 OPERATORS: dict[str, Operator] = {
     "linear": _linear,
     "addmm": _addmm,
@@ -213,8 +216,10 @@ OPERATORS: dict[str, Operator] = {
     "mm": _matmul,
     "t": _transposed,
     "add": _elementwise("Add", np.add),
-    "sub": _elementwise("Sub", np.subtract),
-    "mul": _elementwise("Mul", np.multiply),
+    "sub": _SUB,
+    "rsub": lambda program, values, keywords: _SUB(program, values[::-1], keywords),
+    "mul": _MUL,
+    "neg": lambda program, values, keywords: _MUL(program, [values[0], -1.0], keywords),
     "div": _elementwise("Div", np.divide),
     "relu": _function("Relu"),
     "tanh": _function("Tanh"),

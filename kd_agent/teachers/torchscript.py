@@ -42,7 +42,7 @@ def load(source: str, request: Request) -> GraphTeacher:
         if followed.chosen and isinstance(spaces[1], gym.spaces.Box):
             raise KDError(f"it chooses among actions, and the environment has {spaces[1]}")
         ops = _ops(followed, as_floats=spaces[0].dtype != np.float32)
-        _check_size(ops, spaces[0].shape or ())
+        _check_sizes(ops, spaces[0].shape or (), head.spec.num_acting)
         graph = graph_of_answer(ops, observation_specs(spaces[0]), head.spec)
     except KDError as error:
         raise KDError(f"{source}: {error}") from None
@@ -84,11 +84,16 @@ def _normalised(ops: list[Op]) -> list[Op]:
     return [Op("normalise", ops[0].inputs, ops[1].output, {"clip": UNBOUNDED}, tensors), *ops[2:]]
 
 
-def _check_size(ops: list[Op], observed: tuple[int, ...]) -> None:
-    """Hold the first layer against the environment's observations; the last one the graph itself holds."""
+def _check_sizes(ops: list[Op], observed: tuple[int, ...], acting: int) -> None:
+    """Hold the first layer against the environment's observations, and the last one against its actions."""
     layers = [op for op in ops if op.kind == "linear"]
     if not layers:
         raise KDError("has no linear layer")
     taken = layers[0].tensors["weight"].shape[1]
     if taken != int(np.prod(observed, dtype=np.int64)):
         raise KDError(f"its network takes observations of shape ({taken},), the environment's are of {observed}")
+    # What comes after the last layer changes no shape, unless it puts several side by side.
+    after = ops[ops.index(layers[-1]) + 1 :]
+    given = len(layers[-1].tensors["weight"])
+    if given != acting and all(op.kind in ("activation", "scale", "clip") for op in after):
+        raise KDError(f"its network answers with {given} numbers, the environment takes {acting}")
