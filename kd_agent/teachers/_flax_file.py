@@ -62,9 +62,9 @@ def read_tree(source: str) -> tuple[dict[str, Array], str]:
         arrays = _flat(_arrays_of_pickle(read_pickle(raw, source), 0, source), source)
     else:
         arrays = _flat(_msgpack(raw, source), source)
-    if not arrays:
-        raise KDError(f"{source}: holds no parameters")
     floats = {name: array.astype(np.float32) for name, array in arrays.items() if array.dtype.kind == "f"}
+    if not floats:
+        raise KDError(f"{source}: holds no parameters")
     for name, array in floats.items():
         if not np.isfinite(array).all():
             raise KDError(f"{source}: {name} is NaN or infinite")

@@ -103,6 +103,10 @@ class _Reading:
     def _check_sizes(self) -> None:
         """Hold the first and the last layer against the environment's spaces."""
         layout = self.layout
+        if not layout.answer:
+            raise KDError(
+                f"{self.source}: has no linear layers; of {layout.library}, policies without convolutions are read"
+            )
         first = f"{layout.memory}.weight_ih_l0" if layout.memory and layout.memory_first else None
         weight = self.program.tensor(first, 2) if first else self._weight([*layout.hidden, *layout.answer][0])
         taken = weight.shape[1]

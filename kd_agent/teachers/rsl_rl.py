@@ -75,6 +75,12 @@ _KNOWN = (
     _of_policy("actor", "memory_a", "rsl_rl PPO"),
 )
 
+_BYSTANDERS = (
+    r"\w+_state_dict\.(obs_normalizer|distribution)\..*"
+    r"|model_state_dict\.((actor|student)_obs_normalizer|critic.*|teacher.*|memory_[ct]\..*|std|log_std).*"
+)
+"""Tensors that do not act, and the normaliser's, which is read by itself."""
+
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
@@ -97,7 +103,7 @@ def load(source: str, request: Request) -> GraphTeacher:
     if names is None:
         raise KDError(f"{source}: no checkpoint of rsl_rl")
     tensors = _acting(checkpoint, names)
-    layers = ordered(tensors, r".*\.\d+")
+    layers = ordered(tensors, rf"{names.layers}\.\d+")
     _check_distribution(tensors, names, layers[-1], request, source)
     has_memory = f"{names.memory}.weight_ih_l0" in tensors
     layout = Layout(
@@ -111,7 +117,7 @@ def load(source: str, request: Request) -> GraphTeacher:
         activation="elu",
         # Nothing of rsl_rl bounds an action; the environment clips it.
         squash="none",
-        bystanders=r".*std(_param)?",
+        bystanders=_BYSTANDERS,
     )
     return teacher_of(layout, tensors, source, checkpoint.sha256, request)
 
@@ -124,15 +130,9 @@ def _names(stored: Any) -> _Names | None:
 
 
 def _acting(checkpoint: Checkpoint, names: _Names) -> dict[str, Array]:
-    """Tensors of the policy, without its normaliser."""
-    tensors = {}
-    for prefix in (names.layers, names.memory):
-        for name, array in checkpoint.tensors(f"{prefix}.").items():
-            tensors[f"{prefix}.{name}"] = array
-    for name in (names.std, names.log_std):
-        if name in checkpoint.outline.stored:
-            tensors[name] = checkpoint.array(checkpoint.outline.stored[name], name)
-    return tensors
+    """Tensors of the policy, and what lies beside it in its state."""
+    state = names.layers.partition(".")[0]
+    return {f"{state}.{name}": array for name, array in checkpoint.tensors(f"{state}.").items()}
 
 
 def _normalizer(checkpoint: Checkpoint, names: _Names) -> Normalizer | None:
