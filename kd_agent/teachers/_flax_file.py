@@ -108,7 +108,7 @@ def _msgpack(raw: bytes, source: str) -> Any:
     try:
         msgpack = importlib.import_module("msgpack")
     except ImportError:
-        raise KDError(f"{source}: a file of Flax needs: pip install kd-agent[flax]") from None
+        raise KDError(f"{source}: a file of Flax needs: pip install msgpack") from None
     try:
         return msgpack.unpackb(raw, ext_hook=lambda code, data: _array(msgpack, code, data), strict_map_key=True)
     except KDError as error:

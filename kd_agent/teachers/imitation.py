@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from kd_agent.errors import KDError
@@ -27,6 +28,12 @@ _CLASSES = {
     "q_net.q_net.0.weight": ("stable_baselines3.dqn.policies", "DQNPolicy"),
 }
 """Module and class of a policy by a tensor that it alone has: imitation's own have the layers of these."""
+_FIRST_LAYERS = (
+    "mlp_extractor.policy_net.0.weight",
+    "actor.latent_pi.0.weight",
+    "actor.mu.0.weight",
+    "q_net.q_net.0.weight",
+)
 _NORMAL = "features_extractor.normalize."
 """What NormalizeFeaturesExtractor keeps."""
 _NORMALIZE = Name("imitation.policies.base", "NormalizeFeaturesExtractor")
@@ -62,6 +69,7 @@ def load(source: str, request: Request) -> GraphTeacher:
     for name, array in checkpoint.tensors(prefix).items():
         if not _NOT_LAYERS.fullmatch(name):
             tensors[name] = array
+    _check_size(tensors, request.env[0], source)
     settings = _settings(checkpoint.outline.root, prefix)
     normalizer = _normalizer(tensors, settings, source)
     # Once the running norm is a step of its own, what is left of that extractor flattens.
@@ -115,6 +123,22 @@ def _data(settings: Mapping[str, Any], module: str, policy: str) -> dict[str, An
         "policy_kwargs": kwargs,
         "use_sde": settings.get("use_sde") is True,
     }
+
+
+def _check_size(tensors: Mapping[str, Array], space: gym.Space[Any], source: str) -> None:
+    """Hold the first layer of a perceptron against the environment's observations; other networks say it later."""
+    first = next((name for name in _FIRST_LAYERS if name in tensors), None)
+    if (
+        first is None
+        or not isinstance(space, gym.spaces.Box)
+        or any(name.endswith(".cnn.0.weight") for name in tensors)
+    ):
+        return
+    taken = tensors[first].shape[-1]
+    if taken != int(np.prod(space.shape, dtype=np.int64)):
+        raise KDError(
+            f"{source}: its network takes observations of shape ({taken},), the environment's are of {space.shape}"
+        )
 
 
 def _normalizer(tensors: Mapping[str, Array], settings: Mapping[str, Any], source: str) -> Normalizer | None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import time
 import tracemalloc
 import warnings
@@ -157,3 +158,12 @@ def test_a_mutant_loads_or_is_refused(saved: Saved, tmp_path: Path) -> None:
         outcomes.append(outcome(path, saved))
     assert set(outcomes) <= {"loaded", "refused"}
     assert "refused" in outcomes
+
+
+def test_without_msgpack_its_files_say_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    with pytest.raises(KDError, match=r"choice\.msgpack: a file of Flax needs: pip install msgpack"):
+        read_tree(str(BY_FILE["flax/choice.msgpack"].path))
+    # The others need nothing.
+    assert read_tree(str(BY_FILE["flax/brax_ppo.safetensors"].path))
+    assert read_tree(str(BY_FILE["flax/brax_ppo.pkl"].path))
