@@ -4,21 +4,19 @@ All cases run in one process, in a folder that holds a module `canary` which any
 """
 
 import base64
-import io
 import json
 import os
 import pickle
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from forged_checkpoints import ENDINGS, Payload, checkpoints
 from samples import PROBES, ROOT, TINY, flags, make_graph
-from saved_policies import BY_FILE
 from zoo_folders import agent, zoo
 
 from kd_agent.policies import file as graph_file
@@ -51,8 +49,6 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "strange": {"env": PROBE, "config": [1], "recipe": 5},
 }
 """What forged students say of where they come from."""
-CHECKPOINTS = (".pt", ".pth", ".cleanrl_model", ".msgpack", ".pkl")
-"""Endings of other libraries' files."""
 TYPE_IT = "--env canary:Canary-v0"
 READERS = ("evaluate", "explain", "follow-drift")
 """Commands that play a student where its file says."""
@@ -79,13 +75,6 @@ json.dump(results, sys.stdout)
 """
 
 
-class Payload:
-    """Imports the canary when it is unpickled."""
-
-    def __reduce__(self) -> Any:
-        return __import__, ("canary",)
-
-
 def untold(path: Path, new: Path) -> Path:
     """An agent's zip whose policy nobody can know, with the canary in a place that is unpickled where it is trusted."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w") as out:
@@ -100,36 +89,6 @@ def untold(path: Path, new: Path) -> Path:
                 raw = json.dumps(data).encode()
             out.writestr(info.filename, raw)
     return new
-
-
-def checkpoints(folder: Path) -> dict[str, bytes]:
-    """Files of other libraries' endings in which the canary stands: alone, beside what they hold, and as code."""
-    payload = pickle.dumps(Payload(), 2)
-    files: dict[str, bytes] = {}
-    for suffix in CHECKPOINTS:
-        files[f"bare{suffix}"] = payload
-    # What Brax writes names its module near the beginning.
-    files["brax.pkl"] = payload[:-1] + b"cbrax.training.acme.running_statistics\nRunningStatisticsState\n0."
-    for saved in ("rsl_rl/model_mlp.pt", "skrl/agent_dqn.pt", "rl_games/cartpole.pth", "imitation/bc_saved.pt"):
-        path = BY_FILE[saved].path
-        files[f"forged_{path.name}"] = forged(path, lambda name, raw: payload[:-1] + b"0" + raw[2:] if name else raw)
-    script = BY_FILE["torchscript/choice.pt"].path
-    call = b"    __import__('canary')\n    import canary\n    return x\n"
-
-    def coded(is_program: bool, raw: bytes) -> bytes:
-        return raw if is_program or b"class Choice(" not in raw else raw.split(b"    three =")[0] + call
-
-    files["code.pt"] = forged(script, coded)
-    return files
-
-
-def forged(path: Path, change: Callable[[bool, bytes], bytes]) -> bytes:
-    """A torch file with other content, of which `change` is told whether it is the pickle."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
-        for info in old.infolist():
-            new.writestr(info.filename, change(info.filename.endswith("/data.pkl"), old.read(info)))
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +118,7 @@ def den(tmp_path_factory: pytest.TempPathFactory) -> Path:
     agent(zoo(folder / "zoo" / "told", {}, {"env_kwargs": {"a": "canary:Wrapper"}}) / "CartPole-v1.zip")
     agent(folder / "zoo" / "by_name" / f"{ID}.zip")
     agent(folder / "zoo" / "--env=canary:x.zip")
-    for name, raw in checkpoints(folder).items():
+    for name, raw in checkpoints().items():
         (folder / name).write_bytes(raw)
     (folder / "trusting").mkdir()
     untold(folder / "plain.zip", folder / "trusting" / "CartPole-v1.zip")
@@ -221,7 +180,7 @@ def cases() -> dict[str, tuple[list[str], str]]:
     found["resume known"] = (["distill", "--resume", "--out", "run-known"], "--env canary:CartPole-v1")
     found["tasks"] = (["distill-tasks", "--config", "tasks.yaml", "--out", "o"], f"--tasks {ID}")
     found["resume tasks"] = (["distill-tasks", "--resume", "--out", "run-tasks"], f"--tasks {ID}")
-    for suffix in CHECKPOINTS:
+    for suffix in ENDINGS:
         taught = ["distill", "--env", "CartPole-v1", "--teacher", f"bare{suffix}", "--out", "o"]
         found[f"a bare pickle{suffix}"] = (taught, f"bare{suffix}")
     for name in ("brax.pkl", "code.pt"):

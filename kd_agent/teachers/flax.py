@@ -47,21 +47,32 @@ def load(source: str, request: Request) -> GraphTeacher:
     layers = _chain(tensors)
     if not layers:
         raise KDError(f"{source}: has no layers that are called hidden_0 or Dense_0")
-    has_critic = any(name.startswith("Dense_") and name not in _parts(layers) for name in tensors)
     if is_brax:
-        layout = Layout(
-            library="Brax",
-            algo="Brax",
-            hidden=layers[:-1],
-            answer=layers[-1:],
-            normalizer=_normalizer(arrays, source),
-            log_std=LogStd(layer=layers[-1], softplus=MIN_STD),
-            activation="silu",
-            squash="tanh",
-        )
-        return teacher_of(layout, tensors, source, sha256, request)
+        return teacher_of(_brax_layout(arrays, layers, source), tensors, source, sha256, request)
+    return teacher_of(_flax_layout(tensors, layers), tensors, source, sha256, request)
+
+
+def _brax_layout(arrays: Mapping[str, Array], layers: tuple[str, ...], source: str) -> Layout:
+    """Brax's: one layer writes means and deviations, and the means go through tanh."""
+    return Layout(
+        library="Brax",
+        algo="Brax",
+        hidden=layers[:-1],
+        answer=layers[-1:],
+        normalizer=_normalizer(arrays, source),
+        log_std=LogStd(layer=layers[-1], softplus=MIN_STD),
+        activation="silu",
+        squash="tanh",
+    )
+
+
+def _flax_layout(tensors: Mapping[str, Array], layers: tuple[str, ...]) -> Layout:
+    """A module's of one's own."""
+    others = [name for name in _layers(tensors) if name not in layers]
+    # A critic ends in one number; what else comes after would act, who knows how.
+    has_critic = bool(others) and len(tensors[f"{others[-1]}.weight"]) == 1
     log_std = tensors.get("log_std")
-    layout = Layout(
+    return Layout(
         library="Flax",
         algo="Flax",
         hidden=layers[:-1],
@@ -71,7 +82,6 @@ def load(source: str, request: Request) -> GraphTeacher:
         activation="tanh" if has_critic else "relu",
         bystanders=r"log_std|Dense_\d+\.(weight|bias)" if has_critic else "log_std",
     )
-    return teacher_of(layout, tensors, source, sha256, request)
 
 
 def _module(arrays: Mapping[str, Array], source: str) -> str:
@@ -104,22 +114,22 @@ def _as_torch(arrays: Mapping[str, Array], module: str) -> dict[str, Array]:
 
 def _chain(tensors: Mapping[str, Array]) -> tuple[str, ...]:
     """The layers, each of which takes what the last one gave; a critic's come after and begin anew."""
+    chain: list[str] = []
+    for name in _layers(tensors):
+        if chain and tensors[f"{name}.weight"].shape[1] != len(tensors[f"{chain[-1]}.weight"]):
+            break
+        chain.append(name)
+    return tuple(chain)
+
+
+def _layers(tensors: Mapping[str, Array]) -> list[str]:
+    """Names of the linear layers in the order of their numbers."""
     numbered = {}
     for name in tensors:
         found = re.fullmatch(r"(?:hidden|Dense)_(\d+)\.weight", name)
         if found:
             numbered[int(found[1])] = name.removesuffix(".weight")
-    chain: list[str] = []
-    for number in sorted(numbered):
-        weight = tensors[f"{numbered[number]}.weight"]
-        if chain and weight.shape[1] != len(tensors[f"{chain[-1]}.weight"]):
-            break
-        chain.append(numbered[number])
-    return tuple(chain)
-
-
-def _parts(layers: tuple[str, ...]) -> set[str]:
-    return {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _normalizer(arrays: Mapping[str, Array], source: str) -> Normalizer:

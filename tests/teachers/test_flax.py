@@ -68,6 +68,16 @@ def test_a_network_of_another_make_is_refused(name: str, tmp_path: Path) -> None
         load({**layers(3, 4, 2), name: np.ones(4, np.float32)}, tmp_path)
 
 
+def test_what_comes_after_the_actor_is_a_critic_or_refused(tmp_path: Path) -> None:
+    actor = layers(3, 4, 2)
+    x = RNG.normal(size=(5, 3)).astype(np.float32)
+    alone = greedy(load(actor, tmp_path, teacher_activation="tanh"), x)
+    both = load({**actor, **layers(3, 4, 1, first=2)}, tmp_path)
+    np.testing.assert_array_equal(greedy(both, x), alone)
+    with pytest.raises(KDError, match=r"Dense_2\.bias.* is not understood"):
+        load({**actor, **layers(3, 4, 2, first=2)}, tmp_path)
+
+
 def test_parameters_without_layers_are_refused(tmp_path: Path) -> None:
     kernel = {"params.Conv_0.kernel": np.ones((3, 3), np.float32)}
     with pytest.raises(KDError, match="which of its modules acts is not clear"):
