@@ -112,6 +112,34 @@ def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
     check_control(replace(config, student=plan.student), spaces[0])
 
 
+def check_questions(plan: Plan, config: DistillConfig, teacher: Teacher) -> None:
+    """Refuse a label budget that a plan or a teacher cannot keep.
+
+    Args:
+        plan: The plan.
+        config: The settings.
+        teacher: The teacher.
+
+    Raises:
+        KDError: The message names the nearest budget that is possible, or what the teacher has.
+    """
+    asked = config.label_budget
+    if asked is None:
+        return
+    least = plan.rounds * plan.n_envs
+    if asked < least:
+        rounds = f"{plan.rounds} rounds in {plan.n_envs} environments"
+        raise KDError(f"--label-budget {asked}: {rounds} take {least} questions at least; ask more or name --rounds")
+    if asked > plan.env_steps:
+        steps = f"{plan.env_steps:,} environment steps"
+        raise KDError(f"--label-budget {asked}: in {steps} there are no more states to ask about; raise --env-steps")
+    for has, what in ((teacher.recurrent, "has a memory"), (teacher.expects_masks, "plays with action masks")):
+        if has:
+            raise KDError(
+                f"{teacher.origin.source} {what}, and a --label-budget asks about single states; leave it out"
+            )
+
+
 def check_losses(plan: Plan, teacher: Teacher, observed: Mapping[str, ObservationSpec]) -> None:
     """Require what teacher and student answer to a blank observation to serve every loss.
 
@@ -151,6 +179,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
     steps = "a tree is grown, not fitted in steps"
     effects = [
         ("temperature", temperature_matters(plan, teacher.head), "this loss and action head are the same at any"),
+        ("beta_fraction", config.label_budget is None, "under a label budget the teacher drives the first round alone"),
         ("choose_by", config.temperature == "auto", "the temperature is not chosen (--temperature auto)"),
         ("leaves", not is_network, "only a tree has leaves (--student tree)"),
         ("activation", is_network, "a tree has none"),

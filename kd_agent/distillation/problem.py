@@ -19,6 +19,7 @@ from kd_agent.distillation.checks import (
     check_learner,
     check_losses,
     check_plan,
+    check_questions,
     check_settings,
     idle_settings,
 )
@@ -99,6 +100,7 @@ class Problem:
         if teacher:
             plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)
+            check_questions(plan, config, teacher)
             check_losses(plan, teacher, observed)
             check_masked(teacher, recipe, by_command=use.masks, control=config.control)
         training = config
@@ -156,6 +158,7 @@ class Problem:
                 run = _run_with(select_teachers(_run_with(teacher)))
             # Of a teacher that has just been trained nobody could know before.
             check_plan(run.plan, config, self.spaces)
+            check_questions(run.plan, config, run.teacher)
             check_losses(run.plan, run.teacher, self.observed)
             if not config.resume:
                 # A resumed run's settings say everything that was decided: nobody asked for that.

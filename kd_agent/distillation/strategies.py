@@ -1,6 +1,7 @@
 """How a student may come about, chosen by the settings."""
 
 from kd_agent.distillation.final_fits import FinalFits
+from kd_agent.distillation.label_budget import LabelBudget
 from kd_agent.distillation.online import Online
 from kd_agent.distillation.size_search import SizeSearch
 from kd_agent.settings import DistillConfig
@@ -12,8 +13,10 @@ def strategy_of(config: DistillConfig) -> FinalFits:
     Raises:
         KDError: The settings do not go with it.
     """
-    if config.realtime:
-        strategy: FinalFits = Online()
+    if config.label_budget:
+        strategy: FinalFits = LabelBudget()
+    elif config.realtime:
+        strategy = Online()
     elif config.search_size:
         strategy = SizeSearch()
     else:

@@ -2,6 +2,7 @@
 
 from kd_agent.rollouts.collect import collect, collect_on
 from kd_agent.rollouts.evaluate import Player, Predicts, evaluate
+from kd_agent.rollouts.questions import Questions, visit
 from kd_agent.rollouts.reservoir import Reservoir, flat, labelled
 from kd_agent.rollouts.rollout import Rollout, aggregate
 from kd_agent.rollouts.running import RunningEpisodes
@@ -10,6 +11,7 @@ from kd_agent.rollouts.steps import Step, episode_seeds, play
 __all__ = [
     "Player",
     "Predicts",
+    "Questions",
     "Reservoir",
     "Rollout",
     "RunningEpisodes",
@@ -22,4 +24,5 @@ __all__ = [
     "flat",
     "labelled",
     "play",
+    "visit",
 ]

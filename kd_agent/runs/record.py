@@ -11,6 +11,8 @@ from kd_agent.settings import DistillConfig, plain, to_yaml
 
 _PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "strict", "trials", "step_timeout"})
 """Settings that do not change a run's result."""
+_SAID_WHERE_SO = ("sampled", "label_budget")
+"""Settings that a student's file has only where they are asked for: other files are the same bytes as ever."""
 
 
 def remember(run: Run) -> None:
@@ -58,9 +60,9 @@ def provenance(run: Run) -> dict[str, Any]:
     # The same run gives the same file, wherever it is written and however it is shown.
     for name in _PRESENTATION:
         settings.pop(name, None)
-    if not settings["sampled"]:
-        # Said only where it is so: other files are the same bytes as ever.
-        del settings["sampled"]
+    for name in _SAID_WHERE_SO:
+        if not settings[name]:
+            del settings[name]
     return {
         "env": run.recipe.env_id,
         "recipe": run.recipe.to_json(),

@@ -161,6 +161,10 @@ class DistillConfig(TaughtConfig):
     env_steps: Annotated[
         Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
     ] = None
+    label_budget: Annotated[
+        Count | None,
+        Field(description="questions to the teacher at most, where its answers are dear and environment steps are not"),
+    ] = None
     rounds: Annotated[
         Count | None,
         Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),

@@ -39,6 +39,7 @@ _USE = Use(
         "control": _ONLY_FITS + "control",
         "render": _ONLY_FITS + "render",
         "realtime": _ONLY_FITS + "realtime",
+        "label_budget": _ONLY_FITS + "label-budget",
     }
 )
 _COLUMNS = frozenset({"number", "hidden", "loss", "temperature", "parameters", "mean", "regret", "decision"})
