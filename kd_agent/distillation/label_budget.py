@@ -22,7 +22,7 @@ from kd_agent.errors import KDError
 from kd_agent.evaluation import Episodes
 from kd_agent.networks import ActionHead, Student
 from kd_agent.policies import Array, Policy
-from kd_agent.rollouts import Questions, Rollout, aggregate, collect_on, visit
+from kd_agent.rollouts import Questions, Rollout, aggregate, collect_on, hand_over
 from kd_agent.rollouts.rollout import TEACHER
 from kd_agent.runs import Run, checkpoint_file
 from kd_agent.settings import DistillConfig
@@ -158,7 +158,7 @@ class AskedRounds(Rounds):
         questions = Questions(run.teacher, share, plan.teacher_layer)
         steps = steps_of_round(plan.env_steps, plan.rounds, plan.n_envs)
         with run.reporter.stage(f"round {number + 1}", steps * plan.n_envs, "steps") as advance:
-            states = visit(
+            states = hand_over(
                 self._episodes[0],
                 members[number % len(members)],
                 questions,
@@ -238,7 +238,7 @@ def play_off(run: Run, policies: Sequence[Policy]) -> list[list[float]]:
             played = len(returns[number])
             returns[number] += episodes.play(policies[number], f"fit {number + 1}", total - played, played)
         field.sort(key=lambda number: -float(np.mean(returns[number])))
-        field = field[: len(field) // 2]
+        field = field[: (len(field) + 1) // 2]
     return returns
 
 

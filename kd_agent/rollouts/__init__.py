@@ -2,7 +2,7 @@
 
 from kd_agent.rollouts.collect import collect, collect_on
 from kd_agent.rollouts.evaluate import Player, Predicts, evaluate
-from kd_agent.rollouts.questions import Questions, visit
+from kd_agent.rollouts.questions import Questions, hand_over
 from kd_agent.rollouts.reservoir import Reservoir, flat, labelled
 from kd_agent.rollouts.rollout import Rollout, aggregate
 from kd_agent.rollouts.running import RunningEpisodes
@@ -22,7 +22,7 @@ __all__ = [
     "episode_seeds",
     "evaluate",
     "flat",
+    "hand_over",
     "labelled",
     "play",
-    "visit",
 ]

@@ -65,7 +65,7 @@ class Questions:
         return Rollout.from_arrays({name: array[None] for name, array in states.items()})
 
 
-def visit(
+def hand_over(
     episodes: RunningEpisodes,
     student: Policy,
     questions: Questions,
