@@ -128,8 +128,10 @@ def check_questions(plan: Plan, config: DistillConfig, teacher: Teacher) -> None
         return
     least = plan.rounds * plan.n_envs
     if asked < least:
-        rounds = f"{plan.rounds} rounds in {plan.n_envs} environments"
-        raise KDError(f"--label-budget {asked}: {rounds} take {least} questions at least; ask more or name --rounds")
+        one_each = f"one in each round and environment, {plan.rounds} x {plan.n_envs}"
+        raise KDError(
+            f"--label-budget {asked}: {least} questions are the fewest ({one_each}); ask more or name --rounds"
+        )
     if asked > plan.env_steps:
         steps = f"{plan.env_steps:,} environment steps"
         raise KDError(f"--label-budget {asked}: in {steps} there are no more states to ask about; raise --env-steps")

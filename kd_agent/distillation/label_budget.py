@@ -83,9 +83,11 @@ class LabelBudget(FinalFits):
         means = [float(np.mean(own)) if own else 0.0 for own in played]
         # Who has played longest came furthest.
         best = max(range(len(students)), key=lambda number: (len(played[number]), means[number]))
-        driven = sum(int((rollout.driver == TEACHER).sum()) for rollout in rounds.data[0])
+        # Not what the ledger says, which is of all seeds of a run together.
+        drivers = np.concatenate([rollout.driver.ravel() for rollout in rounds.data[0]])
+        driven = int((drivers == TEACHER).sum())
         fits = [{"mean": mean, "episodes": len(own)} for mean, own in zip(means, played, strict=True)]
-        figures = {"questions": run.costs.of("questions"), "driven": driven, "kept": best, "fits": fits}
+        figures = {"questions": drivers.size, "driven": driven, "kept": best, "fits": fits}
         return Fitted(run, students[best], means[best], figures={"label_budget": figures})
 
 

@@ -203,8 +203,11 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_bits_at_the_same_co
         ({"label_budget": 0}, "label_budget: "),
         ({"label_budget": -3}, "label_budget: "),
         ({"label_budget": "many"}, "label_budget: "),
-        ({"label_budget": 1}, "--label-budget 1: 3 rounds in 1 environments take 3 questions at least"),
-        ({"label_budget": 5, "n_envs": 2}, "3 rounds in 2 environments take 6 questions at least"),
+        (
+            {"label_budget": 1},
+            "--label-budget 1: 3 questions are the fewest (one in each round and environment, 3 x 1)",
+        ),
+        ({"label_budget": 5, "n_envs": 2}, "6 questions are the fewest (one in each round and environment, 3 x 2)"),
         ({"label_budget": 481}, "--label-budget 481: in 480 environment steps there are no more states to ask about"),
         ({"label_budget": 60, "student": "gru"}, "a gru is not fitted to"),
         ({"label_budget": 60, "grow": True}, "--label-budget and --grow do not go together"),
@@ -223,6 +226,16 @@ def test_a_budget_that_cannot_be_kept_is_refused_in_one_line(
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_each_of_several_seeds_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    result = distill({**SETTINGS, "seeds": 2, "seed": 5, "out": str(tmp_path / "run")}, good())
+    assert result["label_budget"]["questions"] == 41
+    assert result["cost"]["questions"] == 2 * 41
+    scores = {one["seed"]: one["score"] for one in result["seeds"]}
+    # The better by what it earns.
+    assert result["kept_seed"] == max(scores, key=lambda seed: scores[seed])
+    assert scores[result["kept_seed"]] == max(fit["mean"] for fit in result["label_budget"]["fits"])
 
 
 class Recurrent(Fixed):
