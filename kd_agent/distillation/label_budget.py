@@ -22,8 +22,8 @@ from kd_agent.errors import KDError
 from kd_agent.evaluation import Episodes
 from kd_agent.networks import ActionHead, Student
 from kd_agent.policies import Array, Policy
-from kd_agent.rollouts import Questions, Rollout, aggregate, collect_on, hand_over
-from kd_agent.rollouts.rollout import TEACHER
+from kd_agent.rollouts import Questions, Rollout, collect_on, hand_over
+from kd_agent.rollouts.rollout import TEACHER, in_one_step
 from kd_agent.runs import Run, checkpoint_file
 from kd_agent.settings import DistillConfig
 
@@ -105,8 +105,7 @@ class AskedRounds(Rounds):
         Args:
             index: Which task's, of one.
         """
-        states = aggregate(self.data[index])
-        return Rollout.from_arrays({name: array[None] for name, array in states.items()})
+        return in_one_step(self.data[index])
 
     def committee(self) -> list[Student]:
         """Students fitted to all answers so far, each from initial weights and an order of the states of its own."""

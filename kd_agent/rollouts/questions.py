@@ -14,7 +14,7 @@ from torch import Tensor
 from kd_agent.networks import ActionHead, Teacher
 from kd_agent.policies import Array, Policy
 from kd_agent.rollouts.reservoir import labelled
-from kd_agent.rollouts.rollout import STUDENT, TEACHER, Rollout, aggregate
+from kd_agent.rollouts.rollout import STUDENT, TEACHER, Rollout, in_one_step
 from kd_agent.rollouts.running import RunningEpisodes
 from kd_agent.runs import Advance
 
@@ -61,8 +61,7 @@ class Questions:
 
     def answers(self) -> Rollout:
         """All states asked about, in the order of the questions, as one step of `S` environments."""
-        states = aggregate(self._answers)
-        return Rollout.from_arrays({name: array[None] for name, array in states.items()})
+        return in_one_step(self._answers)
 
 
 def hand_over(

@@ -81,3 +81,8 @@ def aggregate(rollouts: Sequence[Rollout]) -> dict[str, Array]:
         for name, array in rollout.arrays().items():
             parts.setdefault(name, []).append(array.reshape(-1, *array.shape[2:]))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def in_one_step(rollouts: Sequence[Rollout]) -> Rollout:
+    """All states of rollouts, in their order, as one step of `S` environments: for what needs no order."""
+    return Rollout.from_arrays({name: array[None] for name, array in aggregate(rollouts).items()})
