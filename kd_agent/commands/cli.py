@@ -84,7 +84,7 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 
 def _distill(config: DistillConfig) -> int:
-    _say(config, f"distilling {config.env}")
+    _say(config, f"distilling {config.env or config.teacher[0]}")
     from kd_agent.distillation.distill import distill
 
     result = distill(config)

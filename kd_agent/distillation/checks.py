@@ -17,8 +17,9 @@ from kd_agent.networks import LAYER, Teacher
 from kd_agent.policies import Array, ObservationSpec
 from kd_agent.ppo.control import check_control
 from kd_agent.runs import Plan
-from kd_agent.settings import DistillConfig
+from kd_agent.settings import DistillConfig, names_recording
 from kd_agent.students import COUNTED
+from kd_agent.teachers import RecordedTeacher
 
 Spaces = tuple[gym.Space[Any], gym.Space[Any]]
 """Observation and action space."""
@@ -32,11 +33,13 @@ class Use:
         refuses: Why it cannot honour a setting, by the setting's name: one that differs from its default is refused.
         resumes: Whether a run of it can be gone on with: then settings and teacher are kept from the beginning.
         masks: Whether it can be taught by a teacher that plays with action masks.
+        recordings: Whether it can be taught by recorded data, which cannot be asked about other states.
     """
 
     refuses: Mapping[str, str] = field(default_factory=dict)
     resumes: bool = True
     masks: bool = True
+    recordings: bool = False
 
 
 def check_settings(config: DistillConfig, use: Use) -> None:
@@ -64,6 +67,55 @@ def check_settings(config: DistillConfig, use: Use) -> None:
         raise KDError(f"device {config.device!r} is not to be had ({str(error).splitlines()[0]})") from None
 
 
+_ASKS = {
+    "realtime": "--realtime follows a teacher in training",
+    "control": "--control is held against as many steps of collecting",
+    "search_size": "--search-size measures sizes on states that are collected",
+    "seeds": "--seeds is for a teacher who plays the episodes of all students",
+    "teacher_env": "--teacher-env is for a teacher that is trained",
+    "teacher_wrapper": "--teacher-wrapper is for a teacher who looks at states",
+    "teacher_keys": "--teacher-keys is for a teacher who looks at states",
+}
+"""Settings that ask more of a teacher than a recording can give."""
+_PLAYS = ("env_kwargs", "wrapper", "max_episode_steps", "step_timeout", "render")
+"""Settings of an environment that is played in."""
+
+
+def check_recording(config: DistillConfig, teacher: Teacher | None, use: Use) -> None:
+    """Refuse what recorded data cannot do; without recorded data, nothing.
+
+    Args:
+        config: The settings.
+        teacher: One that was loaded before; None: the settings name it.
+        use: What the command does.
+
+    Raises:
+        KDError: The message names the setting, or what to do instead.
+    """
+    named = [source for source in config.teacher if names_recording([source])]
+    if isinstance(teacher, RecordedTeacher):
+        named = [teacher.origin.source]
+    if not named or (teacher and not isinstance(teacher, RecordedTeacher)):
+        return
+    if not use.recordings:
+        raise KDError(f"{named[0]}: this command asks its teacher, and a recording cannot be asked; distil it alone")
+    changed = changed_settings(config)
+    for name, why in _ASKS.items():
+        if name in changed:
+            raise KDError(f"{named[0]}: {why}, and this one is a recording: leave it out")
+    if config.temperature == "auto":
+        raise KDError(f"{named[0]}: --temperature auto measures on states that are collected: name a number")
+    for name in _PLAYS:
+        if not config.env and name in changed:
+            raise KDError(f"--{name.replace('_', '-')} is of an environment that is played in: name it too (--env)")
+
+
+_COLLECTING = ("env_steps", "rounds", "n_envs", "beta_fraction", "exploration", "round_steps")
+"""Settings of DAgger's rounds."""
+_JUDGING = ("exam_episodes", "episodes", "max_episodes", "margin")
+"""Settings of validation and verdict."""
+
+
 def check_size(config: DistillConfig) -> None:
     """Refuse settings of a student's size that contradict each other, or that its kind has not.
 
@@ -82,7 +134,8 @@ def check_size(config: DistillConfig) -> None:
 
 def changed_settings(config: DistillConfig) -> list[str]:
     """Names of the settings that are not what they are by default."""
-    default = type(config)(env=config.env)
+    # Without an environment there is a recording, or the settings would not be valid.
+    default = type(config)(env=config.env, teacher=config.teacher)
     names = [field.name for field in fields(config)]
     return [name for name in names if getattr(config, name) != getattr(default, name)]
 
@@ -120,7 +173,10 @@ def check_losses(plan: Plan, teacher: Teacher, observed: Mapping[str, Observatio
         teacher: The teacher.
         observed: What the student sees of an observation, by key.
     """
-    answer = teacher(blank(teacher.observations), None, np.ones(1, bool))
+    if isinstance(teacher, RecordedTeacher):
+        answer = teacher.first_label()
+    else:
+        answer = teacher(blank(teacher.observations), None, np.ones(1, bool))
     layer = {}
     if plan.teacher_layer:
         layer = {LAYER: answer.layer(plan.teacher_layer, "the teacher")}
@@ -156,7 +212,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("activation", is_network, "a tree has none"),
         ("hidden", is_network, "a tree has no layers"),
         ("grow", may_grow, "there is one final fit, or a strategy that has one size or tries all"),
-        ("round_steps", is_network, steps),
+        ("round_steps", is_network or isinstance(teacher, RecordedTeacher), steps),
         ("final_steps", is_network, steps),
         ("batch_size", is_network, steps),
         ("learning_rate", is_network, steps),
@@ -165,12 +221,26 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("onnx_output", any(source.endswith(".onnx") for source in config.teacher), "no teacher is an ONNX file"),
         ("teacher_layer", compares_layers, layers),
         ("student_layer", compares_layers, layers),
+        *_idle_with_recording(config, teacher),
     ]
     lines = []
     for name, has_effect, why in effects:
         if name in changed and not has_effect:
             lines.append(f"note: --{name.replace('_', '-')} has no effect here: {why}")
     return lines
+
+
+def _idle_with_recording(config: DistillConfig, teacher: Teacher) -> list[tuple[str, bool, str]]:
+    """Settings that do nothing where the teacher is a recording, each with its reason; none where it is not."""
+    if not isinstance(teacher, RecordedTeacher):
+        return []
+    collected = "nothing is collected for a recording"
+    read = "a recording is read as data, and as it is"
+    effects = [(name, False, collected) for name in _COLLECTING]
+    effects += [(name, False, read) for name in ("statistics", "allow_missing_statistics", "trust_teacher")]
+    if not config.env:
+        effects += [(name, False, "nobody plays without --env") for name in _JUDGING]
+    return effects
 
 
 def blank(observations: Mapping[str, ObservationSpec]) -> dict[str, Array]:

@@ -31,7 +31,7 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
         config = resolve(DistillConfig, config)
     if config.seeds > 1:
         return distill_seeds(config, teacher)
-    strategy = strategy_of(config)
+    strategy = strategy_of(config, teacher)
     problem = Problem.of(config, teacher)
     with problem.begin(strategy) as run:
         rounds = strategy.collect(run)

@@ -19,6 +19,7 @@ from kd_agent.distillation.checks import (
     check_learner,
     check_losses,
     check_plan,
+    check_recording,
     check_settings,
     idle_settings,
 )
@@ -33,7 +34,7 @@ from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
 from kd_agent.runs import CONFIG_FILE, Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
-from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
+from kd_agent.teachers import load_named, load_one, load_recording, named_recipe, observations_of_student
 
 
 class Watches(Protocol):
@@ -87,10 +88,15 @@ class Problem:
         """
         # One thread: the same bits whatever the number of cores, and small networks are no faster with more.
         torch.set_num_threads(1)
-        use = use or Use()
+        use = use or Use(recordings=True)
         check_settings(config, use)
+        check_recording(config, teacher, use)
         recipe = named_recipe(config)
-        spaces = spaces_of(recipe)
+        if recipe.env_id:
+            spaces = spaces_of(recipe)
+        else:
+            teacher = recorded = load_recording(config, teacher)
+            spaces = recorded.spaces
         observed = observations_of_student(config, spaces[0])
         teacher = teacher or load_named(config, spaces)
         # What needs no teacher is refused also where one is still to be trained, which takes minutes or hours.
@@ -127,7 +133,8 @@ class Problem:
             costs: The ledger of several runs that are one; default: a new one.
         """
         costs = costs or Costs()
-        path = choose_folder(self.config.out, self.recipe.env_id, resume=self.config.resume)
+        name = self.recipe.env_id or Path(self.config.teacher[0]).stem
+        path = choose_folder(self.config.out, name, resume=self.config.resume)
         config = replace(self.config, out=str(path))
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
         with (

@@ -2,12 +2,19 @@
 
 from kd_agent.distillation.final_fits import FinalFits
 from kd_agent.distillation.online import Online
+from kd_agent.distillation.recorded import Recorded
 from kd_agent.distillation.size_search import SizeSearch
-from kd_agent.settings import DistillConfig
+from kd_agent.networks import Teacher
+from kd_agent.settings import DistillConfig, names_recording
+from kd_agent.teachers import RecordedTeacher
 
 
-def strategy_of(config: DistillConfig) -> FinalFits:
+def strategy_of(config: DistillConfig, teacher: Teacher | None = None) -> FinalFits:
     """How the student is to come about.
+
+    Args:
+        config: The settings.
+        teacher: One that was loaded before; None: the one that the settings name, or none yet.
 
     Raises:
         KDError: The settings do not go with it.
@@ -16,6 +23,8 @@ def strategy_of(config: DistillConfig) -> FinalFits:
         strategy: FinalFits = Online()
     elif config.search_size:
         strategy = SizeSearch()
+    elif isinstance(teacher, RecordedTeacher) or (teacher is None and names_recording(config.teacher)):
+        strategy = Recorded()
     else:
         strategy = FinalFits()
     strategy.check(config)

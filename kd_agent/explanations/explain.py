@@ -54,7 +54,7 @@ from kd_agent.policies.safe_files import read_capped
 from kd_agent.policies.tree_rules import rules
 from kd_agent.runs import Reporter, RunFolder
 from kd_agent.settings import DistillConfig, ExplainConfig, validate
-from kd_agent.teachers import load_named
+from kd_agent.teachers import RecordedTeacher, load_named
 
 _SHOWN = 12
 """Features in the text."""
@@ -149,6 +149,8 @@ def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
             settings[name] = value
     teacher = load_named(validate(DistillConfig, settings), spaces)
     assert teacher, "an ExplainConfig names a teacher"
+    if isinstance(teacher, RecordedTeacher):
+        raise teacher.refusal()
     own = student.graph.head.kind
     other = teacher.head.kind
     source = teacher.origin.source

@@ -61,9 +61,10 @@ def provenance(run: Run) -> dict[str, Any]:
     if not settings["sampled"]:
         # Said only where it is so: other files are the same bytes as ever.
         del settings["sampled"]
+    # Of recorded data there may be none: whoever plays the student names it.
+    environment = {"env": run.recipe.env_id, "recipe": run.recipe.to_json()} if run.recipe.env_id else {}
     return {
-        "env": run.recipe.env_id,
-        "recipe": run.recipe.to_json(),
+        **environment,
         **play_of(run.config),
         "kd_agent": kd_agent.__version__,
         "teacher_sha256": run.teacher.origin.sha256,

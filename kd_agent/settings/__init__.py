@@ -12,11 +12,12 @@ from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, Tr
 from kd_agent.settings.export import ExportConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.typed import check_arguments, registered
-from kd_agent.settings.types import Activation, read_arguments
+from kd_agent.settings.types import MINARI, Activation, names_recording, read_arguments
 from kd_agent.settings.verification import VerifyConfig
 from kd_agent.settings.yaml_file import read_mapping
 
 __all__ = [
+    "MINARI",
     "Activation",
     "DistillConfig",
     "EvaluateConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "check_arguments",
     "config_folder",
     "env_defaults",
+    "names_recording",
     "plain",
     "read_arguments",
     "read_mapping",

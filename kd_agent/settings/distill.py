@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from kd_agent.errors import KDError
 from kd_agent.settings.types import (
     STRICT,
     Activation,
@@ -21,6 +22,7 @@ from kd_agent.settings.types import (
     Steps,
     StepTimeout,
     Weights,
+    names_recording,
 )
 
 
@@ -77,7 +79,11 @@ class TaughtConfig(RunConfig):
     """What every command shares that learns from a teacher."""
 
     teacher: Annotated[
-        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
+        Sources,
+        Field(
+            description="an SB3 zip, an RL Zoo folder, a saved student, or recorded data: an .npz or minari:ID; none: "
+            "train or reuse one"
+        ),
     ] = ()
     statistics: Annotated[
         str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
@@ -97,6 +103,7 @@ class TaughtConfig(RunConfig):
 class DistillConfig(TaughtConfig):
     """A whole distillation run: teacher, student, data, fit, evaluation."""
 
+    env: Annotated[str, Field(description="Gymnasium id, module:ID too; a recording can be fitted without")] = ""
     combine: Annotated[
         str, Field(description="how several teachers become one: mixture, product, confidence or routed")
     ] = "mixture"
@@ -225,6 +232,10 @@ class DistillConfig(TaughtConfig):
     out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
     render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False
     resume: Annotated[bool, Field(description="go on from the last checkpoint in --out")] = False
+
+    def __post_init__(self) -> None:
+        if not self.env and not names_recording(self.teacher):
+            raise KDError("env is missing (--env)")
 
 
 @dataclass(frozen=True, config=STRICT)
