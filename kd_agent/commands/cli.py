@@ -19,6 +19,7 @@ from kd_agent.settings import (
     ExportConfig,
     FollowDriftConfig,
     KickstartConfig,
+    RecordConfig,
     RunConfig,
     SearchConfig,
     SweepConfig,
@@ -178,6 +179,14 @@ def _export(config: ExportConfig) -> int:
     return 0 if holds else 1
 
 
+def _record(config: RecordConfig) -> int:
+    _say(config, f"recording {config.source}")
+    from kd_agent.deployment.record import record
+
+    _say(config, record(config))
+    return 0
+
+
 def _distill_tasks(config: TasksConfig) -> int:
     _say(config, f"distilling {', '.join(config.tasks)} into one student")
     from kd_agent.distillation.tasks import distill_tasks
@@ -229,6 +238,11 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
     "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
     "verify": (VerifyConfig, _verify, "Compute, hash and play again what a run folder says of itself."),
+    "record": (
+        RecordConfig,
+        _record,
+        "Write what a policy does, or a run's rollouts, as data: an .npz or a Minari dataset.",
+    ),
     "follow-drift": (
         FollowDriftConfig,
         _follow_drift,

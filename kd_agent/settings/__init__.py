@@ -10,6 +10,7 @@ from kd_agent.settings.commands import (
 )
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.settings.export import ExportConfig
+from kd_agent.settings.record import RecordConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
 from kd_agent.settings.typed import check_arguments, registered
 from kd_agent.settings.types import MINARI, Activation, names_recording, read_arguments
@@ -25,6 +26,7 @@ __all__ = [
     "ExportConfig",
     "FollowDriftConfig",
     "KickstartConfig",
+    "RecordConfig",
     "RunConfig",
     "SearchConfig",
     "SweepConfig",

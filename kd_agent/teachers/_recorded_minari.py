@@ -22,8 +22,8 @@ from kd_agent.settings import MINARI
 from kd_agent.teachers._recorded_npz import MAX_BYTES
 from kd_agent.teachers._recording import Steps, shapes_agree
 
-PARAMS, DRIVERS = "params", "drivers"
-"""Names within `infos` of the teacher's rows, and of who acted."""
+PARAMS, SQUASHED, DRIVERS = "params", "squashed_params", "drivers"
+"""Names within `infos` of the teacher's rows, of those of a Gaussian that goes through tanh, and of who acted."""
 _METADATA = "metadata.json"
 _DATA = "main_data.hdf5"
 _MAX_METADATA = 4 << 20
@@ -159,7 +159,7 @@ def _episodes(storage: Any, which: Sequence[int]) -> Iterator[dict[str, Any]]:
         observations = {key: array[:steps] for key, array in as_mapping(episode["observations"]).items()}
         row: dict[str, Any] = {name: np.asarray(episode[name]) for name in ("actions", "rewards")}
         row["ended"] = np.asarray(episode["terminations"] | episode["truncations"], bool)
-        for name in (PARAMS, DRIVERS):
+        for name in (PARAMS, SQUASHED, DRIVERS):
             row[name] = np.asarray(infos[name])[:steps] if name in infos else None
         yield {**row, "observations": observations}
 
@@ -170,7 +170,7 @@ def _joined(
     """All episodes, one after the other."""
     observations = {key: np.concatenate([episode["observations"][key] for episode in episodes]) for key in keys}
     joined: dict[str, Array | None] = {}
-    for name in ("actions", "rewards", "ended", PARAMS, DRIVERS):
+    for name in ("actions", "rewards", "ended", PARAMS, SQUASHED, DRIVERS):
         parts = [episode[name] for episode in episodes]
         # What some of the episodes lack is told of none.
         joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
@@ -184,10 +184,11 @@ def _joined(
     return Steps(
         observations,
         joined["actions"],
-        joined[PARAMS],
+        joined[PARAMS] if joined[SQUASHED] is None else joined[SQUASHED],
         joined["rewards"],
         starts,
         ended,
         None if drivers is None else np.asarray(drivers != 0),
         spaces,
+        squashed=joined[SQUASHED] is not None,
     )
