@@ -110,6 +110,23 @@ def check_recording(config: DistillConfig, teacher: Teacher | None, use: Use) ->
             raise KDError(f"--{name.replace('_', '-')} is of an environment that is played in: name it too (--env)")
 
 
+def check_returns(teacher: Teacher, plays: bool) -> None:
+    """Require of a recording something to hold a student's play against, where that plays.
+
+    Args:
+        teacher: The teacher; any but a recording can be played itself.
+        plays: Whether there is an environment.
+
+    Raises:
+        KDError: No recorded episode has a return.
+    """
+    if plays and isinstance(teacher, RecordedTeacher) and not teacher.recording.returns:
+        raise KDError(
+            f"{teacher.origin.source}: tells the return of no whole episode (rewards, and where episodes end): there "
+            "is nothing to hold a student's play against; leave --env out, and play it by kd-agent evaluate"
+        )
+
+
 _COLLECTING = ("env_steps", "rounds", "n_envs", "beta_fraction", "exploration", "round_steps")
 """Settings of DAgger's rounds."""
 _JUDGING = ("exam_episodes", "episodes", "max_episodes", "margin")

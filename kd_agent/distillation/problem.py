@@ -20,6 +20,7 @@ from kd_agent.distillation.checks import (
     check_losses,
     check_plan,
     check_recording,
+    check_returns,
     check_settings,
     idle_settings,
 )
@@ -106,6 +107,7 @@ class Problem:
             plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)
             check_losses(plan, teacher, observed)
+            check_returns(teacher, bool(recipe.env_id))
             check_masked(teacher, recipe, by_command=use.masks, control=config.control)
         training = config
         if not teacher:

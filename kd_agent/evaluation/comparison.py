@@ -154,12 +154,8 @@ class PairedComparison:
         """
         if not isinstance(self._teacher, RecordedTeacher):
             return True
-        return len(self._teacher.recording.returns) >= FEWEST and self._better_than_random
-
-    @property
-    def _better_than_random(self) -> bool:
-        """Whether a recording is shown to be better than the random policy."""
-        return mean_difference_interval(self.random_returns, self.teacher_returns(0))[0] > 0
+        returns = self._teacher.recording.returns
+        return len(returns) >= FEWEST and better_than_random(returns, self.random_returns)
 
     def played(self) -> tuple[list[float], list[float]]:
         """Returns of teacher and random policy so far, for a checkpoint."""
@@ -183,10 +179,8 @@ class PairedComparison:
             error: Of this look.
         """
         teacher = self.teacher_returns(np.shape(returns)[-1])
-        if not isinstance(self._teacher, RecordedTeacher):
-            return compare(teacher, returns, self.random_returns, margin=self._margin, error=error)
-        verdict = compare(teacher, returns, self.random_returns, margin=self._margin, error=error, paired=False)
-        return verdict if self._better_than_random else _worth_nothing(verdict)
+        rule = compare_recorded if isinstance(self._teacher, RecordedTeacher) else compare
+        return rule(teacher, returns, self.random_returns, margin=self._margin, error=error)
 
     def play_until_decided(
         self, player: Predicts, name: str, looks: Sequence[tuple[int, float]], *, rival: float | None = None
@@ -214,8 +208,33 @@ class PairedComparison:
         return returns, verdict
 
 
-def _worth_nothing(verdict: Verdict) -> Verdict:
-    """A verdict on a student of a recording that is not shown to be better than chance: to be like it is no merit."""
+def compare_recorded(
+    teacher: Sequence[float], student: Sequence[float] | Array, random: Sequence[float], *, margin: float, error: float
+) -> Verdict:
+    """As `compare`, against recorded returns, which are paired with none.
+
+    A student that is like a recording which chance explains is worth nothing: it never passes.
+
+    Args:
+        teacher: The recorded returns `[m]`.
+        student: Returns `[n]`.
+        random: Returns of the random policy.
+        margin: As `compare` has it.
+        error: Of this look.
+    """
+    verdict = compare(teacher, student, random, margin=margin, error=error, paired=False)
+    if better_than_random(teacher, random):
+        return verdict
     reason = "the recording is not shown to be better than chance: to be like it shows nothing"
     decision = "undecided" if verdict.non_inferior else verdict.decision
     return replace(verdict, decision=decision, reasons=(reason, *verdict.reasons))
+
+
+def better_than_random(teacher: Sequence[float], random: Sequence[float]) -> bool:
+    """Whether a teacher is shown to be better than the random policy.
+
+    Args:
+        teacher: Its returns.
+        random: Those of the random policy.
+    """
+    return mean_difference_interval(random, teacher)[0] > 0

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kd_agent.evaluation.comparison import PairedComparison
+from kd_agent.evaluation.comparison import PairedComparison, better_than_random
 from kd_agent.evaluation.non_inferiority import FEWEST
 from kd_agent.evaluation.statistics import mean_difference_interval
 from kd_agent.runs import Run
@@ -55,7 +55,7 @@ class References:
     @property
     def better_than_random(self) -> bool:
         """Whether the teacher is shown to be better than the random policy."""
-        return mean_difference_interval(self.random, self.teacher)[0] > 0
+        return better_than_random(self.teacher, self.random)
 
     @property
     def better_otherwise(self) -> bool:

@@ -16,9 +16,10 @@ from kd_agent.teachers._named import (
 from kd_agent.teachers._recording import Recording
 from kd_agent.teachers._statistics import write_statistics
 from kd_agent.teachers._zoo import read_settings
-from kd_agent.teachers.recording import RecordedTeacher, environment_of
+from kd_agent.teachers.recording import RECORDING, RecordedTeacher, environment_of
 
 __all__ = [
+    "RECORDING",
     "EnsembleTeacher",
     "GraphTeacher",
     "KeyedTeacher",

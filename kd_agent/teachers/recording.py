@@ -20,7 +20,7 @@ from kd_agent.teachers._recorded_npz import read_npz
 from kd_agent.teachers._recording import Recording, Steps, recording_of
 from kd_agent.teachers._request import Request, Spaces
 
-ALGO = "recording"
+RECORDING = "recording"
 """What an origin calls the algorithm of a recording's teacher, which nobody knows."""
 
 
@@ -102,7 +102,7 @@ def load(source: str, request: Request) -> RecordedTeacher:
     head = head_for(spaces[1], squashed=squashed)
     steps = replace(steps, observations=_as_observed(steps, spaces, source))
     recording = recording_of(steps, head.spec, source)
-    return RecordedTeacher(recording, spaces, Origin(source, digest, ALGO, None), squashed=squashed)
+    return RecordedTeacher(recording, spaces, Origin(source, digest, RECORDING, None), squashed=squashed)
 
 
 def environment_of(source: str) -> str | None:
