@@ -20,7 +20,7 @@ from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.settings import MINARI
 from kd_agent.teachers._recorded_npz import MAX_BYTES
-from kd_agent.teachers._recording import Steps, shapes_agree
+from kd_agent.teachers._recording import Steps, count_states
 
 PARAMS, SQUASHED, DRIVERS = "params", "squashed_params", "drivers"
 """Names within `infos` of the teacher's rows, of those of a Gaussian that goes through tanh, and of who acted."""
@@ -174,7 +174,7 @@ def _joined(
         parts = [episode[name] for episode in episodes]
         # What some of the episodes lack is told of none.
         joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
-    shapes_agree(observations, list(joined.items()), where)
+    count_states(observations, list(joined.items()), where)
     lengths = np.array([len(episode["rewards"]) for episode in episodes])
     ended = joined["ended"]
     assert ended is not None

@@ -27,7 +27,7 @@ from kd_agent.environments import as_mapping
 from kd_agent.errors import KDError
 from kd_agent.policies import OBSERVATION, Array
 from kd_agent.policies.safe_files import read_capped
-from kd_agent.teachers._recording import Steps, shapes_agree
+from kd_agent.teachers._recording import Steps, count_states
 
 MAX_BYTES = 1 << 30
 """Bytes of a recording, as a file and unpacked: ten million states of 20 numbers, or 37,000 images."""
@@ -95,7 +95,7 @@ def _steps(arrays: Mapping[str, Array], where: str) -> Steps:
         name.partition("/")[2] or OBSERVATION: array for name, array in arrays.items() if name.startswith(_OBSERVATIONS)
     }
     others = [(name, arrays.get(name)) for name in _OPTIONAL]
-    states = shapes_agree(observed, others, where)
+    states = count_states(observed, others, where)
     ended = _flags(arrays, "terminations", states, where) | _flags(arrays, "truncations", states, where)
     starts, ended = _boundaries(arrays, ended, states, where)
     drivers = arrays.get("drivers")
@@ -175,7 +175,7 @@ def _observation_space(array: Array) -> gym.Space[Any]:
 def _action_space(actions: Array) -> gym.Space[Any]:
     shape = actions.shape[1:]
     if actions.dtype.kind == "b" and shape:
-        return gym.spaces.MultiBinary(shape)
+        return gym.spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
     if actions.dtype.kind in "iub" and shape in ((), (1,)):
         return gym.spaces.Discrete(int(actions.max()) + 1)
     if actions.dtype.kind in "iub":

@@ -105,12 +105,11 @@ def recording_of(steps: Steps, head: HeadSpec, where: str) -> Recording:
         where: The file, for messages.
 
     Raises:
-        KDError: It is empty, or holds NaN, or labels that the head has not.
+        KDError: It is empty, or holds labels that the head has not.
     """
     states = len(steps.starts)
     if states < _PIECES:
         raise KDError(f"{where}: holds {states or 'no'} states; at least {_PIECES} are needed")
-    _check_finite(steps, where)
     told = steps.params if steps.params is not None else steps.actions
     if told is None:
         raise KDError(f"{where}: holds neither actions nor params, of which one is a label")
@@ -127,19 +126,6 @@ def recording_of(steps: Steps, head: HeadSpec, where: str) -> Recording:
         "actions" if steps.params is None else "distributions",
         (*steps.notes, *notes),
     )
-
-
-def _check_finite(steps: Steps, where: str) -> None:
-    named = {f"observations {key!r}": array for key, array in steps.observations.items()}
-    named |= {"actions": steps.actions, "params": steps.params, "rewards": steps.rewards}  # type: ignore[dict-item]
-    for name, array in named.items():
-        if array is None:
-            continue
-        if array.dtype.kind not in "fiub":
-            raise KDError(f"{where}: {name} are of type {array.dtype}, expected numbers")
-        wrong = ~np.isfinite(array.reshape(len(array), -1)).all(-1)
-        if wrong.any():
-            raise KDError(f"{where}: {name} hold NaN or infinity, first at step {int(wrong.argmax())}")
 
 
 def _rows(params: Array, head: HeadSpec, where: str) -> Array:
@@ -205,8 +191,8 @@ def _returns(steps: Steps) -> tuple[float, ...]:
     return tuple(map(float, sums[whole]))
 
 
-def shapes_agree(observations: Mapping[str, Array], others: Sequence[tuple[str, Array | None]], where: str) -> int:
-    """How many states there are, the same number in every array.
+def count_states(observations: Mapping[str, Array], others: Sequence[tuple[str, Array | None]], where: str) -> int:
+    """How many states there are: the same number in every array, each of finite numbers.
 
     Args:
         observations: `[S, *O]` by key.
@@ -214,15 +200,20 @@ def shapes_agree(observations: Mapping[str, Array], others: Sequence[tuple[str, 
         where: The file, for messages.
 
     Raises:
-        KDError: Two arrays differ in their length, or one has none.
+        KDError: Two arrays differ in their length, or one holds something else.
     """
     named = [(f"observations {key!r}", array) for key, array in observations.items()]
     named += [(name, array) for name, array in others if array is not None]
     for name, array in named:
         if not array.ndim:
             raise KDError(f"{where}: {name} are a single number, expected one a state")
+        if array.dtype.kind not in "fiub":
+            raise KDError(f"{where}: {name} are of type {array.dtype}, expected numbers")
     first, states = named[0][0], len(named[0][1])
     for name, array in named:
         if len(array) != states:
             raise KDError(f"{where}: {first} have {states} states, {name} {len(array)}")
+        wrong = ~np.isfinite(array.reshape(states, int(np.prod(array.shape[1:])))).all(-1)
+        if wrong.any():
+            raise KDError(f"{where}: {name} hold NaN or infinity, first at step {int(wrong.argmax())}")
     return states
