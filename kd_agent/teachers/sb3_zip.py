@@ -7,6 +7,7 @@ from typing import Any
 from kd_agent.environments import Recipe
 from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.networks import Teacher
+from kd_agent.settings import names_recording
 from kd_agent.teachers import _fitting, _trusted, _zoo
 from kd_agent.teachers._agent import evidence_of, own_spaces, spaces_of_agent, teacher_of
 from kd_agent.teachers._archive import MEMBERS, NotUnderstoodError, read
@@ -18,7 +19,8 @@ _ZIP = b"PK\x03\x04"
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return isinstance(source, str) and locate(source) is not None
+    # An .npz of arrays is a zip too.
+    return isinstance(source, str) and not names_recording([source]) and locate(source) is not None
 
 
 def locate(source: str) -> Path | None:

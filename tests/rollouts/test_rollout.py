@@ -45,3 +45,10 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         Rollout.from_arrays({**arrays, "reward": arrays["reward"][:2]})
     with pytest.raises(KDError, match="NaN or infinity"):
         Rollout.from_arrays({**arrays, "params": np.full((4, 2, 3), np.nan)})
+
+
+def test_a_data_set_has_what_all_rounds_have() -> None:
+    """Those of a run that an older version began do not tell what was done."""
+    together = aggregate([rollout(), rollout(3, action=np.zeros((3, 2)))])
+    assert "action" not in together
+    assert aggregate([rollout(action=np.zeros((4, 2)))])["action"].shape == (8,)
