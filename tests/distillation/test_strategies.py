@@ -8,6 +8,7 @@ from samples import PROBES
 from kd_agent import KDError
 from kd_agent.distillation.final_fits import FinalFits
 from kd_agent.distillation.online import Online
+from kd_agent.distillation.recorded import Recorded
 from kd_agent.distillation.size_search import SizeSearch
 from kd_agent.distillation.strategies import strategy_of
 from kd_agent.settings import DistillConfig, resolve
@@ -19,7 +20,15 @@ def chosen(**settings: Any) -> FinalFits:
 
 @pytest.mark.parametrize(
     ("settings", "strategy"),
-    [({}, FinalFits), ({"grow": True}, FinalFits), ({"realtime": True}, Online), ({"search_size": True}, SizeSearch)],
+    [
+        ({}, FinalFits),
+        ({"grow": True}, FinalFits),
+        ({"realtime": True}, Online),
+        ({"search_size": True}, SizeSearch),
+        ({"teacher": "data.npz"}, Recorded),
+        ({"teacher": "minari:kd/data-v0"}, Recorded),
+        ({"teacher": ["a.npz", "b.npz"]}, FinalFits),
+    ],
     ids=str,
 )
 def test_the_settings_choose_the_strategy(settings: dict[str, Any], strategy: type[FinalFits]) -> None:
