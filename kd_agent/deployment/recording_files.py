@@ -125,7 +125,7 @@ def _check_dataset(out: str) -> None:
         parse = import_module("minari.dataset.minari_dataset").parse_dataset_id
         folder = import_module("minari.storage.datasets_root_dir").get_dataset_path(name)
     except ImportError:
-        raise KDError(f"{out}: needs Minari: pip install 'kd-agent[minari]'") from None
+        raise KDError(f"{out}: needs Minari: pip install 'minari[hdf5]'") from None
     try:
         parse(name)
     except (ValueError, TypeError):

@@ -86,7 +86,7 @@ def dataset_folder(name: str, source: str) -> Path:
         minari_dataset = import_module("minari.dataset.minari_dataset")
         root = import_module("minari.storage.datasets_root_dir").get_dataset_path()
     except ImportError:
-        raise KDError(f"{source}: needs Minari: pip install 'kd-agent[minari]'") from None
+        raise KDError(f"{source}: needs Minari: pip install 'minari[hdf5]'") from None
     try:
         minari_dataset.parse_dataset_id(name)
     except (ValueError, TypeError):

@@ -147,4 +147,4 @@ def test_a_damaged_dataset_is_one_line(damage: str, minari_folder: Path) -> None
 
 def test_without_minari_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minari.dataset.minari_dataset", None)
-    assert "pip install 'kd-agent[minari]'" in refused("minari:kd/probe-v0")
+    assert "pip install 'minari[hdf5]'" in refused("minari:kd/probe-v0")
