@@ -297,3 +297,13 @@ def test_the_folder_of_a_run_without_an_environment_is_named_by_the_recording(
     assert result.path == Path("runs/data/1")
     assert RunFolder(result.path).read_yaml("config.yaml")["env"] == ""
     assert load_policy(result.student_file).env_id == ""
+
+
+def test_a_dict_is_fitted_and_played_by_the_keys_that_the_student_sees(tmp_path: Path) -> None:
+    data = arrays()
+    seen = data.pop("observations")
+    source = saved(tmp_path / "dict.npz", {**data, "observations/all": seen, "observations/half": seen[:, :2]})
+    given = {**FIT, **PLAY, "env": "kd_envs/ProbeDict-v0", "student_keys": ["all"], "teacher": source}
+    result = distill({**given, "out": str(tmp_path / "run")})
+    assert list(result.policy.graph.observations) == ["all"]
+    assert result["student"]["agreement"] > 0.7

@@ -13,6 +13,7 @@ from samples import PROBES
 from kd_agent.environments import recipe_of
 from kd_agent.evaluation import comparison
 from kd_agent.evaluation.comparison import Episodes, PairedComparison, compare_recorded
+from kd_agent.evaluation.non_inferiority import compare
 from kd_agent.networks import Origin
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.runs import Costs, Reporter
@@ -241,10 +242,11 @@ def test_against_few_recorded_episodes_no_more_are_played_than_could_matter(grou
 
 def test_a_recording_that_chance_explains_lets_no_student_pass(ground: Ground) -> None:
     """The random policy earns 0 in every episode; so does the recording, up to noise."""
-    chance = [3.0 * (-1) ** number for number in range(40)]
+    chance = [1.0 + 4.0 * (-1) ** number for number in range(40)]
     comparison = against(chance)
     assert not comparison.decidable
     verdict = comparison.verdict([500.0] * 100)
+    assert compare(chance, [500.0] * 100, [0.0] * 20, margin=0.1, paired=False).non_inferior
     assert verdict.decision == "undecided"
     assert "not shown to be better than chance" in verdict.reasons[0]
     assert compare_recorded([100.0] * 40, [500.0] * 100, [0.0] * 20, margin=0.1, error=0.02).non_inferior
