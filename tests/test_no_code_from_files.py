@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from samples import PROBES, ROOT, TINY, flags, make_graph
@@ -105,6 +106,7 @@ def den(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, provenance in STUDENTS.items():
         graph_file.write(make_graph(provenance=provenance), folder / f"{name}.safetensors")
     untold(agent(folder / "plain.zip"), folder / "untold.zip")
+    np.savez(folder / "pickled.npz", observations=np.array([Payload()] * 20, object), actions=np.zeros(20, int))
     documents: dict[str, dict[str, Any]] = {
         "trust": {"env": "CartPole-v1", "teacher": "untold.zip", "trust_teacher": True},
         "yes": {"env": "CartPole-v1", "teacher": "untold.zip", "trust_teacher": "yes"},
@@ -182,6 +184,8 @@ def cases() -> dict[str, tuple[list[str], str]]:
         found[f"resume {file}"] = (["distill", "--resume", "--out", f"run-{file}"], answer)
     found["distill known.yaml"] = (["distill", "--config", "known.yaml", "--out", "o"], "--trust-teacher")
     found["resume known"] = (["distill", "--resume", "--out", "run-known"], "--env canary:CartPole-v1")
+    recorded = ["distill", "--teacher", "pickled.npz", "--out", "o"]
+    found["a pickle in recorded data"] = (recorded, "pickled.npz: not usable as recorded data")
     found["tasks"] = (["distill-tasks", "--config", "tasks.yaml", "--out", "o"], f"--tasks {ID}")
     found["resume tasks"] = (["distill-tasks", "--resume", "--out", "run-tasks"], f"--tasks {ID}")
     argument = ["distill", "--env", "CartPole-v1", "--teacher", "zoo/told", "--out", "o"]
