@@ -11,9 +11,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import KDError, load_teacher
 from kd_agent.environments.vector import make_env
-from kd_agent.kickstarting.guided_policy import Actor, Fade, Guidance, GuidedBuffer, GuidedPolicy, Labelled, Standardise
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
+from kd_agent.ppo.guided_policy import Actor, Fade, Guidance, GuidedBuffer, GuidedPolicy, Labelled, Standardise
 
 NORMALIZER = Normalizer(np.full(4, 0.1), np.full(4, 2.0))
 STEPS, ENVS = 16, 2
