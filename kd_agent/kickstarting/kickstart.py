@@ -93,21 +93,21 @@ class Kickstart:
         """
         config = self._config
         normalizer = self._first_look()
-        guided = GuidedTraining(
+        training = GuidedTraining(
             self._run,
             config,
             self._fade(),
             warmup=round(config.critic_warmup * config.total_steps),
             proximal=config.method == "ppd",
         )
-        best, guidance = guided.train(begun or self._new_student(normalizer), normalizer)
+        guided = training.train(begun or self._new_student(normalizer), normalizer)
         figures = {
             "method": config.method,
             "fade": config.fade,
             "weight": config.weight,
-            "last_weight": guidance.weight,
+            "last_weight": guided.weight,
         }
-        return best, figures
+        return guided.program, figures
 
     def _first_look(self) -> Normalizer:
         """Statistics of the states that the teacher visits."""
