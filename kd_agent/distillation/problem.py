@@ -24,6 +24,7 @@ from kd_agent.distillation.checks import (
 )
 from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import recall_temperature
+from kd_agent.distillation.then_ppo import check_then_ppo
 from kd_agent.environments import Recipe
 from kd_agent.environments.vector import episode_limit, spaces_of
 from kd_agent.evaluation import select_teachers
@@ -96,6 +97,7 @@ class Problem:
         # What needs no teacher is refused also where one is still to be trained, which takes minutes or hours.
         check_learner(config, observed, teacher)
         check_control(config, spaces[0])
+        check_then_ppo(config, spaces, observed, teacher)
         if teacher:
             plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)

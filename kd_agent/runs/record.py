@@ -58,9 +58,10 @@ def provenance(run: Run) -> dict[str, Any]:
     # The same run gives the same file, wherever it is written and however it is shown.
     for name in _PRESENTATION:
         settings.pop(name, None)
-    if not settings["sampled"]:
+    for name in ("sampled", "then_ppo"):
         # Said only where it is so: other files are the same bytes as ever.
-        del settings["sampled"]
+        if not settings[name]:
+            del settings[name]
     return {
         "env": run.recipe.env_id,
         "recipe": run.recipe.to_json(),

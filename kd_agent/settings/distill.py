@@ -214,6 +214,13 @@ class DistillConfig(TaughtConfig):
     ] = 1
     realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
     search_size: Annotated[bool, Field(description="find the smallest student that is still non-inferior")] = False
+    then_ppo: Annotated[
+        Count | None,
+        Field(
+            description="environment steps in which PPO then goes on from the student; what becomes of it is returned "
+            "only where it is shown to be no worse"
+        ),
+    ] = None
     control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (
         False
     )

@@ -37,6 +37,7 @@ _USE = Use(
     refuses={
         "search_size": _ONLY_FITS + "search-size",
         "control": _ONLY_FITS + "control",
+        "then_ppo": _ONLY_FITS + "then-ppo",
         "render": _ONLY_FITS + "render",
         "realtime": _ONLY_FITS + "realtime",
     }
