@@ -77,6 +77,9 @@ class Result(dict[str, Any]):
         low, high = verdict["difference_ci"]
         tail = verdict["lower_tail"]
         size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
+        then_ppo = {}
+        if "then_ppo" in self:
+            then_ppo["then PPO"] = f"{self['then_ppo']['kept']} student kept after {self['then_ppo']['steps']:,} steps"
         return {
             "environment": str(self["env"]),
             "verdict": f"{verdict['decision']} after {verdict['episodes']} episodes",
@@ -85,6 +88,7 @@ class Result(dict[str, Any]):
             "difference": f"{verdict['difference']:+.1f} [{low:.1f}, {high:.1f}], margin {verdict['margin']:.1f}",
             "difference of the worst tenth": f"{tail['difference']:+.1f}, margin {tail['margin']:.1f}",
             "parameters": f"{student['parameters']:,}, teacher {size}",
+            **then_ppo,
             "run folder": str(self.path),
         }
 

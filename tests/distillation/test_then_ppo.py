@@ -14,6 +14,7 @@ from samples import HEADS, PROBES, Agent, make_student, settings
 from small_agents import Fake
 
 from kd_agent import KDError, distill, load_policy
+from kd_agent.distillation.outcome import Result
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.then_ppo import Choice, say_overtook
 from kd_agent.evaluation import compare
@@ -51,12 +52,19 @@ def test_the_result_says_what_came_of_it(run: tuple[Path, dict[str, Any]]) -> No
     # Six episodes prove nothing: the student of which it is not shown is not returned.
     assert (then_ppo["kept"], then_ppo["comparison"]["decision"]) == ("distilled", "undecided")
     assert RunFolder(folder).holds_checkpoint("reinforced")
+    assert Result(result, folder).figures()["then PPO"] == f"distilled student kept after {STEPS} steps"
+    page = (folder / "report.html").read_text()
+    assert (
+        f"PPO went on from the distilled student for {STEPS} environment steps, and the distilled student was" in page
+    )
+    assert f"the reinforced one has a mean of {then_ppo['reinforced']['mean']:.1f}" in page
 
 
 def test_the_student_that_is_kept_is_that_of_the_run_without_ppo(
     run: tuple[Path, dict[str, Any]], runs: dict[str, tuple[Path, dict[str, Any]]], agents: dict[str, Agent]
 ) -> None:
     states = agents["Box"].observations()
+    assert "PPO" not in (runs["Box"][0] / "report.html").read_text().replace("(PPO)", "")
     kept, plain = (load_policy(folder / "student.safetensors").params(states) for folder in (run[0], runs["Box"][0]))
     np.testing.assert_array_equal(kept, plain)
 
