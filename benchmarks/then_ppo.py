@@ -30,7 +30,7 @@ SHARED: dict[str, Any] = {
     "quiet": True,
 }
 TASKS: dict[str, dict[str, Any]] = {
-    "BipedalWalker-v3": {"teacher": "ppo-BipedalWalker-v3", "then_ppo": 500_000},
+    "BipedalWalker-v3": {"teacher": "ppo-BipedalWalker-v3", "then_ppo": 300_000},
     "Hopper-v5": {"teacher": "sac-Hopper-v3", "then_ppo": 200_000},
 }
 """The folder of each task's teacher, and the steps of PPO."""
