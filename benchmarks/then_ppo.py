@@ -1,6 +1,6 @@
 """PPO that goes on from a distilled student: five seeds, two tasks, one table each.
 
-    OMP_NUM_THREADS=1 python benchmarks/then_ppo.py --teachers ../shared/teachers --out runs/then_ppo
+    OMP_NUM_THREADS=1 python benchmarks/then_ppo.py --teachers DIR --out runs/then_ppo
 
 Each run is a folder below --out; finished runs are not made again, so that a table grows. All students and the teacher
 play the same 90 episodes, greedily: those of the verdict, of which neither PPO nor the choice has seen one. Each
@@ -30,8 +30,8 @@ SHARED: dict[str, Any] = {
     "quiet": True,
 }
 TASKS: dict[str, dict[str, Any]] = {
-    "BipedalWalker-v3": {"teacher": "ppo-BipedalWalker-v3", "then_ppo": 300_000},
-    "Hopper-v5": {"teacher": "sac-Hopper-v3", "then_ppo": 200_000},
+    "BipedalWalker-v3": {"teacher": "ppo-BipedalWalker-v3", "then_ppo": 200_000},
+    "Hopper-v5": {"teacher": "sac-Hopper-v3", "then_ppo": 100_000},
 }
 """The folder of each task's teacher, and the steps of PPO."""
 DISTILLED_RETURNS = "distilled.json"

@@ -14,7 +14,9 @@ from kd_agent.ppo.guided_policy import GuidedPolicy
 from kd_agent.rollouts.evaluate import Evaluation
 
 STEPS = 256
-SELECTION, VERDICT = 40_000, 20_000
+SELECTION = 40_000
+BEST = 3
+"""Which of PPO's evaluations is the best, from 1."""
 TRAINING = {"gamma": 0.9, "gae_lambda": 0.8, "clip_range": 0.9, "learning_rate": 0.5, "hidden": [9], "n_epochs": 1}
 """Of an environment: for a training from nothing."""
 DISTILLED = 100.0
@@ -65,8 +67,8 @@ class Reinforced:
 
         def keeper(player: Any, *told: Any, **also: Any) -> Evaluation:
             self.programs.append(fingerprint(player.graph))
-            # The fifth is the best.
-            return Evaluation(np.array([9.0 if len(self.programs) == 5 else 1.0]), np.array([7]))
+            # The third is the best.
+            return Evaluation(np.array([9.0 if len(self.programs) == BEST else 1.0]), np.array([7]))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SEAMS["learn"], spied_learn)
@@ -112,14 +114,14 @@ def test_ppo_begins_with_the_distilled_student_and_the_best_of_its_evaluations_i
     run: Reinforced, folder: Path
 ) -> None:
     assert run.begun == [run.distilled]
-    assert len(set(run.programs)) == len(run.programs) > 5
-    assert student_in(folder) == run.programs[4]
+    assert len(set(run.programs)) == len(run.programs) > BEST
+    assert student_in(folder) == run.programs[BEST - 1]
     assert student_in(folder, "distilled") == run.distilled
-    assert {play.who for play in run.recorder.verdicts()} == {run.programs[4]}
+    assert {play.who for play in run.recorder.verdicts()} == {run.programs[BEST - 1]}
     then_ppo = run.result["then_ppo"]
     assert (then_ppo["kept"], then_ppo["steps"]) == ("reinforced", STEPS)
     assert (then_ppo["distilled"]["mean"], then_ppo["reinforced"]["mean"]) == (DISTILLED, 110.0)
-    assert [one["mean"] for one in then_ppo["evaluations"]].index(9.0) == 4
+    assert [one["mean"] for one in then_ppo["evaluations"]].index(9.0) == BEST - 1
     assert then_ppo["comparison"]["difference"] == 10.0
     assert then_ppo["overtook"] is (run.result["verdict"]["difference_ci"][0] > 0) is True
 
@@ -142,7 +144,7 @@ def test_a_student_that_is_not_better_is_not_returned_and_that_is_said(earns: fl
 
 def test_the_two_are_compared_on_episodes_that_nobody_else_plays(run: Reinforced) -> None:
     selection = run.recorder.on_seeds(SELECTION)
-    assert {play.who for play in selection} == {run.distilled, run.programs[4], None}
+    assert {play.who for play in selection} == {run.distilled, run.programs[BEST - 1], None}
     others = {seed for play in run.recorder.plays if play not in selection for seed in play.seeds}
     mine = {seed for play in selection for seed in play.seeds}
     assert not mine & others
@@ -270,5 +272,5 @@ def test_a_search_finds_its_size_first_and_the_verdict_is_on_what_is_returned(tm
     assert run.result["then_ppo"]["kept"] == "reinforced"
     judged = [play.who for play in run.recorder.verdicts()]
     assert judged[0] == run.begun[0]
-    assert judged[-1] == student_in(tmp_path / "run") == run.programs[4]
+    assert judged[-1] == student_in(tmp_path / "run") == run.programs[BEST - 1]
     assert run.result["student"]["mean"] == 110.0

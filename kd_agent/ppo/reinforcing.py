@@ -25,16 +25,16 @@ from kd_agent.settings import TrainingConfig
 
 _UPDATES = 20
 """Updates of PPO at least, between which the weight of the teacher changes."""
-_EVALUATIONS = 10
+_EVALUATIONS = 5
 """Of the student in training."""
 # Chosen by measurement: docs/then_ppo.md has what other values come to.
-_WEIGHT = 1.0
+_WEIGHT = 0.1
 """Of the KL to the teacher, at first."""
 _WARMUP = 0.1
 """Share of the steps in which the critic alone learns."""
 _FADED = 0.6
 """Share of the steps after which the teacher counts no more."""
-_TARGET_KL = 0.02
+_TARGET_KL = 0.03
 """KL to the policy that acted, in nats, at which an update ends (SB3's PPO ends it at one and a half of it)."""
 _NARROWEST, _WIDEST = 0.05, 0.3
 """Bounds of the first standard deviation of an action, as a share of half its range; before a squash that is 1."""
@@ -82,9 +82,9 @@ def gentle(training: TrainingConfig, steps: int) -> TrainingConfig:
         hidden=(64, 64),
         n_envs=16,
         n_steps=256,
-        batch_size=512,
-        n_epochs=5,
-        clip_range=0.1,
+        batch_size=128,
+        n_epochs=8,
+        clip_range=0.2,
         learning_rate=3e-4,
         linear_decay=True,
         eval_every=max(steps // _EVALUATIONS, 1),
