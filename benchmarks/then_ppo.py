@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_agent import compare, load_policy
+from kd_agent import compare, load_policy, load_teacher
 from kd_agent.distillation.distill import distill
 from kd_agent.distillation.then_ppo import DISTILLED_FILE
+from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation import EVALUATION_SEED, Verdict
 from kd_agent.rollouts.evaluate import evaluate
+from kd_agent.runs import STUDENT_FILE
 
 EPISODES = 90
 SHARED: dict[str, Any] = {
@@ -34,44 +36,52 @@ TASKS: dict[str, dict[str, Any]] = {
     "Hopper-v5": {"teacher": "sac-Hopper-v3", "then_ppo": 100_000},
 }
 """The folder of each task's teacher, and the steps of PPO."""
-DISTILLED_RETURNS = "distilled.json"
-"""Returns of the distilled student in the verdict's episodes, in a run folder."""
 
 
-def result_of(env: str, seed: int, teachers: Path, folder: Path) -> dict[str, Any]:
-    """The result of one run, made now or earlier; `distilled` has the distilled student's returns.
+def made(env: str, seed: int, teacher: Path, folder: Path) -> dict[str, Any]:
+    """The result of one run, made now or earlier; `played` has the returns of both its students.
 
     Args:
         env: The task.
         seed: The run's.
-        teachers: The folder of the teachers.
+        teacher: The teacher.
         folder: The run's.
     """
     if not (folder / "result.json").is_file():
-        task = {**TASKS[env], "teacher": str(teachers / TASKS[env]["teacher"])}
+        task = {"teacher": str(teacher), "then_ppo": TASKS[env]["then_ppo"]}
         distill({**SHARED, **task, "env": env, "seed": seed, "out": str(folder)})
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    result["distilled"] = distilled_returns(env, result, folder)
+    returned = returns_of(env, load_policy(folder / STUDENT_FILE), folder / "returned.json")
+    distilled = returned
+    if result["then_ppo"]["kept"] == "reinforced":
+        distilled = returns_of(env, load_policy(folder / DISTILLED_FILE), folder / "distilled.json")
+    result["played"] = {"returned": returned, "distilled": distilled}
     return result
 
 
-def distilled_returns(env: str, result: dict[str, Any], folder: Path) -> list[float]:
-    """Returns of the distilled student in the verdict's episodes."""
-    if result["then_ppo"]["kept"] == "distilled":
-        return list(result["student"]["returns"])
-    kept = folder / DISTILLED_RETURNS
+def returns_of(env: str, policy: Any, kept: Path) -> list[float]:
+    """Returns in the verdict's first episodes, all played in one go.
+
+    In a chaotic world the last bit of a float decides an episode, and may differ with how many are played side by side.
+
+    Args:
+        env: The task.
+        policy: Who plays.
+        kept: The file that keeps them.
+    """
     if not kept.is_file():
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + EPISODES)
-        played = evaluate(load_policy(folder / DISTILLED_FILE), env, seeds=seeds)
+        played = evaluate(policy, env, seeds=seeds, deterministic=True)
         kept.write_text(json.dumps(played.returns.tolist()))
     return list(json.loads(kept.read_text()))
 
 
-def table(env: str, results: dict[int, dict[str, Any]]) -> list[str]:
+def table(env: str, teacher: list[float], results: dict[int, dict[str, Any]]) -> list[str]:
     """The rows of a task, the last of them over all seeds.
 
     Args:
         env: The task.
+        teacher: The teacher's returns.
         results: By seed.
     """
     lines = [
@@ -82,36 +92,38 @@ def table(env: str, results: dict[int, dict[str, Any]]) -> list[str]:
     ]
     students, distilled = [], []
     for seed, result in results.items():
-        student, before = result["student"]["returns"][:EPISODES], result["distilled"][:EPISODES]
-        students.append(student)
-        distilled.append(before)
-        lines.append(row(str(seed), before, student, result, result["then_ppo"]["kept"]))
+        both = result["played"]
+        students.append(both["returned"])
+        distilled.append(both["distilled"])
+        # The random policy is the same in all runs.
+        random = result["random"]["returns"]
+        lines.append(row(str(seed), result["then_ppo"]["kept"], teacher=teacher, random=random, **both))
     kept = sum(result["then_ppo"]["kept"] == "reinforced" for result in results.values())
-    lines.append(row("all", distilled, students, result, f"{kept} of {len(results)} reinforced"))
+    several = {"returned": students, "distilled": distilled}
+    lines.append(row("all", f"{kept} of {len(results)} reinforced", teacher=teacher, random=random, **several))
     return lines
 
 
-def row(name: str, distilled: Any, student: Any, result: dict[str, Any], kept: str) -> str:
+def row(name: str, kept: str, *, teacher: list[float], random: list[float], returned: Any, distilled: Any) -> str:
     """One row.
 
     Args:
         name: Its seed.
-        distilled: Returns `[n]` of the distilled student, or `[K, n]` of those of all seeds.
-        student: Of the student that was returned.
-        result: Of a run: teacher and random policy are the same in all.
-        kept: Which was.
+        kept: Which student was returned.
+        teacher: Returns `[n]` of the teacher.
+        random: Returns of the random policy.
+        returned: Of the student that was returned, `[n]`, or `[K, n]` of those of all seeds.
+        distilled: Of the distilled student, likewise.
     """
-    teacher = result["teacher"]["returns"][:EPISODES]
-    random = result["random"]["returns"]
-    against = compare(teacher, student, random)
-    gain = float(np.mean(student) - np.mean(distilled))
+    against = compare(teacher, returned, random)
+    gain = float(np.mean(returned) - np.mean(distilled))
     cells = [
         name,
         f"{np.mean(distilled):.1f}",
-        f"{np.mean(student):.1f}",
+        f"{np.mean(returned):.1f}",
         kept,
         f"{np.mean(teacher):.1f}",
-        f"{gain:+.1f} [{interval_of_gain(distilled, student)}]",
+        f"{gain:+.1f} [{interval_of_gain(returned, distilled)}]",
         f"{against.difference:+.1f} [{interval(against)}]",
         "yes" if against.difference_ci[0] > 0 else "no",
     ]
@@ -124,9 +136,9 @@ def interval(verdict: Verdict) -> str:
     return f"{low:.1f}, {high:.1f}"
 
 
-def interval_of_gain(distilled: Any, student: Any) -> str:
+def interval_of_gain(returned: Any, distilled: Any) -> str:
     """Of the mean paired difference, at 95 %: a bootstrap over the seeds, and over the episodes, which all share."""
-    gains = np.atleast_2d(np.subtract(student, distilled))
+    gains = np.atleast_2d(np.subtract(returned, distilled))
     rng = np.random.default_rng(0)
     seeds, episodes = gains.shape
     means = []
@@ -147,12 +159,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for env in arguments.only:
+        source = arguments.teachers / TASKS[env]["teacher"]
+        folder = arguments.out / env
+        folder.mkdir(parents=True, exist_ok=True)
+        teacher = returns_of(env, load_teacher(str(source), env=spaces_of(env)), folder / "teacher.json")
         results = {}
         for seed in range(arguments.seeds):
-            folder = arguments.out / env / str(seed)
-            results[seed] = result_of(env, seed, arguments.teachers, folder)
-            print(table(env, {seed: results[seed]})[-2], flush=True)
-        print("\n".join(["", *table(env, results), ""]), flush=True)
+            results[seed] = made(env, seed, source, folder / str(seed))
+            print(table(env, teacher, {seed: results[seed]})[-2], flush=True)
+        print("\n".join(["", *table(env, teacher, results), ""]), flush=True)
 
 
 if __name__ == "__main__":
