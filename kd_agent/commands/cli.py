@@ -21,6 +21,7 @@ from kd_agent.settings import (
     KickstartConfig,
     RunConfig,
     SearchConfig,
+    ServeConfig,
     SweepConfig,
     TasksConfig,
     VerifyConfig,
@@ -178,6 +179,15 @@ def _export(config: ExportConfig) -> int:
     return 0 if holds else 1
 
 
+def _serve(config: ServeConfig) -> int:
+    from kd_agent.serving.server import serve
+
+    # Standard output is the protocol's.
+    _say(config, f"serving {', '.join(config.student)} over standard input and output")
+    serve(config)
+    return 0
+
+
 def _distill_tasks(config: TasksConfig) -> int:
     _say(config, f"distilling {', '.join(config.tasks)} into one student")
     from kd_agent.distillation.tasks import distill_tasks
@@ -234,6 +244,7 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         _follow_drift,
         "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
     ),
+    "serve": (ServeConfig, _serve, "Serve saved students to a language-model agent: an MCP server over stdio."),
     "export": (ExportConfig, _export, "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip or torch."),
 }
 

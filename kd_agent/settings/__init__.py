@@ -11,6 +11,7 @@ from kd_agent.settings.commands import (
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.settings.export import ExportConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
+from kd_agent.settings.serve import ServeConfig
 from kd_agent.settings.typed import check_arguments, registered
 from kd_agent.settings.types import Activation, read_arguments
 from kd_agent.settings.verification import VerifyConfig
@@ -26,6 +27,7 @@ __all__ = [
     "KickstartConfig",
     "RunConfig",
     "SearchConfig",
+    "ServeConfig",
     "SweepConfig",
     "TasksConfig",
     "TrainingConfig",
