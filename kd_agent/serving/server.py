@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import kd_agent
 from kd_agent.errors import KDError
+from kd_agent.serving.stdio import Writer, claimed, lines
 from kd_agent.serving.students import served_students
 from kd_agent.serving.tools import Toolbox
 from kd_agent.settings import ServeConfig
@@ -61,9 +62,10 @@ async def _served(toolbox: Toolbox) -> None:
     from mcp.server.stdio import stdio_server  # noqa: PLC0415
 
     server = make_server(toolbox)
-    # It keeps standard output to itself: what anything else prints goes to standard error.
-    async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+    with claimed() as (incoming, outgoing):
+        streams: dict[str, Any] = {"stdin": lines(incoming), "stdout": Writer(outgoing)}
+        async with stdio_server(**streams) as (messages, answers):
+            await server.run(messages, answers, server.create_initialization_options())
 
 
 def make_server(toolbox: Toolbox) -> Any:

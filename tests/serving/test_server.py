@@ -143,6 +143,37 @@ def test_a_memory_lasts_over_a_session(memory: Path) -> None:
     session([memory], use)
 
 
+NOISY = """
+import os, sys
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Noisy(CartPoleEnv):
+    def step(self, action):
+        print("a step", flush=True)
+        os.write(1, b"a step in machine code\\n")
+        return super().step(action)
+
+gym.register("Noisy-v0", Noisy, max_episode_steps=5)
+"""
+
+
+def test_an_environment_that_prints_does_not_speak_to_the_client(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    make_student(head_for(gym.spaces.Discrete(2))).save(tmp_path / "s.safetensors", {"env": "nowhere-v0"})
+    words = [SCRIPT, "s.safetensors", "--env", "noisy:Noisy-v0", "--quiet"]
+    environment = dict(os.environ)
+    parameters = StdioServerParameters(command=sys.executable, args=words, env=environment, cwd=tmp_path)
+
+    async def main() -> None:
+        async with Client(parameters) as client:
+            played = await answer(client, "play", policy="s", episodes=2)
+            assert played["returns"] == [5, 5]
+            assert (await answer(client, "list_policies"))["policies"][0]["environment"] == "Noisy-v0"
+
+    anyio.run(main)
+
+
 def test_what_a_client_says_that_is_no_json_number_is_told_so(lander: Path) -> None:
     """NaN is no JSON, and some write it all the same."""
     call = {"name": "act", "arguments": {"policy": "lander", "observation": [float("nan")] * 8}}
