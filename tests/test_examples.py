@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "stay_near_a_reference.py": ["--steps", "64", "--episodes", "2"],
     "fine_tune_with_rllib.py": ["--iterations", "1", "--batch", "256"],
     "play_with_torchrl.py": ["--steps", "50"],
+    "frozen_opponent.py": ["--games", "2", "--env-steps", "400", "--out", "run"],
     "one_page.py": [
         "--teacher-steps",
         "1024",
@@ -39,9 +40,9 @@ ARGUMENTS: dict[str, list[str]] = {
         "8",
     ],
 }
-WITHOUT_STUDENT = ("one_page.py",)
+WITHOUT_STUDENT = ("one_page.py", "frozen_opponent.py")
 """Examples that need no saved student."""
-NEEDS = {"fine_tune_with_rllib.py": "ray", "play_with_torchrl.py": "torchrl"}
+NEEDS = {"fine_tune_with_rllib.py": "ray", "play_with_torchrl.py": "torchrl", "frozen_opponent.py": "pettingzoo"}
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
