@@ -245,7 +245,11 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
         "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
     ),
     "serve": (ServeConfig, _serve, "Serve saved students to a language-model agent: an MCP server over stdio."),
-    "export": (ExportConfig, _export, "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip or torch."),
+    "export": (
+        ExportConfig,
+        _export,
+        "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip, an RL Zoo folder or torch.",
+    ),
 }
 
 

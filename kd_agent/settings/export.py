@@ -16,13 +16,13 @@ class ExportConfig:
         str,
         Field(description="a saved student, or whatever distill takes for a --teacher: an SB3 zip, an RL Zoo folder"),
     ]
-    out: Annotated[str, Field(description="the file to write")]
+    out: Annotated[str, Field(description="the file to write; zoo: the folder")]
     task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     to: Annotated[
         str | None,
         Field(
-            description="the format: arduino, c, csharp, gdscript, javascript, onnx, python, sb3, script, torch or "
-            "wasm (default: the one that the suffix of --out stands for)"
+            description="the format: arduino, c, csharp, gdscript, javascript, onnx, python, sb3, script, torch, "
+            "wasm or zoo (default: the one that the suffix of --out stands for)"
         ),
     ] = None
     env: Annotated[
