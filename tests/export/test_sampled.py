@@ -123,7 +123,7 @@ every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 
 
 def test_every_format_is_drawn_from_by_a_test() -> None:
-    assert {*(runtime.partition(" ")[0] for runtime in RUNTIMES), "sb3"} == set(plugins.names("export"))
+    assert {*(runtime.partition(" ")[0] for runtime in RUNTIMES), "sb3", "zoo"} == set(plugins.names("export"))
 
 
 @every_kind
