@@ -155,7 +155,7 @@ def test_the_seed_decides_what_a_sampled_opponent_draws() -> None:
 def test_an_opponents_memory_lasts_for_a_game() -> None:
     graph = memory_graph("gru")
     agent = Agent(Policy(graph))
-    states = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    states = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     expected = []
     memory: Any = None
     for state in states:
@@ -164,6 +164,8 @@ def test_an_opponents_memory_lasts_for_a_game() -> None:
     for _ in range(2):
         agent.reset()
         assert [agent.act(state) for state in states] == expected
+    # It matters here: with what it remembers of the last game it plays another one.
+    assert [agent.act(state) for state in states] != expected
     memoryless = [int(Policy(graph).predict(state, deterministic=True)[0]) for state in states]
     assert memoryless != expected
 

@@ -143,6 +143,29 @@ def test_a_memory_lasts_over_a_session(memory: Path) -> None:
     session([memory], use)
 
 
+def test_others_are_answered_while_a_policy_plays(lander: Path) -> None:
+    async def use(client: Client) -> None:
+        order: list[str] = []
+        # Once before, so that what has to be imported is.
+        await answer(client, "play", policy="lander", episodes=1)
+
+        async def play() -> None:
+            await answer(client, "play", policy="lander", episodes=300)
+            order.append("play")
+
+        async def act() -> None:
+            await anyio.sleep(0.05)
+            await answer(client, "act", policy="lander", observation=HERE)
+            order.append("act")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(play)
+            tasks.start_soon(act)
+        assert order == ["act", "play"]
+
+    session([lander], use)
+
+
 NOISY = """
 import os, sys
 import gymnasium as gym

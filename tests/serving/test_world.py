@@ -58,6 +58,20 @@ def test_play_leaves_the_session_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(student.rows({"obs": here["obs"][None]}, None), before)
 
 
+def test_play_does_not_touch_what_the_session_draws(tmp_path: Path) -> None:
+    graph = pushing({"env": "CartPole-v1", "play": "sampled"}, strength=0.02)
+    drawn = []
+    for plays in (False, True):
+        student, world = served(graph, tmp_path)
+        actions = []
+        for number in range(40):
+            if plays and number == 5:
+                world.play(2, 0)
+            actions.append(int(student.act({"obs": np.zeros(4, np.float32)}, None)))
+        drawn.append(actions)
+    assert drawn[0] == drawn[1]
+
+
 def test_an_explanation_names_what_matters_and_the_runner_up(tmp_path: Path) -> None:
     _, world = served(pushing(), tmp_path)
     found = world.explain({"obs": np.float32([0, 0, 0.1, 0.1])}, None)
@@ -69,6 +83,10 @@ def test_an_explanation_names_what_matters_and_the_runner_up(tmp_path: Path) -> 
     effects = [feature["kl"] for feature in found["features"]]
     assert effects == sorted(effects, reverse=True)
     assert effects[0] > 0
+    references = world._references()["obs"]
+    assert references.shape == (128, 4)
+    assert len(np.unique(references, axis=0)) == 128
+    assert np.abs(references[:, 2]).max() < 0.21  # the pole's angle at which an episode ends
     # Where it comes out clearly nothing changes the action; the references are the states that it visits.
     clear = world.explain({"obs": np.float32([0, 0, 50, 50])}, None)
     assert {feature["changes_the_action"] for feature in clear["features"]} == {0}
