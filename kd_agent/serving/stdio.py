@@ -1,7 +1,7 @@
 """The process's standard input and output as the protocol's alone, for the SDK's transport.
 
-The SDK's own streams hand every line to a worker thread and back, three times a call: more than half of what a call
-costs. Here a thread of its own reads, and what is written goes to the pipe at once.
+The SDK's own streams hand work to a thread and wait for it three times a call, which then takes about one and a half
+times as long. Here a thread of its own reads, and what is written goes to the pipe at once.
 """
 
 import asyncio

@@ -17,6 +17,16 @@ _SEED = 20_000
 """That of a verdict's first episode, as `kd-agent evaluate` has it."""
 _MAX_SEED = 2**31 - 1 - MAX_EPISODES
 
+# What a model reads when it chooses a tool.
+_LIST = "Which policies there are: environment, what each observes and can do."
+_ACT = "The action that a policy takes where it observes this, in the environment's units."
+_PROBABILITIES = "How probable each action is to a policy that observes this. Nothing is remembered of the call."
+_EXPLAIN = (
+    "Why a policy acts as it does here: the runner-up, and the numbers of the observation that matter most (kl: how "
+    "far the answer moves, in nats, where a number is another that the policy meets)."
+)
+_PLAY = "Play seeded episodes of a policy in its environment: the return of each, their mean and the worst."
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -96,40 +106,13 @@ class Toolbox:
             "episodes": {"type": "integer", "minimum": 1, "maximum": MAX_EPISODES, "default": _EPISODES},
             "seed": {"type": "integer", "minimum": 0, "maximum": _MAX_SEED, "default": _SEED},
         }
+        needed = ("policy", "observation")
         return [
-            Tool(
-                "list_policies",
-                "Which policies there are: environment, what each observes and can do.",
-                _object({}),
-                self._list_policies,
-            ),
-            Tool(
-                "act",
-                "The action that a policy takes where it observes this, in the environment's units.",
-                _object(acting, "policy", "observation"),
-                self._act,
-            ),
-            Tool(
-                "probabilities",
-                "How probable each action is to a policy that observes this. Nothing is remembered of the call.",
-                _object(asked, "policy", "observation"),
-                self._probabilities,
-            ),
-            Tool(
-                "explain",
-                "Why a policy acts as it does here: the runner-up, and the numbers of the observation that matter most "
-                "(kl: how far the answer moves, in nats, where a number is another that the policy meets).",
-                _object(asked, "policy", "observation"),
-                self._explain,
-                is_slow=True,
-            ),
-            Tool(
-                "play",
-                "Play seeded episodes of a policy in its environment: the return of each, their mean and the worst.",
-                _object(playing, "policy"),
-                self._play,
-                is_slow=True,
-            ),
+            Tool("list_policies", _LIST, _object({}), self._list_policies),
+            Tool("act", _ACT, _object(acting, *needed), self._act),
+            Tool("probabilities", _PROBABILITIES, _object(asked, *needed), self._probabilities),
+            Tool("explain", _EXPLAIN, _object(asked, *needed), self._explain, is_slow=True),
+            Tool("play", _PLAY, _object(playing, "policy"), self._play, is_slow=True),
         ]
 
     def _observation_schema(self) -> Schema:

@@ -12,6 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from sample_graphs import linear, memory_graph
 from samples import HEADS, TINY
+from sb3_contrib import MaskablePPO
 
 from kd_agent import KDError, distill, evaluate, load_policy
 from kd_agent.policies import file as graph_file
@@ -219,6 +220,21 @@ def test_a_wrong_seat_is_one_line(agent: str, opponents: Any, answer: str) -> No
 def test_each_opponent_is_the_one_of_its_name() -> None:
     env = FrozenOpponents(make("aec", RPS, max_cycles=2), {"player_0": Fixed(2)}, agent="player_1")
     assert [seen for seen, _, _ in rounds(env, [0, 0])] == [2, 2]
+
+
+def test_an_agent_of_sb3_contrib_learns_against_a_frozen_opponent_and_is_one_itself() -> None:
+    env = FrozenOpponents(make("aec", TIC_TAC_TOE), player(3), agent="player_1")
+    sizes = {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
+    model = MaskablePPO("MlpPolicy", env, seed=0, device="cpu", **sizes)
+    model.learn(32)
+    other = FrozenOpponents(make("aec", TIC_TAC_TOE), model, agent="player_2")
+    for seed in range(5):
+        seen, _ = other.reset(seed=seed)
+        ended = False
+        while not ended:
+            seen, _, ended, _, _ = other.step(player(seed).act(seen, other.action_masks()))
+        # Who breaks the rules ends the game at once; a game by the rules has five moves at least.
+        assert int(seen.sum()) >= 5
 
 
 @pytest.fixture
