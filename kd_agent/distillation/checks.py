@@ -147,6 +147,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
     compares_layers = "layer" in needs(plan.loss)
     layers = "no loss compares layers, as hint, relation and intuition do"
     teachers = "there is one teacher"
+    has_outputs = any(source.endswith((".onnx", ".yaml", ".yml")) for source in config.teacher)
     is_network = plan.student != "tree"
     steps = "a tree is grown, not fitted in steps"
     effects = [
@@ -162,7 +163,7 @@ def idle_settings(config: DistillConfig, plan: Plan, teacher: Teacher) -> list[s
         ("learning_rate", is_network, steps),
         ("combine", several_teachers, teachers),
         ("teacher_gate", several_teachers, teachers),
-        ("onnx_output", any(source.endswith(".onnx") for source in config.teacher), "no teacher is an ONNX file"),
+        ("onnx_output", has_outputs, "no teacher is an ONNX file or a LEAPP graph"),
         ("teacher_layer", compares_layers, layers),
         ("student_layer", compares_layers, layers),
     ]

@@ -48,7 +48,7 @@ class EvaluateConfig:
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
     # The verdict's episodes, so that a student is played where it was compared.
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
@@ -153,7 +153,7 @@ class ExplainConfig:
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
     names: Annotated[Sources, Field(description="names of the observation's numbers, in order")] = ()
     states: Annotated[Count, Field(description="number of states that the student visits")] = 10_000
     top: Annotated[Count, Field(description="number of disagreements that are shown")] = 20

@@ -89,7 +89,7 @@ class TaughtConfig(RunConfig):
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
     onnx_output: Annotated[
-        str | None, Field(description="output of an ONNX teacher that answers; default: the one that fits")
+        str | None, Field(description="output of an ONNX or LEAPP teacher that answers; default: the one that fits")
     ] = None
 
 

@@ -29,7 +29,7 @@ def load_teacher(
     """Load a teacher from whatever names it.
 
     Args:
-        source: Path of a Stable-Baselines3 zip, of an RL Zoo folder, of a saved student or of an ONNX file;
+        source: Path of a Stable-Baselines3 zip, of an RL Zoo folder, of a saved student, of an ONNX file or of a LEAPP graph;
             an agent of Stable-Baselines3 (a model, its policy, or the `predict` of either); or a Python callable
             or torch module from observations `[B, *O]` to head parameters or actions.
         env: Observation and action space of the environment that it must fit.
@@ -92,5 +92,5 @@ def _plugin(source: Any) -> Any:
             return plugin
     raise KDError(
         f"{source}: not a teacher; expected a Stable-Baselines3 .zip, an RL Zoo folder, "
-        "a student's .safetensors or an .onnx file"
+        "a student's .safetensors, an .onnx file or a LEAPP graph (.yaml)"
     )

@@ -11,12 +11,13 @@ import numpy as np
 import onnx_models
 import pytest
 import torch
+import yaml
 from samples import SPACES, make_graph
 from small_agents import BOX, CHOICE, VECTOR, VECTORS, trained
 from stable_baselines3.common.policies import BasePolicy
 from zoo_folders import zoo
 
-from kd_agent import KDError, load_teacher, plugins
+from kd_agent import KDError, export, load_teacher, plugins
 from kd_agent.networks.base import Teacher
 from kd_agent.policies import file as graph_file
 
@@ -57,6 +58,17 @@ def onnx(folder: Path) -> Sample:
     return Sample(str(onnx_models.save_linear(folder / "policy.onnx")), CHOICE)
 
 
+def leapp(folder: Path) -> Sample:
+    """A graph that ends with its model's digest: a byte less, and it is another one."""
+    path = export(make_graph(), folder / "policy.yaml")[0]
+    told = yaml.safe_load(path.read_text())
+    parameters = told["models"]["policy"]["parameters"]
+    parameters["sha256sum"] = parameters.pop("sha256sum")
+    told["models"] = told.pop("models")
+    path.write_text(yaml.safe_dump(told, sort_keys=False).rstrip())
+    return Sample(str(path), SPACES["Discrete"])
+
+
 def student(folder: Path) -> Sample:
     return Sample(str(graph_file.write(make_graph(), folder / "student.safetensors")), SPACES["Discrete"])
 
@@ -74,6 +86,7 @@ def sb3_model(folder: Path) -> Sample:
 
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "function": function,
+    "leapp": leapp,
     "onnx": onnx,
     "sb3_model": sb3_model,
     "sb3_zip": sb3_zip,
