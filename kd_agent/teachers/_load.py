@@ -29,9 +29,9 @@ def load_teacher(
     """Load a teacher from whatever names it.
 
     Args:
-        source: Path of a Stable-Baselines3 zip, of an RL Zoo folder, of a saved student, of an ONNX file or of a LEAPP graph;
-            an agent of Stable-Baselines3 (a model, its policy, or the `predict` of either); or a Python callable
-            or torch module from observations `[B, *O]` to head parameters or actions.
+        source: Path of a Stable-Baselines3 zip, of an RL Zoo folder, of a saved student, of an ONNX file or of a
+            LEAPP graph; an agent of Stable-Baselines3 (a model, its policy, or the `predict` of either); or a Python
+            callable or torch module from observations `[B, *O]` to head parameters or actions.
         env: Observation and action space of the environment that it must fit.
         statistics: A file of VecNormalize statistics; default: looked for beside the source.
         allow_missing_statistics: Go on where statistics are needed but lost.
