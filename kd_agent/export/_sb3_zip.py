@@ -94,7 +94,8 @@ def spaces_of_policy(graph: PolicyGraph) -> tuple[gym.Space[Any], gym.Space[Any]
         return _observation_space(graph), _action_space(graph.head)
     keys = list(spaces_by_key(observation_space))
     expected = list(graph.observations)
-    require(set(keys) == set(expected), f"its first layer reads {expected}, the environment gives {keys}")
+    # Of a Dict it may see a part.
+    require(set(expected) <= set(keys), f"its first layer reads {expected}, the environment gives {keys}")
     return observation_space, action_space
 
 
@@ -150,10 +151,11 @@ def _as_ppo_sees(space: gym.Space[Any]) -> gym.Space[Any]:
 def _operations(parts: Parts, space: gym.Space[Any]) -> tuple[list[Op], str]:
     """What is computed of observations as PPO shows them, and the register that it ends in."""
     taken = {op.output for op in parts.before}
+    read = {name for op in parts.before for name in op.inputs}
     shown: dict[str, str] = {}
     operations: list[Op] = []
     for key, part in spaces_by_key(space).items():
-        if _turned(part, key) is not None:
+        if key in read and _turned(part, key) is not None:
             name = f"{key}.as_observed"
             while name in taken:
                 name += "_"

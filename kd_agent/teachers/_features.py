@@ -13,7 +13,7 @@ from kd_agent.policies import OBSERVATION, Normalizer, Op
 from kd_agent.teachers._activation import RELU
 from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._layers import Program
-from kd_agent.teachers._program_features import is_program, program_features
+from kd_agent.teachers._program_features import is_program, keys_read, program_features
 
 _EXTRACTORS = re.compile(
     r"<class 'stable_baselines3\.common\.torch_layers\.(NatureCNN|FlattenExtractor|CombinedExtractor)'>"
@@ -57,6 +57,8 @@ def prepare(
     registers = {}
     for key, part in parts_of(space).items():
         program.last = key
+        if whole and key not in keys_read(program.archive):
+            continue
         # Once VecNormalize has normalised them, observations are plain floats to the policy, images too.
         if key in normalizers:
             _normalise(program, key, part, normalizers[key])

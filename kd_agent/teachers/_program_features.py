@@ -22,6 +22,19 @@ def is_program(archive: Archive) -> bool:
     return _OURS.fullmatch(str(archive.policy_kwarg("features_extractor_class"))) is not None
 
 
+def keys_read(archive: Archive) -> set[str]:
+    """The observations that the extractor reads, among other registers; nothing of an extractor that is damaged."""
+    told = archive.policy_kwarg("features_extractor_kwargs")
+    if not isinstance(told, dict):
+        return set()
+    read = {str(told.get("output"))}
+    operations = told.get("operations")
+    for plain in operations if isinstance(operations, list) else []:
+        if isinstance(plain, dict) and isinstance(plain.get("inputs"), list):
+            read.update(map(str, plain["inputs"]))
+    return read
+
+
 def program_features(program: Program, prefix: str, registers: Mapping[str, str]) -> None:
     """The extractor's operations.
 

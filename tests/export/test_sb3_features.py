@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from samples import HEADS
+from samples import HEADS, make_student
 from sb3_contrib import MaskablePPO
-from sb3_worlds import IMAGES, SPACES, World, seen, student_of, zip_of
+from sb3_worlds import IDS, IMAGES, SPACES, World, seen, student_of, zip_of
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -20,6 +20,7 @@ from kd_agent import KDError, export, load_teacher
 from kd_agent.deployment.agents import Reading, read_agent
 from kd_agent.deployment.parity import compare
 from kd_agent.deployment.walk import walk
+from kd_agent.environments import observation_specs
 from kd_agent.networks.distributions import ActionHead
 from kd_agent.networks.sb3_features import ProgramFeatures
 from kd_agent.policies.policy import Policy
@@ -91,6 +92,26 @@ def test_an_untouched_zip_is_read_back_as_the_student(name: str, tmp_path: Path)
     np.testing.assert_allclose(teacher(shown).params.numpy(), Policy(graph).params(observations), atol=1e-5)
     # And so it can be written again, as a student of ours.
     assert {"conv2d", "one_hot"} & {op.kind for op in teacher.to_graph().ops}
+
+
+@pytest.mark.parametrize(("key", "kind"), [("camera", "cnn"), ("vector", "mlp"), ("room", "mlp")])
+def test_a_student_may_see_a_part_of_what_its_environment_shows(key: str, kind: str, tmp_path: Path) -> None:
+    name = "image and all"
+    spec = {key: observation_specs(SPACES[name])[key]}
+    graph = make_student(HEADS["categorical"], kind, spec, hidden=(6, 5)).graph({"env": IDS[name]})
+    path = zip_of(graph, tmp_path)
+    model = PPO.load(path, env=DummyVecEnv([lambda: World(name)]), device="cpu", n_steps=16, batch_size=16)
+    observations = seen(name)
+    shown = {key: observations[key]}
+    expected = Policy(graph).predict(shown, deterministic=True)[0]
+    np.testing.assert_array_equal(model.predict(observations, deterministic=True)[0], expected)
+    agent = read_agent(graph, Reading())
+    found = compare(agent, path, "sb3", walk(agent, 64))
+    assert found.holds, str(found)
+    teacher = load_teacher(str(path), env=(SPACES[name], gym.spaces.Discrete(4)))
+    assert list(teacher.observations) == [key]
+    np.testing.assert_allclose(teacher(observations).params.numpy(), Policy(graph).params(shown), atol=1e-5)
+    model.learn(16)
 
 
 def test_who_needs_kd_agent_to_load_a_zip_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sb3_worlds import IDS, PICTURE, student_of, zip_of
 from stable_baselines3 import PPO
 
 from kd_agent import KDError, export, load_teacher
-from kd_agent.deployment.agents import Agent
+from kd_agent.deployment.agents import Agent, Reading, read_agent
 from kd_agent.deployment.parity import compare
 from kd_agent.deployment.walk import walk
 from kd_agent.networks.sb3_features import ProgramFeatures
@@ -89,6 +89,15 @@ def test_what_feeds_forward_can_be_a_zip(name: str, tmp_path: Path) -> None:
     graph = GRAPHS[name]()
     agent = Agent(graph, Policy(graph))
     assert compare(agent, zip_of(graph, tmp_path), "sb3", walk(agent, 50)).holds
+
+
+def test_a_linear_student_of_a_part_has_no_operations(tmp_path: Path) -> None:
+    spec = {"vector": ObservationSpec((3,), "float32")}
+    ops = (linear("vector", "params", 4, 3),)
+    graph = PolicyGraph(spec, ops, HEADS["categorical"].spec, {"env": IDS["image and all"]})
+    agent = read_agent(graph, Reading())
+    found = compare(agent, zip_of(graph, tmp_path), "sb3", walk(agent, 64))
+    assert found.holds, str(found)
 
 
 def test_images_of_both_layouts_are_refused(tmp_path: Path) -> None:
