@@ -218,6 +218,7 @@ def lines(by: Teacher = TEACHER, **settings: Any) -> list[str]:
 
 GAUSSIAN = a_teacher(kind="diag_gaussian")
 ONE = "there is one teacher"
+NO_OUTPUTS = "no teacher is an ONNX file or a LEAPP graph"
 NO_LAYERS = "no loss compares layers, as hint, relation and intuition do"
 SAME = "this loss and action head are the same at any"
 STEPS = "a tree is grown, not fitted in steps"
@@ -233,6 +234,7 @@ IDLE: list[tuple[Teacher, dict[str, Any], str, str]] = [
     (TEACHER, {"student": "tree", "final_steps": 8}, "final-steps", STEPS),
     (TEACHER, {"student": "tree", "batch_size": 8}, "batch-size", STEPS),
     (TEACHER, {"student": "tree", "learning_rate": 0.1}, "learning-rate", STEPS),
+    (TEACHER, {"teacher": ["a.zip"], "onnx_output": "a"}, "onnx-output", NO_OUTPUTS),
     (TEACHER, {"combine": "product"}, "combine", ONE),
     (TEACHER, {"teacher_gate": False}, "teacher-gate", ONE),
     (TEACHER, {"teacher_layer": "any"}, "teacher-layer", NO_LAYERS),
@@ -253,6 +255,8 @@ AT_WORK: list[dict[str, Any]] = [
     {"temperature": "auto", "choose_by": "agreement"},
     {"student": "tree", "leaves": 9},
     {"activation": "relu", "hidden": [8], "final_steps": 3, "batch_size": 9, "learning_rate": 0.1},
+    {"teacher": ["a.onnx"], "onnx_output": "a"},
+    {"teacher": ["a.yaml"], "onnx_output": "a"},
     {"teacher": ["a.zip", "b.zip"], "combine": "product", "teacher_gate": False},
     {"loss": {"relation": 1.0}, "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0"},
 ]
