@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import played
+import pytest
 import torch
 from played import Answers, needs
 from sample_graphs import GRAPHS, linear, observations_for, tree_op
@@ -183,6 +184,23 @@ def by_onnx(graph: PolicyGraph, observations: dict[str, Any], folder: Path, **op
     return Answers(*(np.concatenate(part).reshape(len(rows), -1) for part in zip(*rows, strict=True)))
 
 
+def by_leapp(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
+    """By its own inference manager, as a host calls it: one observation after the other, the memory its business."""
+    leapp = pytest.importorskip("leapp")
+    manager = leapp.InferenceManager(str(export(graph, folder / "policy.yaml")[0]))
+    dtypes = {tensor["name"]: tensor["dtype"] for tensor in manager.models["policy"]["inputs"]}
+    rows = []
+    for index in range(len(next(iter(observations.values())))):
+        inputs = {}
+        for key, array in observations.items():
+            name = key if list(observations) == ["obs"] else f"obs.{key}"
+            inputs[f"policy/{name}"] = torch.tensor(array[index : index + 1].astype(dtypes[name]))
+        answer = manager.run_policy(inputs)
+        assert sorted(answer) == ["policy/action", "policy/params"]
+        rows.append((answer["policy/params"].numpy(), answer["policy/action"].numpy()))
+    return Answers(*(np.concatenate(part).reshape(len(rows), -1) for part in zip(*rows, strict=True)))
+
+
 def by_torch(graph: PolicyGraph, observations: dict[str, Any], folder: Path) -> Answers:
     module = Policy(graph).to_torch()
     tensors: Any = {key: torch.from_numpy(array) for key, array in observations.items()}
@@ -205,6 +223,7 @@ RUNTIMES: dict[str, Callable[..., Answers]] = {
     "c": by_c,
     "c by clang": lambda *args: by_c(*args, compiler="clang"),
     "javascript": by_javascript,
+    "leapp": by_leapp,
     "onnx": by_onnx,
     "script": by_script,
     "torch": by_torch,

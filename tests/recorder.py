@@ -33,7 +33,7 @@ SEAMS = {
     "agreement": "kd_agent.distillation.temperature.agreement_on",
     "episodes": "kd_agent.evaluation.agreement.EPISODES",
     "states": "kd_agent.evaluation.agreement.STATES",
-    "bonus": "kd_agent.kickstarting.guided_policy.Guidance.bonus",
+    "bonus": "kd_agent.ppo.guided_policy.Guidance.bonus",
     "keeper": "kd_agent.ppo.training.evaluate",
     "report": "kd_agent.report.html.write",
     "say": "kd_agent.runs.reporter.Reporter.say",

@@ -1,6 +1,7 @@
 """The examples run, each in a process of its own, as a reader would run them."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "stay_near_a_reference.py": ["--steps", "64", "--episodes", "2"],
     "fine_tune_with_rllib.py": ["--iterations", "1", "--batch", "256"],
     "play_with_torchrl.py": ["--steps", "50"],
+    "frozen_opponent.py": ["--games", "2", "--env-steps", "400", "--out", "run"],
     "one_page.py": [
         "--teacher-steps",
         "1024",
@@ -39,9 +41,13 @@ ARGUMENTS: dict[str, list[str]] = {
         "8",
     ],
 }
-WITHOUT_STUDENT = ("one_page.py",)
+SMALL = ["--env-steps", "600", "--final-steps", "20", "--attempts", "1", "--episodes", "2", "--max-episodes", "2"]
+"""A distillation of seconds."""
+CONTROLLERS = {"distil_a_controller.py", "distil_an_mpc.py"}
+"""Examples that have a test of their own: each takes the seconds of a distillation."""
+WITHOUT_STUDENT = ("one_page.py", "frozen_opponent.py")
 """Examples that need no saved student."""
-NEEDS = {"fine_tune_with_rllib.py": "ray", "play_with_torchrl.py": "torchrl"}
+NEEDS = {"fine_tune_with_rllib.py": "ray", "play_with_torchrl.py": "torchrl", "frozen_opponent.py": "pettingzoo"}
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -52,7 +58,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+@pytest.mark.parametrize("example", sorted({path.name for path in (ROOT / "examples").glob("*.py")} - CONTROLLERS))
 def test_an_example_runs(example: str, tmp_path: Path) -> None:
     if find_spec(NEEDS.get(example, "numpy")) is None:
         pytest.skip(f"{NEEDS[example]} is not installed")
@@ -109,3 +115,18 @@ def test_one_page_says_what_it_is_not_for(tmp_path: Path) -> None:
     done = run([str(ONE_PAGE), "--env", "Pendulum-v1"], tmp_path)
     assert done.returncode == 2
     assert "Discrete actions" in done.stderr
+
+
+@pytest.mark.parametrize("example", sorted(CONTROLLERS))
+def test_a_controller_teaches_by_as_many_answers_as_are_asked_for(example: str, tmp_path: Path) -> None:
+    words = ["--questions", "60", *SMALL, "--out", "run"]
+    done = run([str(ROOT / "examples" / example), *words], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said, file = done.stdout.splitlines()
+    assert said.startswith("60 questions, return ")
+    assert (tmp_path / file.rpartition(" ")[2]).is_file()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["cost"]["questions"] == 60
+    # A controller worth asking: random play comes to about -180 and -1,230.
+    least = {"LunarLander-v3": 100, "Pendulum-v1": -600}
+    assert result["teacher"]["mean"] > least[result["env"]]

@@ -13,8 +13,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from forged_checkpoints import ENDINGS, Payload, checkpoints
 from samples import PROBES, ROOT, TINY, flags, make_graph
 from zoo_folders import agent, zoo
 
@@ -74,13 +76,6 @@ json.dump(results, sys.stdout)
 """
 
 
-class Payload:
-    """Imports the canary when it is unpickled."""
-
-    def __reduce__(self) -> Any:
-        return __import__, ("canary",)
-
-
 def untold(path: Path, new: Path) -> Path:
     """An agent's zip whose policy nobody can know, with the canary in a place that is unpickled where it is trusted."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w") as out:
@@ -105,6 +100,7 @@ def den(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, provenance in STUDENTS.items():
         graph_file.write(make_graph(provenance=provenance), folder / f"{name}.safetensors")
     untold(agent(folder / "plain.zip"), folder / "untold.zip")
+    np.savez(folder / "pickled.npz", observations=np.array([Payload()] * 20, object), actions=np.zeros(20, int))
     documents: dict[str, dict[str, Any]] = {
         "trust": {"env": "CartPole-v1", "teacher": "untold.zip", "trust_teacher": True},
         "yes": {"env": "CartPole-v1", "teacher": "untold.zip", "trust_teacher": "yes"},
@@ -124,6 +120,8 @@ def den(tmp_path_factory: pytest.TempPathFactory) -> Path:
     agent(zoo(folder / "zoo" / "told", {}, {"env_kwargs": {"a": "canary:Wrapper"}}) / "CartPole-v1.zip")
     agent(folder / "zoo" / "by_name" / f"{ID}.zip")
     agent(folder / "zoo" / "--env=canary:x.zip")
+    for name, raw in checkpoints().items():
+        (folder / name).write_bytes(raw)
     (folder / "trusting").mkdir()
     untold(folder / "plain.zip", folder / "trusting" / "CartPole-v1.zip")
     return folder
@@ -182,8 +180,19 @@ def cases() -> dict[str, tuple[list[str], str]]:
         found[f"resume {file}"] = (["distill", "--resume", "--out", f"run-{file}"], answer)
     found["distill known.yaml"] = (["distill", "--config", "known.yaml", "--out", "o"], "--trust-teacher")
     found["resume known"] = (["distill", "--resume", "--out", "run-known"], "--env canary:CartPole-v1")
+    recorded = ["distill", "--teacher", "pickled.npz", "--out", "o"]
+    found["a pickle in recorded data"] = (recorded, "pickled.npz: not usable as recorded data")
     found["tasks"] = (["distill-tasks", "--config", "tasks.yaml", "--out", "o"], f"--tasks {ID}")
     found["resume tasks"] = (["distill-tasks", "--resume", "--out", "run-tasks"], f"--tasks {ID}")
+    for suffix in ENDINGS:
+        taught = ["distill", "--env", "CartPole-v1", "--teacher", f"bare{suffix}", "--out", "o"]
+        found[f"a bare pickle{suffix}"] = (taught, f"bare{suffix}")
+    for name in ("brax.pkl", "code.pt"):
+        exported = ["export", name, "--env", "CartPole-v1", "--out", "c.c"]
+        found[f"export {name}"] = (exported, name)
+    for name in ("skrl/agent_dqn.pt", "rl_games/cartpole.pth", "imitation/bc_saved.pt"):
+        source = f"forged_{Path(name).name}"
+        found[f"export {source}"] = (["export", source, "--env", "CartPole-v1", "--out", "f.mjs", "--quiet"], "")
     argument = ["distill", "--env", "CartPole-v1", "--teacher", "zoo/told", "--out", "o"]
     found["a zoo folder's argument"] = (argument, "--env-kwargs")
     found["a zoo folder's id"] = (["distill", "--env", PROBE, *tiny, "--config", "trust.yaml", "--out", "o"], "--trust")

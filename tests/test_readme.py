@@ -108,5 +108,5 @@ def test_python_has_one_name_and_scripts_are_there() -> None:
 
 
 def test_no_page_and_no_message_names_an_index_on_which_the_project_is_not() -> None:
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("kd_agent/**/*.py")]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("kd_agent/**/*.py")]
     assert [page for page in pages if re.search(r"pip install '?kd-agent", page.read_text())] == []

@@ -10,8 +10,8 @@ from samples import HEADS, PROBES, make_student
 from stable_baselines3 import PPO
 
 from kd_agent import load_policy
-from kd_agent.kickstarting.guided_policy import Fade
 from kd_agent.kickstarting.kickstart import kickstart
+from kd_agent.ppo.guided_policy import Fade
 from kd_agent.rollouts.evaluate import Evaluation
 
 TRAINING = {"n_envs": 2, "n_steps": 16, "batch_size": 8, "n_epochs": 3, "hidden": [9], "gamma": 0.9, "gae_lambda": 0.8,

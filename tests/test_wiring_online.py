@@ -137,3 +137,9 @@ def test_a_teacher_trained_earlier_is_distilled_in_rounds_of_its_own(folder: Pat
         late = recorded(folder / "late", Recorder(SCORES, trains=True), taught_by=None, **ONLINE)
     assert late.result["realtime"] == []
     assert [r.told["beta"] for r in late.rounds[:4]] == [1.0, 0.5, 0.0, 0.0]
+
+
+def test_ppo_goes_on_from_a_student_that_followed_the_training(tmp_path: Path) -> None:
+    run = followed(tmp_path, Recorder(by_policy=lambda policy: 100.0), then_ppo=64)
+    assert run.result["then_ppo"]["steps"] == run.result["cost"]["ppo_steps"] == 64
+    assert run.result["realtime"]

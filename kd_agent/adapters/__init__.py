@@ -1,1 +1,1 @@
-"""Students inside other agents: Gymnasium wrappers, and modules of RLlib and TorchRL (each an extra of its own)."""
+"""Students inside other agents: Gymnasium wrappers, PettingZoo, RLlib and TorchRL (but the first, each an extra)."""

@@ -19,8 +19,10 @@ from kd_agent.settings import (
     ExportConfig,
     FollowDriftConfig,
     KickstartConfig,
+    RecordConfig,
     RunConfig,
     SearchConfig,
+    ServeConfig,
     SweepConfig,
     TasksConfig,
     VerifyConfig,
@@ -84,7 +86,7 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 
 def _distill(config: DistillConfig) -> int:
-    _say(config, f"distilling {config.env}")
+    _say(config, f"distilling {config.env or config.teacher[0]}")
     from kd_agent.distillation.distill import distill
 
     result = distill(config)
@@ -178,6 +180,23 @@ def _export(config: ExportConfig) -> int:
     return 0 if holds else 1
 
 
+def _record(config: RecordConfig) -> int:
+    _say(config, f"recording {config.source}")
+    from kd_agent.deployment.record import record
+
+    _say(config, record(config))
+    return 0
+
+
+def _serve(config: ServeConfig) -> int:
+    from kd_agent.serving.server import serve
+
+    # Standard output is the protocol's.
+    _say(config, f"serving {', '.join(config.student)} over standard input and output")
+    serve(config)
+    return 0
+
+
 def _distill_tasks(config: TasksConfig) -> int:
     _say(config, f"distilling {', '.join(config.tasks)} into one student")
     from kd_agent.distillation.tasks import distill_tasks
@@ -229,12 +248,22 @@ _COMMANDS: dict[str, tuple[type[Any], Callable[[Any], int], str]] = {
     "compress": (DistillConfig, _compress, "Distil, prune and quantise one teacher, alone and combined: one table."),
     "explain": (ExplainConfig, _explain, "What student and teacher look at, and where they disagree and why."),
     "verify": (VerifyConfig, _verify, "Compute, hash and play again what a run folder says of itself."),
+    "record": (
+        RecordConfig,
+        _record,
+        "Write what a policy does, or a run's rollouts, as data: an .npz or a Minari dataset.",
+    ),
     "follow-drift": (
         FollowDriftConfig,
         _follow_drift,
         "Watch a saved student in a world that drifts, and teach it whenever it falls behind.",
     ),
-    "export": (ExportConfig, _export, "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip or torch."),
+    "serve": (ServeConfig, _serve, "Serve saved students to a language-model agent: an MCP server over stdio."),
+    "export": (
+        ExportConfig,
+        _export,
+        "Write a student or any teacher as ONNX, C, JavaScript, an SB3 zip, an RL Zoo folder or torch.",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import kd_agent
+from kd_agent import plugins
 from kd_agent.environments import Recipe, recipe_of, recipe_of_student
 from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.teacher_view import view_of_teacher
@@ -48,6 +49,8 @@ class Reading:
         statistics: A teacher's VecNormalize statistics; None: looked for beside it.
         allow_missing_statistics: Accept a teacher whose statistics are lost.
         onnx_output: Name of the output of an ONNX file that answers; None: the one that fits.
+        teacher_activation: Activation of a teacher whose file holds weights alone; None: its library's.
+        teacher_squash: How such a teacher bounds continuous actions; None: likewise.
     """
 
     env: str | None = None
@@ -57,6 +60,8 @@ class Reading:
     statistics: str | None = None
     allow_missing_statistics: bool = False
     onnx_output: str | None = None
+    teacher_activation: str | None = None
+    teacher_squash: str | None = None
 
     @property
     def names_environment(self) -> bool:
@@ -82,6 +87,8 @@ class Reading:
                 statistics=self.statistics,
                 allow_missing_statistics=self.allow_missing_statistics,
                 onnx_output=self.onnx_output,
+                teacher_activation=self.teacher_activation,
+                teacher_squash=self.teacher_squash,
             )
         except NotUnderstoodError as error:
             # To trust it would not help: what is run is not read.
@@ -100,7 +107,8 @@ def read_agent(source: Any, how: Reading) -> Agent:
     """
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
-    if isinstance(source, str) and source.endswith(".safetensors"):
+    # Parameters of Flax have the same ending.
+    if plugins.load("teachers", "student").accepts(source):
         return _student(load_policy(source, task=how.task), source, how)
     if isinstance(source, PolicyGraph | Policy):
         policy = source if isinstance(source, Policy) else Policy(source)
@@ -116,6 +124,10 @@ def _student(policy: Policy, where: str, how: Reading) -> Agent:
     """A policy of ours; it is exported also where its environment is not to be had."""
     if how.statistics:
         raise KDError(f"{where}: carries its statistics inside; --statistics is for a teacher's")
+    if how.teacher_activation or how.teacher_squash:
+        raise KDError(
+            f"{where}: says its network itself; --teacher-activation and --teacher-squash are for a teacher's"
+        )
     graph = policy.graph
     try:
         found = recipe_of_student(graph, where, how.env, how.env_kwargs)

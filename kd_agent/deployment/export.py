@@ -109,6 +109,7 @@ def export_file(config: "ExportConfig") -> Iterator[Line]:
 def _is_plain_student(config: "ExportConfig") -> bool:
     """Whether a source is a student's file of which nothing else is told, so that nothing but NumPy is needed."""
     told = [config.env, config.env_kwargs, config.wrapper, config.statistics, config.allow_missing_statistics]
+    told += [config.teacher_activation, config.teacher_squash]
     return config.source.endswith(".safetensors") and not any(told)
 
 

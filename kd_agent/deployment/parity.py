@@ -158,8 +158,9 @@ def _played(agent: Agent, path: Path, to: str, steps: Steps) -> Played:
     if hasattr(plugin, "play"):
         played: Played = plugin.play(path, agent.graph, steps)
         return played
+    spaces = plugin.spaces(agent.graph) if hasattr(plugin, "spaces") else None
     try:
-        teacher = load_teacher(str(path))
+        teacher = load_teacher(str(path), env=spaces)
     except KDError as error:
         raise RuntimeMissingError(f"nothing here plays it ({error})") from None
     return Played(answers(teacher, teacher.recurrent, steps), "read back")

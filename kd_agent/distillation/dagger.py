@@ -18,7 +18,8 @@ from kd_agent.rollouts import Rollout
 from kd_agent.runs import Run, checkpoint_file
 from kd_agent.students import tie
 
-_FINISHED = "finished rounds"
+FINISHED = "finished rounds"
+"""What the checkpoint of the rounds' drivers calls their number."""
 
 
 class Rounds:
@@ -72,13 +73,31 @@ class Rounds:
         for run, rollouts, episodes in zip(self.runs, self.data, self._episodes, strict=True):
             rollouts.append(read_round(run, len(rollouts), episodes))
 
+    def read_finished(self) -> dict[str, Array]:
+        """Read all finished rounds from the run folders; the arrays of the students that drive the next."""
+        arrays = self.load("driver")
+        if not arrays:
+            return {}
+        with self.run.folder.reading(checkpoint_file("driver")):
+            finished = int(arrays.pop(FINISHED))
+        for _ in range(finished):
+            self.read()
+        return arrays
+
+    def typical(self, index: int) -> Rollout:
+        """The states of a task that its students are normalised by: the first round's.
+
+        They are the teacher's own: those of a student that drives badly are elsewhere, and every fit of a run sees
+        numbers of the same scale.
+
+        Args:
+            index: The task's place.
+        """
+        return self.data[index][0]
+
     def new_students(self, attempt: int) -> list[Student]:
         """New students, which share their layers where there are several; each attempt has other initial weights."""
-        students = []
-        for run, rollouts in zip(self.runs, self.data, strict=True):
-            # Normalised by the first round's states, the teacher's own: those of a student that drives badly are
-            # elsewhere, and every fit of a run sees numbers of the same scale.
-            students.append(build_student(run, rollouts[0], attempt))
+        students = [build_student(run, self.typical(index), attempt) for index, run in enumerate(self.runs)]
         if len(students) > 1:
             tie(students)
         return students
@@ -134,7 +153,7 @@ class Rounds:
         for index, run in enumerate(self.runs):
             prefix = f"{index}."
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            students.append(load_student(run, self.data[index][0], attempt, own))
+            students.append(load_student(run, self.typical(index), attempt, own))
         if len(students) > 1:
             tie(students)
         return students
@@ -170,14 +189,9 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
     """
     rounds = Rounds(runs)
     drivers: list[Student] = []
-    arrays = rounds.load("driver")
-    if arrays:
-        with rounds.run.folder.reading(checkpoint_file("driver")):
-            finished = int(arrays.pop(_FINISHED))
-        for _ in range(finished):
-            rounds.read()
-        if arrays:  # Of a run of one round there is no driver.
-            drivers = rounds.load_students(arrays, 0)
+    arrays = rounds.read_finished()
+    if arrays:  # Of a run of one round there is no driver.
+        drivers = rounds.load_students(arrays, 0)
     total = rounds.run.plan.rounds
     for number in range(len(rounds), total):
         rounds.collect(drivers)
@@ -187,5 +201,5 @@ def collect_rounds(runs: Sequence[Run]) -> Rounds:
             rounds.fit(drivers, name=f"fit {number + 1}", steps=rounds.run.plan.round_steps, number=number)
         # The states first: the checkpoint that says how many rounds there are must not promise one that is not there.
         rounds.keep()
-        rounds.save("driver", drivers, {_FINISHED: np.array(number + 1)})
+        rounds.save("driver", drivers, {FINISHED: np.array(number + 1)})
     return rounds

@@ -1,4 +1,4 @@
-"""The loop, top to bottom: collect -> aggregate -> fit -> evaluate -> save."""
+"""The loop, top to bottom: collect -> aggregate -> fit -> (reinforce) -> evaluate -> save."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from kd_agent.distillation.outcome import Fitted, Result, judge_student, write_r
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.strategies import strategy_of
 from kd_agent.distillation.temperature import known_choice
+from kd_agent.distillation.then_ppo import say_overtook, then_ppo
 from kd_agent.networks import Teacher
 from kd_agent.ppo.control import add_control
 from kd_agent.settings import DistillConfig, resolve
@@ -31,13 +32,13 @@ def distill(config: DistillConfig | Mapping[str, Any], teacher: Teacher | None =
         config = resolve(DistillConfig, config)
     if config.seeds > 1:
         return distill_seeds(config, teacher)
-    strategy = strategy_of(config)
+    strategy = strategy_of(config, teacher)
     problem = Problem.of(config, teacher)
     with problem.begin(strategy) as run:
         rounds = strategy.collect(run)
         fitted = strategy.final_fit(rounds)
         rounds.close()
-        return finish(fitted)
+        return finish(then_ppo(fitted))
 
 
 def finish(fitted: Fitted) -> Result:
@@ -45,6 +46,7 @@ def finish(fitted: Fitted) -> Result:
     run = fitted.run
     result = fitted.verdict or judge_student(run, fitted.student)
     result |= fitted.figures
+    say_overtook(result)
     choice = known_choice(run.folder)
     if choice:
         result["temperature"] = choice

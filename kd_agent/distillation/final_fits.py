@@ -8,7 +8,7 @@ import numpy as np
 
 from kd_agent.distillation.dagger import Rounds, collect_rounds
 from kd_agent.distillation.outcome import Fitted
-from kd_agent.distillation.validation import Grade, Validation
+from kd_agent.distillation.validation import Grade, Grades, Validation
 from kd_agent.networks import Student, Teacher
 from kd_agent.policies import Array
 from kd_agent.ppo.teacher import Watch
@@ -191,7 +191,7 @@ def checkpoint_of(hidden: tuple[int, ...], first: tuple[int, ...]) -> str:
 
 
 def final_fits(
-    rounds: Rounds, validations: Sequence[Validation], *, name: str = BEST, patience: int | None = None
+    rounds: Rounds, validations: Sequence[Grades], *, name: str = BEST, patience: int | None = None
 ) -> Attempt:
     """Fit until the teachers' returns are held; before each fit but the first, the best so far drives a round.
 
@@ -230,7 +230,7 @@ def _hopeless(best: Attempt, patience: int | None) -> bool:
 
 
 def grade(
-    validations: Sequence[Validation], students: Sequence[Student], number: int, best: Attempt | None = None
+    validations: Sequence[Grades], students: Sequence[Student], number: int, best: Attempt | None = None
 ) -> Attempt:
     """An attempt with the grades of its students.
 
@@ -250,7 +250,7 @@ def grade(
     return Attempt(students, number, grades, number + 1)
 
 
-def keep_best(rounds: Rounds, validations: Sequence[Validation], name: str, best: Attempt) -> None:
+def keep_best(rounds: Rounds, validations: Sequence[Grades], name: str, best: Attempt) -> None:
     """Write the best attempt into the run folder, and what was played for it.
 
     Args:
@@ -269,7 +269,7 @@ def keep_best(rounds: Rounds, validations: Sequence[Validation], name: str, best
     rounds.save(name, best.students, figures)
 
 
-def _read_best(rounds: Rounds, validations: Sequence[Validation], name: str) -> Attempt | None:
+def _read_best(rounds: Rounds, validations: Sequence[Grades], name: str) -> Attempt | None:
     """The best attempt of a run that goes on; the rounds collected beyond the budget are read too."""
     arrays = rounds.load(name)
     if arrays is None:

@@ -15,6 +15,7 @@ import numpy as np
 from kd_agent.distillation.outcome import Fitted, Result, save_student, write_result
 from kd_agent.distillation.problem import Problem
 from kd_agent.distillation.strategies import strategy_of
+from kd_agent.distillation.then_ppo import say_overtook, then_ppo
 from kd_agent.errors import KDError
 from kd_agent.evaluation import PairedComparison, Verdict, result_of, verdict_episodes, verdict_figures, verdict_looks
 from kd_agent.evaluation.references import References
@@ -69,7 +70,7 @@ def _fit(stack: ExitStack, problem: Problem, costs: Costs) -> Fitted:
     rounds = strategy.collect(run)
     fitted = strategy.final_fit(rounds)
     rounds.close()
-    return fitted
+    return then_ppo(fitted)
 
 
 def _judge(run: Run, fitted: Sequence[Fitted]) -> dict[str, Any]:
@@ -84,16 +85,21 @@ def _judge(run: Run, fitted: Sequence[Fitted]) -> dict[str, Any]:
         returns, verdict = _play(run, comparison, students)
         best = max(range(len(fitted)), key=lambda number: fitted[number].score)
         each = []
-        for one, file, student, own in zip(fitted, files, students, returns, strict=True):
-            alone = comparison.verdict(own, error=verdict.error)
-            played = Played(comparison, references, own, alone)
-            each.append({**result_of(one.run, file, student, played), **one.figures})
+        for one, file, student, earned in zip(fitted, files, students, returns, strict=True):
+            alone = comparison.verdict(earned, error=verdict.error)
+            played = Played(comparison, references, earned, alone)
+            judged = {**result_of(one.run, file, student, played), **one.figures}
+            say_overtook(judged)
+            each.append(judged)
     write_atomically(run.folder.path / STUDENT_FILE, files[best].read_bytes())
     result = {**each[best], "seed": run.config.seed, "kept_seed": fitted[best].run.config.seed}
-    result["seeds"] = [
-        {"seed": one.run.config.seed, "score": one.score, "student": own["student"], "verdict": own["verdict"]}
-        for one, own in zip(fitted, each, strict=True)
-    ]
+    rows = []
+    for one, own in zip(fitted, each, strict=True):
+        row = {"seed": one.run.config.seed, "score": one.score, "student": own["student"], "verdict": own["verdict"]}
+        if "then_ppo" in own:
+            row["then_ppo"] = own["then_ppo"]
+        rows.append(row)
+    result["seeds"] = rows
     result["verdict"] = {**each[best]["verdict"], **verdict_figures(verdict)}
     run.reporter.say(over_seeds(result))
     return result

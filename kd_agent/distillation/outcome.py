@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent import plugins
-from kd_agent.evaluation import judge
+from kd_agent.evaluation import judge, report_unplayed
 from kd_agent.loading import load_policy
 from kd_agent.networks import Student
 from kd_agent.policies import Policy
@@ -77,6 +77,9 @@ class Result(dict[str, Any]):
         low, high = verdict["difference_ci"]
         tail = verdict["lower_tail"]
         size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
+        then_ppo = {}
+        if "then_ppo" in self:
+            then_ppo["then PPO"] = f"{self['then_ppo']['kept']} student kept after {self['then_ppo']['steps']:,} steps"
         return {
             "environment": str(self["env"]),
             "verdict": f"{verdict['decision']} after {verdict['episodes']} episodes",
@@ -85,6 +88,7 @@ class Result(dict[str, Any]):
             "difference": f"{verdict['difference']:+.1f} [{low:.1f}, {high:.1f}], margin {verdict['margin']:.1f}",
             "difference of the worst tenth": f"{tail['difference']:+.1f}, margin {tail['margin']:.1f}",
             "parameters": f"{student['parameters']:,}, teacher {size}",
+            **then_ppo,
             "run folder": str(self.path),
         }
 
@@ -129,6 +133,24 @@ class TasksResult(Result):
         return figures
 
 
+class UnplayedResult(Result):
+    """The content of `result.json` of a student that nobody has played."""
+
+    def figures(self) -> dict[str, str]:
+        """What a reader wants first, by name."""
+        student, recorded = self["student"], self["teacher"]["recorded"]
+        low, high = student["agreement_ci"]
+        return {
+            "verdict": f"{self['verdict']['decision']}: {self['verdict']['reasons'][0]}",
+            "held out": f"{student['agreement_episodes']} of {recorded['episodes']} recorded episodes",
+            "KL": f"{student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g})",
+            "cross-entropy": f"{student['cross_entropy']:.3g}",
+            "agreement": f"{student['agreement']:.1%} [{low:.1%}, {high:.1%}]",
+            "parameters": f"{student['parameters']:,}",
+            "run folder": str(self.path),
+        }
+
+
 def judge_student(run: Run, student: Student) -> dict[str, Any]:
     """Save a student in the run folder and judge it: `result.json` without its costs.
 
@@ -139,7 +161,7 @@ def judge_student(run: Run, student: Student) -> dict[str, Any]:
     # The file first: it is what is judged.
     path = save_student(run, student)
     with run.costs.timed("evaluate_s"):
-        return judge(run, path)
+        return judge(run, path) if run.recipe.env_id else report_unplayed(run, path)
 
 
 def save_student(run: Run, student: Student) -> Path:
@@ -168,4 +190,6 @@ def write_result(run: Run, result: dict[str, Any]) -> Result:
     # Loaded when it is needed: its plots take a second to import.
     plugins.load("report", "html").write(run.folder, result)
     run.folder.write_json(RESULT_FILE, result)
-    return Result(result, run.folder.path)
+    # Several tasks have a play each, and say nothing of one.
+    kind = UnplayedResult if result.get("play", "") is None else Result
+    return kind(result, run.folder.path)

@@ -19,11 +19,15 @@ from kd_agent.distillation.checks import (
     check_learner,
     check_losses,
     check_plan,
+    check_questions,
+    check_recording,
+    check_returns,
     check_settings,
     idle_settings,
 )
 from kd_agent.distillation.masks import check_masked
 from kd_agent.distillation.temperature import recall_temperature
+from kd_agent.distillation.then_ppo import check_then_ppo
 from kd_agent.environments import Recipe
 from kd_agent.environments.vector import episode_limit, spaces_of
 from kd_agent.evaluation import select_teachers
@@ -33,7 +37,7 @@ from kd_agent.ppo.control import check_control
 from kd_agent.ppo.teacher import Watch, train_named, training_of_teacher
 from kd_agent.runs import CONFIG_FILE, Costs, Plan, Reporter, Run, RunFolder, choose_folder, open_run, remember
 from kd_agent.settings import DistillConfig, plain
-from kd_agent.teachers import load_named, load_one, named_recipe, observations_of_student
+from kd_agent.teachers import load_named, load_one, load_recording, named_recipe, observations_of_student
 
 
 class Watches(Protocol):
@@ -87,19 +91,27 @@ class Problem:
         """
         # One thread: the same bits whatever the number of cores, and small networks are no faster with more.
         torch.set_num_threads(1)
-        use = use or Use()
+        use = use or Use(recordings=True)
         check_settings(config, use)
+        check_recording(config, teacher, use)
         recipe = named_recipe(config)
-        spaces = spaces_of(recipe)
+        if recipe.env_id:
+            spaces = spaces_of(recipe)
+        else:
+            teacher = recorded = load_recording(config, teacher)
+            spaces = recorded.spaces
         observed = observations_of_student(config, spaces[0])
         teacher = teacher or load_named(config, spaces)
         # What needs no teacher is refused also where one is still to be trained, which takes minutes or hours.
         check_learner(config, observed, teacher)
         check_control(config, spaces[0])
+        check_then_ppo(config, spaces, observed, teacher)
         if teacher:
             plan = Plan.of(config, teacher, observed, episode_limit(recipe))
             check_plan(plan, config, spaces)
+            check_questions(plan, config, teacher)
             check_losses(plan, teacher, observed)
+            check_returns(teacher, bool(recipe.env_id))
             check_masked(teacher, recipe, by_command=use.masks, control=config.control)
         training = config
         if not teacher:
@@ -127,7 +139,8 @@ class Problem:
             costs: The ledger of several runs that are one; default: a new one.
         """
         costs = costs or Costs()
-        path = choose_folder(self.config.out, self.recipe.env_id, resume=self.config.resume)
+        name = self.recipe.env_id or Path(self.config.teacher[0]).stem
+        path = choose_folder(self.config.out, name, resume=self.config.resume)
         config = replace(self.config, out=str(path))
         reporter = Reporter(quiet=config.quiet, progress=config.progress)
         with (
@@ -156,6 +169,7 @@ class Problem:
                 run = _run_with(select_teachers(_run_with(teacher)))
             # Of a teacher that has just been trained nobody could know before.
             check_plan(run.plan, config, self.spaces)
+            check_questions(run.plan, config, run.teacher)
             check_losses(run.plan, run.teacher, self.observed)
             if not config.resume:
                 # A resumed run's settings say everything that was decided: nobody asked for that.

@@ -59,7 +59,13 @@ _JOINT = (
 )
 """Settings that all tasks share; the others are each environment's own."""
 
-_TASK = Use(refuses={"control": "a control is trained for one task: leave --control out"})
+_TASK = Use(
+    refuses={
+        "control": "a control is trained for one task: leave --control out",
+        "then_ppo": "PPO goes on from a student of one task: leave --then-ppo out",
+        "label_budget": "a label budget is of one task: leave it out",
+    }
+)
 
 
 def distill_tasks(config: TasksConfig | Mapping[str, Any]) -> TasksResult:

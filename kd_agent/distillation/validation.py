@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +30,30 @@ class Grade:
     score: float
     holds: bool
     returns: Sequence[float] = ()
+
+
+class Grades(Protocol):
+    """What students are chosen by, one after the other."""
+
+    def grade(self, student: Student, number: int, rival: float | None = None) -> Grade:
+        """The grade of a student.
+
+        Args:
+            student: The student.
+            number: Which attempt made it.
+            rival: Score of the best so far.
+        """
+
+    def played(self) -> tuple[list[float], list[float]]:
+        """Returns of teacher and random policy so far, for a checkpoint."""
+
+    def restore(self, teacher: Sequence[float], random: Sequence[float]) -> None:
+        """Go on from what was played before.
+
+        Args:
+            teacher: Returns of the teacher, from `played`.
+            random: Returns of the random policy.
+        """
 
 
 class Validation(PairedComparison):

@@ -57,7 +57,9 @@ def episode_limit(recipe: Recipe) -> int | None:
     Args:
         recipe: The environment.
     """
-    return recipe.max_episode_steps or gym.registry[recipe.env_id].max_episode_steps
+    # Without an environment there are no episodes, and no limit.
+    spec = gym.registry.get(recipe.env_id)
+    return recipe.max_episode_steps or (spec.max_episode_steps if spec else None)
 
 
 def default_limit(recipe: Recipe) -> int | None:

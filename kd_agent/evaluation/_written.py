@@ -9,6 +9,7 @@ import numpy as np
 
 from kd_agent.evaluation.looks import VERDICT
 from kd_agent.evaluation.non_inferiority import FEWEST, compare
+from kd_agent.evaluation.parts import Verdict
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.evaluation.verdict import EVALUATION_SEED, verdict_figures
 
@@ -175,11 +176,19 @@ class Written:
             students: `[n]` of the student, or `[K, n]` of several.
         """
         error = float(self._verdict["error"])
-        verdict = compare(self.returns("teacher"), students, self.returns("random"), margin=self._margin, error=error)
-        found = verdict_figures(verdict)
+        found = verdict_figures(self.compare(students, error))
         # Words, which another version may choose otherwise.
         del found["reasons"]
         return found
+
+    def compare(self, students: Any, error: float) -> Verdict:
+        """The verdict on returns, paired with the teacher's.
+
+        Args:
+            students: `[n]` of the student, or `[K, n]` of several.
+            error: Of the look.
+        """
+        return compare(self.returns("teacher"), students, self.returns("random"), margin=self._margin, error=error)
 
     def _compression(self) -> dict[str, Any]:
         parameters = self.teacher["parameters"]

@@ -16,7 +16,7 @@ from kd_agent.evaluation.statistics import Floats, bootstrap_interval
 from kd_agent.networks import ActionHead, Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts import Rollout
-from kd_agent.rollouts.whole_episodes import play_whole_episodes
+from kd_agent.rollouts.whole_episodes import Answers, play_whole_episodes
 from kd_agent.runs.seeds import seed_of
 
 EPISODES = 32
@@ -107,8 +107,18 @@ def measure_agreement(
         )
     finally:
         env.close()
-    kl, kl_uniform, same = _by_state(teacher.head, said.teacher, said.student, said.mask)
-    continuous = teacher.head.spec.is_gaussian
+    return agreement_of(teacher.head, said)
+
+
+def agreement_of(head: ActionHead, said: Answers) -> EpisodesAgreement:
+    """KL and agreement of what two policies say in the states of whole episodes.
+
+    Args:
+        head: The head of both.
+        said: What they say.
+    """
+    kl, kl_uniform, same = _by_state(head, said.teacher, said.student, said.mask)
+    continuous = head.spec.is_gaussian
     return EpisodesAgreement(
         kl=float(kl.mean()),
         kl_uniform=float(kl_uniform.mean()),
@@ -116,7 +126,7 @@ def measure_agreement(
         kl_ci=_interval_over_episodes(kl, said.episode),
         agreement_ci=_interval_over_episodes(same, said.episode),
         agreement_tolerance=TOLERANCE if continuous else None,
-        mean_abs_difference=_mean_abs_difference(teacher.head.spec, said.teacher, said.student) if continuous else None,
+        mean_abs_difference=_mean_abs_difference(head.spec, said.teacher, said.student) if continuous else None,
         agreement_episodes=len(np.unique(said.episode)),
         agreement_states=len(said.episode),
         agreement_steps=said.steps,

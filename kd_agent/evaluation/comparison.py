@@ -1,14 +1,21 @@
-"""Paired comparisons: everybody plays the same numbered episodes, and is held against a teacher."""
+"""Paired comparisons: everybody plays the same numbered episodes, and is held against a teacher.
+
+A teacher that is a recording plays no more: its returns are those that it has, and are paired with nobody's.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kd_agent.environments import Recipe
-from kd_agent.evaluation.non_inferiority import ERROR, Verdict, compare
+from kd_agent.evaluation.non_inferiority import ERROR, FEWEST, FEWEST_TO_PASS, compare
+from kd_agent.evaluation.parts import Verdict
+from kd_agent.evaluation.statistics import mean_difference_interval
 from kd_agent.policies import Array, HeadSpec
 from kd_agent.rollouts import Predicts, evaluate
 from kd_agent.runs import Costs, Reporter, Run
+from kd_agent.teachers import RecordedTeacher
 
 
 class Episodes:
@@ -128,11 +135,27 @@ class PairedComparison:
         return self._random_returns
 
     def teacher_returns(self, episodes: int) -> list[float]:
-        """Returns of the teacher in the first `episodes` episodes; it plays those alone that it has not played."""
+        """Returns of the teacher in the first `episodes` episodes; it plays those alone that it has not played.
+
+        Of a recording, all that it has.
+        """
+        if isinstance(self._teacher, RecordedTeacher):
+            return list(self._teacher.recording.returns)
         played = len(self._teacher_returns)
         missing = max(0, episodes - played)
         self._teacher_returns += self.episodes.play(self._teacher, "the teacher", missing, played)
         return self._teacher_returns[:episodes]
+
+    @property
+    def decidable(self) -> bool:
+        """Whether a student's episodes can decide anything.
+
+        Not against a recording of too few episodes, nor against one that chance explains.
+        """
+        if not isinstance(self._teacher, RecordedTeacher):
+            return True
+        returns = self._teacher.recording.returns
+        return len(returns) >= FEWEST and better_than_random(returns, self.random_returns)
 
     def played(self) -> tuple[list[float], list[float]]:
         """Returns of teacher and random policy so far, for a checkpoint."""
@@ -156,7 +179,8 @@ class PairedComparison:
             error: Of this look.
         """
         teacher = self.teacher_returns(np.shape(returns)[-1])
-        return compare(teacher, returns, self.random_returns, margin=self._margin, error=error)
+        rule = compare_recorded if isinstance(self._teacher, RecordedTeacher) else compare
+        return rule(teacher, returns, self.random_returns, margin=self._margin, error=error)
 
     def play_until_decided(
         self, player: Predicts, name: str, looks: Sequence[tuple[int, float]], *, rival: float | None = None
@@ -177,6 +201,40 @@ class PairedComparison:
             verdict = self.verdict(returns, error=error)
             if verdict.decision != "undecided":
                 break
+            if episodes >= FEWEST_TO_PASS and not self.decidable:
+                break
             if rival is not None and verdict.score < rival - 1:
                 break
         return returns, verdict
+
+
+def compare_recorded(
+    teacher: Sequence[float], student: Sequence[float] | Array, random: Sequence[float], *, margin: float, error: float
+) -> Verdict:
+    """As `compare`, against recorded returns, which are paired with none.
+
+    A student that is like a recording which chance explains is worth nothing: it never passes.
+
+    Args:
+        teacher: The recorded returns `[m]`.
+        student: Returns `[n]`.
+        random: Returns of the random policy.
+        margin: As `compare` has it.
+        error: Of this look.
+    """
+    verdict = compare(teacher, student, random, margin=margin, error=error, paired=False)
+    if better_than_random(teacher, random):
+        return verdict
+    reason = "the recording is not shown to be better than chance: to be like it shows nothing"
+    decision = "undecided" if verdict.non_inferior else verdict.decision
+    return replace(verdict, decision=decision, reasons=(reason, *verdict.reasons))
+
+
+def better_than_random(teacher: Sequence[float], random: Sequence[float]) -> bool:
+    """Whether a teacher is shown to be better than the random policy.
+
+    Args:
+        teacher: Its returns.
+        random: Those of the random policy.
+    """
+    return mean_difference_interval(random, teacher)[0] > 0

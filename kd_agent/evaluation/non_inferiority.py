@@ -7,16 +7,19 @@ earns where the teacher earned its mean. For returns of two values that is the e
 1934). So a failure that nobody has seen yet counts as much as it may happen: without one in n episodes it may happen
 in 1 - error^(1/n) of them. The bounds from above are the mirror image: one episode more, which the teacher lost.
 docs/verdict.md has the error rates, measured.
+
+A teacher's recorded episodes are nobody else's: the two are weighted independently, and the teacher has an episode more
+of its own, in which it earned its best. benchmarks/recorded_verdict.py has the error rates.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kd_agent.errors import KDError
+from kd_agent.evaluation.parts import Part, Verdict
 from kd_agent.evaluation.statistics import TAIL, Floats, lower_tail, weighted_tails
 
 FEWEST = 20
@@ -37,84 +40,6 @@ _DECIMALS = 9
 """Digits that count: two sums of the same returns differ in the last ones."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One of the two things that are compared.
-
-    Attributes:
-        difference: Student minus teacher, in units of return.
-        difference_ci: Its bootstrap interval at `LEVEL`.
-        bounds: What it may be at least and at most, each with the look's error, unseen failures counted.
-        margin: The loss that counts as none.
-        decision: "non-inferior", "inferior" or "undecided".
-    """
-
-    difference: float
-    difference_ci: tuple[float, float]
-    bounds: tuple[float, float]
-    margin: float
-    decision: str
-
-    @property
-    def non_inferior(self) -> bool:
-        """Whether the loss is shown to be less than the margin."""
-        return self.decision == "non-inferior"
-
-    @property
-    def room(self) -> float:
-        """How far the difference lies from minus the margin; negative: beyond it."""
-        return self.difference + self.margin
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Outcome of a paired comparison.
-
-    Attributes:
-        decision: "non-inferior" where both parts are, "inferior" where one is, else "undecided".
-        episodes: Number of paired episodes.
-        mean: The mean return.
-        lower_tail: The mean of the worst tenth of the episodes; of returns of two values there is no tail, and this is
-            the mean once more.
-        error: The error of this look.
-        reasons: Why, a sentence each.
-    """
-
-    decision: str
-    episodes: int
-    mean: Part
-    lower_tail: Part
-    error: float
-    reasons: tuple[str, ...]
-
-    @property
-    def non_inferior(self) -> bool:
-        """Whether the student is shown to be as good as the teacher, up to the margins."""
-        return self.decision == "non-inferior"
-
-    @property
-    def score(self) -> float:
-        """How far the worse part is from being lost, in margins: 1 is the teacher's level, below 0 the loss counts."""
-        if not self.margin > 0:
-            return self.difference
-        return min(part.room / part.margin for part in (self.mean, self.lower_tail))
-
-    @property
-    def difference(self) -> float:
-        """Student mean minus teacher mean."""
-        return self.mean.difference
-
-    @property
-    def difference_ci(self) -> tuple[float, float]:
-        """Its interval."""
-        return self.mean.difference_ci
-
-    @property
-    def margin(self) -> float:
-        """The loss in mean return that counts as none."""
-        return self.mean.margin
-
-
 def compare(
     teacher_returns: ArrayLike,
     student_returns: ArrayLike,
@@ -123,6 +48,7 @@ def compare(
     margin: float = 0.05,
     looks: int = 1,
     error: float = ERROR,
+    paired: bool = True,
 ) -> Verdict:
     """Is the student as good as the teacher, up to a small margin, in the mean and in the worst tenth?
 
@@ -137,6 +63,7 @@ def compare(
         margin: Loss of mean return that counts as none, as a fraction of |teacher mean - random mean|.
         looks: How often the comparison may be made while more episodes come; the error is shared among them.
         error: Probability of a wrong "non-inferior" over all looks.
+        paired: Whether both played the same episodes; else the teacher's are others, `[m]` of them.
 
     Raises:
         KDError: Returns are missing, NaN or infinite, or not paired; the margin is not positive.
@@ -149,13 +76,13 @@ def compare(
     if not len(students):
         raise KDError("there are no students to compare")
     for student in students:
-        if len(_returns(student, "the student's")) != len(teacher):
+        if len(_returns(student, "the student's")) != len(teacher) and paired:
             raise KDError(
                 f"the teacher has {len(teacher)} returns, the student {len(student)}: both must play the same episodes"
             )
     if not margin > 0 or looks < 1:
         raise KDError(f"margin {margin} and looks {looks}: both must be positive")
-    return _Comparison(teacher, students, random, margin, error / looks).verdict()
+    return _Comparison(teacher, students, random, margin, error / looks, paired=paired).verdict()
 
 
 class _Comparison:
@@ -167,15 +94,20 @@ class _Comparison:
         random: Returns of the random policy.
         margin: As a fraction of the scale.
         error: Of this look.
+        paired: Whether both played the same episodes; else the teacher's are `[m]`.
     """
 
-    def __init__(self, teacher: Floats, students: Floats, random: Floats, margin: float, error: float) -> None:
+    def __init__(
+        self, teacher: Floats, students: Floats, random: Floats, margin: float, error: float, *, paired: bool = True
+    ) -> None:
         self._teacher = teacher
         self._students = students
         self._mean = float(np.mean(teacher))
         self._scale = abs(self._mean - float(np.mean(random)))
         self._margin = margin * self._scale
         self._error = error
+        self._paired = paired
+        self._episodes = students.shape[1]
         # Success or failure: nothing but the rate of success can differ.
         self._rates = len(np.unique(np.concatenate([teacher, students.ravel(), random]))) == 2
         self._better_than_random = self._mean > float(np.mean(random))
@@ -193,23 +125,27 @@ class _Comparison:
             decision = "non-inferior"
         elif "inferior" in decisions:
             decision = "inferior"
-        return Verdict(decision, len(self._teacher), mean, tail, self._error, self._reasons(mean, tail))
+        return Verdict(decision, self._episodes, mean, tail, self._error, self._reasons(mean, tail))
 
     def _part(self, statistic: _Statistic, difference: float, margin: float) -> Part:
         lost = self._mean - self._scale
+        best_of_teacher = best_of_student = self._mean
+        if not self._paired:
+            # Its mean is uncertain by itself: an episode more that earned the mean would say that it is not.
+            best_of_teacher, best_of_student = float(self._teacher.max()), float(self._students.max())
         spread = self._differences(statistic, None)
-        at_least = self._differences(statistic, (self._mean, lost))
-        at_most = self._differences(statistic, (lost, self._mean))
+        at_least = self._differences(statistic, (best_of_teacher, lost))
+        at_most = self._differences(statistic, (lost, best_of_student))
         outside = (1 - LEVEL) / 2
         interval = np.quantile(spread, [outside, 1 - outside])
         low = float(np.quantile(at_least, self._error, method="lower"))
         high = float(np.quantile(at_most, 1 - self._error, method="higher"))
         decision = "undecided"
-        if len(self._teacher) >= FEWEST and margin > 0:
+        if min(self._episodes, len(self._teacher)) >= FEWEST and margin > 0:
             # A student that is worse by exactly the margin is worse.
             if round(high + margin, _DECIMALS) < 0:
                 decision = "inferior"
-            elif round(low + margin, _DECIMALS) > 0 and len(self._teacher) >= FEWEST_TO_PASS:
+            elif round(low + margin, _DECIMALS) > 0 and self._episodes >= FEWEST_TO_PASS:
                 decision = "non-inferior"
         return Part(difference, (float(interval[0]), float(interval[1])), (low, high), margin, decision)
 
@@ -224,14 +160,15 @@ class _Comparison:
         if one_more:
             teacher = np.append(teacher, one_more[0])
             students = np.column_stack([students, np.full(len(students), one_more[1])])
-        weights = each = _weights(len(teacher))
+        weights = each = _weights(students.shape[1])
         if len(students) > 1:
             of_students = _weights(len(students), seed=1)
             each = (of_students[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
-        return np.asarray(statistic(each, students.ravel()) - statistic(weights, teacher))
+        of_teacher = weights if self._paired else _weights(len(teacher), seed=2)
+        return np.asarray(statistic(each, students.ravel()) - statistic(of_teacher, teacher))
 
     def _reasons(self, mean: Part, tail: Part) -> tuple[str, ...]:
-        episodes = len(self._teacher)
+        episodes = self._episodes
         if not self._margin > 0:
             return ("the teacher earns what the random policy earns: a margin of 0 decides nothing",)
         reasons = []
@@ -239,6 +176,9 @@ class _Comparison:
             reasons.append("the teacher is worse than the random policy: its student is no better for being like it")
         if episodes < FEWEST:
             reasons.append(f"{episodes} episodes decide nothing: at least {FEWEST} are needed")
+            return tuple(reasons)
+        if len(self._teacher) < FEWEST:
+            reasons.append(f"{len(self._teacher)} recorded episodes decide nothing: at least {FEWEST} are needed")
             return tuple(reasons)
         if self._rates:
             reasons.append(_sentence("success rate", mean))

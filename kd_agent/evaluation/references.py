@@ -1,6 +1,7 @@
 """What a verdict is worth: the teacher against the random policy, and its greedy play against its sampled play.
 
 A student can hold the return of a teacher that is worth nothing, and then its verdict alone would look like a success.
+A recording cannot be played the other way: what that would earn nobody knows, and nothing is said of it.
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kd_agent.evaluation.comparison import PairedComparison
+from kd_agent.evaluation.comparison import PairedComparison, better_than_random
 from kd_agent.evaluation.non_inferiority import FEWEST
 from kd_agent.evaluation.statistics import mean_difference_interval
 from kd_agent.runs import Run
+from kd_agent.teachers import RecordedTeacher
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class References:
         env_id: The environment.
         play: How the verdict is played, "greedy" or "sampled".
         teacher: Of the teacher, as the verdict is played.
-        otherwise: Of the teacher, played the other way.
+        otherwise: Of the teacher, played the other way; none of a recording.
         random: Of the random policy.
     """
 
@@ -44,22 +46,22 @@ class References:
         count = min(FEWEST, run.config.max_episodes)
         sampled = bool(run.config.sampled)
         play, other = ("sampled", "greedy") if sampled else ("greedy", "sampled")
-        return References(
-            run.recipe.env_id,
-            play,
-            comparison.teacher_returns(count),
-            comparison.episodes.play(run.teacher, f"the teacher, {other}", count, deterministic=sampled),
-            comparison.random_returns,
-        )
+        first = comparison.teacher_returns(count)
+        otherwise: list[float] = []
+        if not isinstance(run.teacher, RecordedTeacher):
+            otherwise = comparison.episodes.play(run.teacher, f"the teacher, {other}", count, deterministic=sampled)
+        return References(run.recipe.env_id, play, first, otherwise, comparison.random_returns)
 
     @property
     def better_than_random(self) -> bool:
         """Whether the teacher is shown to be better than the random policy."""
-        return mean_difference_interval(self.random, self.teacher)[0] > 0
+        return better_than_random(self.teacher, self.random)
 
     @property
     def better_otherwise(self) -> bool:
         """Whether the teacher is shown to be better where it is played the other way."""
+        if not self.otherwise:
+            return False
         return mean_difference_interval(self.teacher, self.otherwise)[0] > 0
 
     @property
@@ -76,15 +78,15 @@ class References:
         """What `result.json` says of the teacher."""
         return {
             "better_than_random": self.better_than_random,
-            "better_otherwise": self.better_otherwise,
-            "mean_otherwise": float(np.mean(self.otherwise)),
+            "better_otherwise": self.better_otherwise if self.otherwise else None,
+            "mean_otherwise": float(np.mean(self.otherwise)) if self.otherwise else None,
             "reward_threshold": self.threshold,
             "weak": self.weak,
         }
 
     def lines(self) -> list[str]:
         """A warning for each reason why the verdict may be worth little."""
-        mean, otherwise = np.mean(self.teacher), np.mean(self.otherwise)
+        mean = np.mean(self.teacher)
         lines = []
         if not self.better_than_random:
             lines.append(
@@ -95,6 +97,7 @@ class References:
             other, advice = "sampled", "try --sampled"
             if self.play == "sampled":
                 other, advice = "greedy", "leave --sampled out"
+            otherwise = np.mean(self.otherwise)
             lines.append(
                 f"WARNING: the teacher plays worse {self.play} ({mean:.1f}) than {other} ({otherwise:.1f}): {advice}"
             )

@@ -12,8 +12,10 @@ from kd_agent.environments.teacher_view import view_of_teacher
 from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.held_out import WHERE, measure_held_out
 from kd_agent.evaluation.looks import VERDICT
-from kd_agent.evaluation.non_inferiority import LEVEL, Part, Verdict
+from kd_agent.evaluation.non_inferiority import LEVEL
+from kd_agent.evaluation.parts import Part, Verdict
 from kd_agent.evaluation.references import References
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
 from kd_agent.loading import load_policy
@@ -23,7 +25,7 @@ from kd_agent.rollouts import evaluate
 from kd_agent.runs import Reporter, Run
 from kd_agent.runs.versions import versions
 from kd_agent.settings import EvaluateConfig
-from kd_agent.teachers import load_teacher, viewing
+from kd_agent.teachers import RecordedTeacher, Recording, load_teacher, viewing
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
@@ -85,21 +87,20 @@ def result_of(run: Run, student_file: Path, student: Policy, played: Played) -> 
     returns = played.returns
     origin = run.teacher.origin
     teacher = played.comparison.teacher_returns(len(returns))
-    close = measure_agreement(run.teacher, student, run.recipe, deterministic=not run.config.sampled)
-    run.costs.add("agreement_steps", close.agreement_steps)
+    close, about_teacher = _agreement(run, student)
     result: dict[str, Any] = {
         "format": FORMAT,
         "env": run.recipe.env_id,
         "seed": run.config.seed,
         "play": "sampled" if run.config.sampled else "greedy",
-        "teacher": {**_origin_figures(origin), **scores(teacher), **played.references.figures()},
+        "teacher": {**origin_figures(origin), **scores(teacher), **played.references.figures(), **about_teacher},
         "student": {
-            **_file_figures(student_file),
+            **file_figures(student_file),
             "parameters": student.num_parameters,
             **scores(returns),
             "failures": failures(returns, teacher),
             "worst": worst_episodes(returns, EVALUATION_SEED),
-            **close.figures(),
+            **close,
         },
         "random": scores(played.comparison.random_returns),
         "verdict": {
@@ -149,7 +150,11 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
             allow_missing_statistics=config.allow_missing_statistics,
             trust_teacher=config.trust_teacher,
             onnx_output=config.onnx_output,
+            teacher_activation=config.teacher_activation,
+            teacher_squash=config.teacher_squash,
         )
+        if isinstance(teacher, RecordedTeacher):
+            raise teacher.refusal()
         players[source] = viewing(teacher, names)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
@@ -166,7 +171,30 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def _origin_figures(origin: Origin) -> dict[str, Any]:
+def _agreement(run: Run, student: Policy) -> tuple[dict[str, Any], dict[str, Any]]:
+    """KL and agreement, on the student's own episodes, or those that were held out of a recording, and what that is."""
+    teacher = run.teacher
+    if isinstance(teacher, RecordedTeacher):
+        held_out = measure_held_out(teacher, student, run.config.seed)
+        return held_out.figures(), recorded_figures(teacher.recording)
+    close = measure_agreement(teacher, student, run.recipe, deterministic=not run.config.sampled)
+    run.costs.add("agreement_steps", close.agreement_steps)
+    return close.figures(), {}
+
+
+def recorded_figures(recording: Recording) -> dict[str, Any]:
+    """What `result.json` says of a recording beside its returns."""
+    recorded = {
+        "episodes": recording.episodes,
+        "whole_episodes": len(recording.returns),
+        "states": len(recording.starts),
+        "labels": recording.labels,
+    }
+    return {"recorded": recorded}
+
+
+def origin_figures(origin: Origin) -> dict[str, Any]:
+    """What `result.json` says of where a teacher comes from."""
     return {
         "source": origin.source,
         "sha256": origin.sha256,
@@ -175,7 +203,8 @@ def _origin_figures(origin: Origin) -> dict[str, Any]:
     }
 
 
-def _file_figures(file: Path) -> dict[str, Any]:
+def file_figures(file: Path) -> dict[str, Any]:
+    """What `result.json` says of a student's file."""
     raw = file.read_bytes()
     return {"file": file.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
 
@@ -223,12 +252,14 @@ def sentence(result: Mapping[str, Any]) -> str:
     size = "size unknown" if teacher["parameters"] is None else f"{teacher['parameters']:,}"
     whose = "" if teacher["better_than_random"] else " to a teacher that is no better than chance"
     tail = verdict["lower_tail"]
+    where = f" on {WHERE}" if "recorded" in teacher else ""
     return (
         f"{verdict['decision']}{whose}: student {student['mean']:.1f} ({student['parameters']:,} parameters), teacher "
         f"{teacher['mean']:.1f} ({size}), difference {verdict['difference']:+.1f} [{low:.1f}, {high:.1f}] against a "
         f"margin of {verdict['margin']:.1f}; worst tenth {student['lower_tail']:.1f} of {teacher['lower_tail']:.1f}, "
         f"{tail['difference']:+.1f} against {tail['margin']:.1f}; {verdict['episodes']} episodes, {play}; "
-        f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), agreement {student['agreement']:.1%}"
+        f"KL {student['kl']:.3g} (uniform policy {student['kl_uniform']:.3g}), "
+        f"agreement {student['agreement']:.1%}{where}"
     )
 
 

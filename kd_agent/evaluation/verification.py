@@ -5,7 +5,7 @@ A folder may come from anybody: no file in it decides which code runs.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from kd_agent.environments.own_wrappers import TypedWrappers
 from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation._first_format import WrittenFirst
+from kd_agent.evaluation._students import StudentOfRun, students_of
 from kd_agent.evaluation._written import Claim, Written, cost_claim
+from kd_agent.evaluation._written_recorded import WrittenRecorded, WrittenUnplayed, recording_claims
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
 from kd_agent.evaluation.references import References
@@ -27,15 +29,23 @@ from kd_agent.networks import Teacher, check_fits
 from kd_agent.policies import Policy
 from kd_agent.policies.file import MAX_FILE
 from kd_agent.policies.safe_files import read_capped
-from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Reporter, RunFolder, folder_name
-from kd_agent.settings import DistillConfig, VerifyConfig, validate
-from kd_agent.teachers import EnsembleTeacher, load_named
+from kd_agent.runs import CONFIG_FILE, RESULT_FILE, STUDENT_FILE, TEACHER_FILE, Reporter, RunFolder
+from kd_agent.settings import MINARI, DistillConfig, VerifyConfig, validate
+from kd_agent.teachers import RECORDING, EnsembleTeacher, RecordedTeacher, load_named, load_recording
 
 FORMATS: Mapping[Any, type[Written]] = {1: WrittenFirst, 2: Written}
 """Formats of `result.json` that are read."""
 _JUDGED = ("env", "seed", "teacher", "episodes", "max_episodes", "margin", "sampled")
 """Settings of a run that its verdict hangs on."""
-_OF_TEACHER = ("statistics", "allow_missing_statistics", "onnx_output", "combine", "teacher_keys")
+_OF_TEACHER = (
+    "statistics",
+    "allow_missing_statistics",
+    "onnx_output",
+    "teacher_activation",
+    "teacher_squash",
+    "combine",
+    "teacher_keys",
+)
 """Settings by which its teacher is read; to trust one is not among them."""
 
 
@@ -56,7 +66,7 @@ def verify(config: VerifyConfig) -> Iterator[Claim]:
     folder = RunFolder(Path(config.run))
     result = folder.read_json(RESULT_FILE)
     with folder.reading(RESULT_FILE):
-        parts = _parts(folder, result)
+        parts = students_of(folder, result)
         yield cost_claim(result["cost"])
     for part in parts:
         text = f"{part.name}: {RESULT_FILE}" if part.name else RESULT_FILE
@@ -67,43 +77,6 @@ def verify(config: VerifyConfig) -> Iterator[Claim]:
             yield from _Verification(config, folder, part).claims()
     if "seeds" in result:
         yield from _over_seeds(folder, result)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One student of a run.
-
-    Attributes:
-        name: What tells it from the others; "": there are none.
-        result: What is written of it.
-        own: The folder with its settings and its teacher.
-        file: The student's file.
-        task: Its task, where the file holds several.
-        references: Whether teacher and random policy are played again for it: not where they were for another.
-    """
-
-    name: str
-    result: Mapping[str, Any]
-    own: RunFolder
-    file: Path
-    task: str | None = None
-    references: bool = True
-
-
-def _parts(folder: RunFolder, result: Mapping[str, Any]) -> list[_Part]:
-    """The only student of a run, or each of several tasks or seeds."""
-    file = folder.path / STUDENT_FILE
-    parts = []
-    for task, part in result.get("tasks", {}).items():
-        parts.append(_Part(task, part, RunFolder(folder.path / folder_name(task)), file, task))
-    for one in result.get("seeds", []):
-        own = RunFolder(folder.path / f"seed-{one['seed']:d}")
-        part = {**result, **one}
-        parts.append(_Part(own.path.name, part, own, own.path / STUDENT_FILE, references=not parts))
-    parts = parts or [_Part("", result, folder, file)]
-    for part in parts:
-        _ = part.result["format"]
-    return parts
 
 
 def _over_seeds(folder: RunFolder, result: Mapping[str, Any]) -> Iterator[Claim]:
@@ -130,6 +103,19 @@ def _file_claim(written: Written, path: Path) -> Claim:
     return written.says(f"{path.name} has the sha256 and the bytes", found, written.student)
 
 
+def _written_of(result: Mapping[str, Any]) -> type[Written]:
+    """How a result is read."""
+    if result["teacher"]["algo"] != RECORDING:
+        return FORMATS[result["format"]]
+    return WrittenUnplayed if result["play"] is None else WrittenRecorded
+
+
+def _of_recording(written: Written, teacher: Teacher, student: Policy) -> Iterator[Claim]:
+    """What a recording can be held against; nothing where the teacher is none."""
+    if isinstance(teacher, RecordedTeacher):
+        yield from recording_claims(written, teacher, student)
+
+
 class _Verification:
     """The claims about one student.
 
@@ -139,13 +125,13 @@ class _Verification:
         part: The student.
     """
 
-    def __init__(self, config: VerifyConfig, folder: RunFolder, part: _Part) -> None:
+    def __init__(self, config: VerifyConfig, folder: RunFolder, part: StudentOfRun) -> None:
         self._config = config
         self._folder = folder
         self._part = part
         settings = part.own.read_yaml(CONFIG_FILE)
         with folder.reading(RESULT_FILE):
-            self._written = FORMATS[part.result["format"]](part.result, settings, part.name)
+            self._written = _written_of(part.result)(part.result, settings, part.name)
 
     def claims(self) -> Iterator[Claim]:
         """All of them."""
@@ -156,12 +142,18 @@ class _Verification:
         yield _file_claim(written, path)
         student = load_policy(path, task=self._part.task)
         yield from self._student_claims(student)
+        if isinstance(written, WrittenUnplayed):
+            recording = self._teacher(Recipe(""))
+            yield self._teacher_claim(recording)
+            yield from _of_recording(written, recording, student)
+            return
         recipe = self._recipe(student, path)
         yield written.says(f"the environment is the student's, {recipe.env_id}", {"env": recipe.env_id}, written.result)
         teacher = self._teacher(recipe)
         yield self._teacher_claim(teacher)
         yield from self._played_again(student, teacher, recipe)
-        if self._config.episodes is None and written.complete:
+        played = not isinstance(teacher, RecordedTeacher)
+        if self._config.episodes is None and written.complete and played:
             yield self._agreement_claim(student, teacher, recipe)
 
     def _student_claims(self, student: Policy) -> Iterator[Claim]:
@@ -189,13 +181,16 @@ class _Verification:
         # One that was trained is in no setting.
         sources = config.teacher or settings.get("teacher") or [str(self._written.teacher["source"])]
         for source in sources:
-            if not Path(source).exists():
+            if not (Path(source).exists() or source.startswith(MINARI)):
                 raise KDError(f"{source}: the run's teacher is not there; --teacher says where it lies now")
         told = {name: settings[name] for name in _OF_TEACHER if name in settings}
         if config.statistics:
             told["statistics"] = config.statistics
         told |= {"env": recipe.env_id, "teacher": list(sources), "trust_teacher": config.trust_teacher}
-        teacher = load_named(validate(DistillConfig, told), spaces_of(recipe))
+        config_then = validate(DistillConfig, told)
+        if not recipe.env_id:
+            return load_recording(config_then)
+        teacher = load_named(config_then, spaces_of(recipe))
         assert teacher, "at least one is named"
         if isinstance(teacher, EnsembleTeacher):
             with self._folder.reading(RESULT_FILE):
@@ -205,7 +200,8 @@ class _Verification:
     def _teacher_claim(self, teacher: Teacher) -> Claim:
         origin = teacher.origin
         text = f"the teacher, {origin.source}, has the sha256 and the parameters"
-        found = {"sha256": origin.sha256, "parameters": origin.num_parameters}
+        # Also whether it is a recording: nobody's episodes are paired with one's.
+        found = {"sha256": origin.sha256, "algo": origin.algo, "parameters": origin.num_parameters}
         claim = self._written.says(text, found, self._written.teacher)
         if not claim.holds:
             return claim
@@ -229,6 +225,7 @@ class _Verification:
         returns: list[float] = []
         if self._part.references:
             yield self._returns_claim("random", comparison.random_returns)
+        if self._part.references and not isinstance(teacher, RecordedTeacher):
             first = comparison.teacher_returns(self._written.first_episodes)
             if self._written.complete and not self._config.tolerance:
                 yield self._worth_claim(teacher, recipe, episodes, first, comparison.random_returns)
@@ -236,7 +233,8 @@ class _Verification:
             returns += episodes.play(student, "the student", stop - len(returns), len(returns))
             if self._part.references:
                 comparison.teacher_returns(stop)
-        if self._part.references:
+        yield from _of_recording(self._written, teacher, student)
+        if self._part.references and not isinstance(teacher, RecordedTeacher):
             yield self._returns_claim("teacher", comparison.teacher_returns(len(returns)))
         yield self._returns_claim("student", returns)
 

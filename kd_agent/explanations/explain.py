@@ -54,10 +54,20 @@ from kd_agent.policies.safe_files import read_capped
 from kd_agent.policies.tree_rules import rules
 from kd_agent.runs import Reporter, RunFolder
 from kd_agent.settings import DistillConfig, ExplainConfig, validate
-from kd_agent.teachers import load_named
+from kd_agent.teachers import RecordedTeacher, load_named
 
 _SHOWN = 12
 """Features in the text."""
+_OF_TEACHER = (
+    "teacher",
+    "statistics",
+    "allow_missing_statistics",
+    "trust_teacher",
+    "onnx_output",
+    "teacher_activation",
+    "teacher_squash",
+)
+"""Settings by which the teacher is read."""
 
 
 def explain_file(config: ExplainConfig) -> dict[str, Any]:
@@ -141,7 +151,7 @@ def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
         recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in ("teacher", "statistics", "allow_missing_statistics", "trust_teacher", "onnx_output"):
+    for name in _OF_TEACHER:
         settings[name] = getattr(config, name)
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)
@@ -149,6 +159,8 @@ def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
             settings[name] = value
     teacher = load_named(validate(DistillConfig, settings), spaces)
     assert teacher, "an ExplainConfig names a teacher"
+    if isinstance(teacher, RecordedTeacher):
+        raise teacher.refusal()
     own = student.graph.head.kind
     other = teacher.head.kind
     source = teacher.origin.source

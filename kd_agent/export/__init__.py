@@ -7,7 +7,8 @@ normaliser, so no format can forget it.
 A plug-in whose files something here can run may have `play(path, graph, steps)` too: it asks the file that
 `write` wrote about each of the `Steps` in turn and returns `Played`, the greedy actions and what ran it, or
 raises `RuntimeMissingError` where that is not installed. By it a written file is held against the policy it
-was written from. `piped` does most of it for a program that reads its standard input.
+was written from. `piped` does most of it for a program that reads its standard input. Files of a plug-in without one
+are read back as teachers; its `spaces(graph)`, if there is one, says in which spaces.
 """
 
 import inspect

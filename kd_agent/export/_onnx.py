@@ -10,10 +10,22 @@ import numpy as np
 
 from kd_agent.export._onnx_activations import activation
 from kd_agent.export._program import Program
-from kd_agent.policies import OBSERVATION, Array, Op
+from kd_agent.policies import OBSERVATION, Array, Op, PolicyGraph
 
 TREES = "ai.onnx.ml"
 """The operator set that has trees."""
+
+
+def input_name(graph: PolicyGraph, key: str) -> str:
+    """What the model calls the input of an observation.
+
+    Args:
+        graph: The policy.
+        key: The observation's.
+    """
+    if list(graph.observations) == [OBSERVATION]:
+        return OBSERVATION
+    return f"obs.{key}"
 
 
 class Nodes:
@@ -79,11 +91,9 @@ class Nodes:
 
     def observation(self, key: str) -> Any:
         """Declare an input; the register holds it as float32."""
-        observations = self.program.graph.observations
-        spec = observations[key]
-        name = f"obs.{key}"
-        if list(observations) == [OBSERVATION]:
-            name = OBSERVATION
+        graph = self.program.graph
+        spec = graph.observations[key]
+        name = input_name(graph, key)
         if np.dtype(spec.dtype).kind == "f":  # float64 comes in as float32: policies compute in nothing wider
             self.registers[key] = name
             return value_info(name, "float32", spec.shape)

@@ -47,6 +47,8 @@ def _normalize(model: Any, statistics: Mapping[str, Op], clip: float) -> Any:
         action_space = model.action_space
 
     settings: dict[str, Any] = {"training": False, "norm_reward": False, "clip_obs": clip, "epsilon": 0.0}
+    if isinstance(model.observation_space, gym.spaces.Dict):
+        settings["norm_obs_keys"] = list(statistics)
     normalize = VecNormalize(DummyVecEnv([Spaces]), **settings)
     for key, op in statistics.items():
         rms: Any = normalize.obs_rms

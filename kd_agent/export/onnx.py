@@ -17,10 +17,10 @@ import numpy as np
 
 import kd_agent
 from kd_agent.errors import KDError
-from kd_agent.export._onnx import TREES, WRITERS, Nodes, type_number, value_info
+from kd_agent.export._onnx import TREES, WRITERS, Nodes, input_name, type_number, value_info
 from kd_agent.export._play import Played, RuntimeMissingError, Steps, all_allowed
 from kd_agent.export._program import analyse, environment_of
-from kd_agent.policies import MASKED, OBSERVATION, PARAMS, PLAY, SAMPLED, Array, HeadSpec, PolicyGraph, following
+from kd_agent.policies import MASKED, PARAMS, PLAY, SAMPLED, Array, HeadSpec, PolicyGraph, following
 from kd_agent.policies.names import known_actions, number_names
 from kd_agent.policies.safe_files import write_atomically
 
@@ -28,7 +28,7 @@ SUFFIX = ".onnx"
 OPS = frozenset(WRITERS)
 OPSET = 15
 """Of 2021, with the IR of version 8: onnxruntime from 1.10 on loads it, and so do the engines that lag behind."""
-_MASKS = "action_masks"
+MASKS = "action_masks"
 """The input of what is allowed: sb3_contrib's word."""
 
 
@@ -63,7 +63,7 @@ def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
     except ImportError:
         raise RuntimeMissingError("onnxruntime is not there") from None
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    feed = _feed(graph, steps)
+    feed = feed_of(graph, steps)
     if not graph.states:
         [actions] = session.run(["action"], feed)
         return Played(np.asarray(actions), "in onnxruntime")
@@ -81,16 +81,20 @@ def play(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
     return Played(np.concatenate(rows), "in onnxruntime")
 
 
-def _feed(graph: PolicyGraph, steps: Steps) -> dict[str, Array]:
-    """The model's inputs but for the memory, `[B, ...]`."""
+def feed_of(graph: PolicyGraph, steps: Steps) -> dict[str, Array]:
+    """The model's inputs but for the memory, `[B, ...]` by name.
+
+    Args:
+        graph: The policy.
+        steps: What it is asked about.
+    """
     feed: dict[str, Array] = {}
     for key, spec in graph.observations.items():
-        name = OBSERVATION if list(graph.observations) == [OBSERVATION] else f"obs.{key}"
         # As `Nodes.observation` declares it.
         dtype = "float32" if np.dtype(spec.dtype).kind == "f" else spec.dtype
-        feed[name] = np.asarray(steps.observations[key], dtype)
+        feed[input_name(graph, key)] = np.asarray(steps.observations[key], dtype)
     if graph.head.expects_masks:
-        feed[_MASKS] = all_allowed(graph, steps)
+        feed[MASKS] = all_allowed(graph, steps)
     return feed
 
 
@@ -141,7 +145,7 @@ def _model(graph: PolicyGraph, opset: int) -> Any:
     head = graph.head
     row = nodes.registers[program.row]
     if head.expects_masks:
-        inputs.append(value_info(_MASKS, "bool", (head.num_masks,)))
+        inputs.append(value_info(MASKS, "bool", (head.num_masks,)))
         row = _masked(nodes, row, head)
         nodes.registers[PARAMS] = row
     outputs = [nodes.result(PARAMS, nodes.registers[PARAMS], "float32", (head.num_params,))]
@@ -212,9 +216,9 @@ def _masked(n: Nodes, row: str, head: HeadSpec) -> str:
     """The row under the mask: `HeadSpec.where_allowed`."""
     least = n.constant(MASKED)
     if head.kind != "bernoulli":
-        return n.add("Where", _MASKS, row, least)
-    no = n.add("Gather", _MASKS, n.whole(*range(0, head.num_masks, 2)), axis=1)
-    yes = n.add("Gather", _MASKS, n.whole(*range(1, head.num_masks, 2)), axis=1)
+        return n.add("Where", MASKS, row, least)
+    no = n.add("Gather", MASKS, n.whole(*range(0, head.num_masks, 2)), axis=1)
+    yes = n.add("Gather", MASKS, n.whole(*range(1, head.num_masks, 2)), axis=1)
     lifted = n.add("Where", yes, n.constant(-MASKED), n.constant(0.0))
     forced = n.add("Where", no, least, lifted)
     return n.add("Where", n.add("And", no, yes), row, forced)

@@ -5,9 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecNormalize
 
 from kd_agent import plugins
 from kd_agent.distillation.checks import Use
@@ -17,11 +14,12 @@ from kd_agent.environments import observation_specs
 from kd_agent.environments.vector import make_env
 from kd_agent.errors import KDError
 from kd_agent.evaluation import Episodes, iqm, judge
-from kd_agent.kickstarting.guided_policy import Fade, Guidance, GuidedBuffer, GuidedPolicy
 from kd_agent.networks import Teacher, check_fits, head_for
-from kd_agent.policies import OBSERVATION, Normalizer, Policy, PolicyGraph
+from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
 from kd_agent.policies import file as graph_file
-from kd_agent.ppo.training import Keeper, fitted_to, make_ppo, recent_returns, training_env
+from kd_agent.ppo.guided_policy import Fade
+from kd_agent.ppo.guided_training import GuidedTraining
+from kd_agent.ppo.training import fitted_to
 from kd_agent.rollouts import collect
 from kd_agent.runs import CONFIG_FILE, STUDENT_FILE, TEACHER_FILE, Run, provenance
 from kd_agent.settings import DistillConfig, KickstartConfig, resolve, shared_settings, to_yaml
@@ -93,51 +91,23 @@ class Kickstart:
         Returns:
             The student's program, and figures of the guidance.
         """
-        config, run = self._config, self._run
-        training = config.training
+        config = self._config
         normalizer = self._first_look()
-        fade = self._fade()
-        proximal = config.method == "ppd"
-        guidance = Guidance(fade.weight, proximal, training.clip_range, training.ent_coef)
-        # Observations are normalised within the student, and within the critic; rewards here.
-        bare = replace(config, training=replace(training, normalize=False))
-        env = VecNormalize(training_env(bare, run.recipe), norm_obs=False, gamma=training.gamma)
-        model = make_ppo(
+        training = GuidedTraining(
+            self._run,
             config,
-            env,
-            run.folder.path,
-            policy=GuidedPolicy,
-            # State-dependent noise has no entropy of closed form.
-            use_sde=False,
-            # The bonus is weighed by the guidance.
-            ent_coef=1.0,
-            rollout_buffer_class=GuidedBuffer,
-            rollout_buffer_kwargs={"teacher": run.teacher},
-            policy_kwargs={
-                "graph": begun or self._new_student(normalizer),
-                "normalizer": normalizer,
-                "guidance": guidance,
-                "critic": training.hidden,
-            },
+            self._fade(),
+            warmup=round(config.critic_warmup * config.total_steps),
+            proximal=config.method == "ppd",
         )
-        assert isinstance(model.policy, GuidedPolicy)
-        best = Best(model.policy)
-        fading = Fading(guidance, fade, round(config.critic_warmup * config.total_steps))
-        with run.reporter.stage("kickstarting", training.total_steps, "steps") as advance:
-            keeper = Keeper(training, run.recipe, advance, player=best.player, keep=best.keep)
-            model.learn(training.total_steps, callback=[fading, keeper], tb_log_name="ppo")
-            keeper.check()
-        env.close()
-        run.costs.add("collect_steps", model.num_timesteps)
-        run.costs.add("validation_steps", keeper.steps)
-        run.costs.add("gradient_steps", gradient_steps(model))
+        guided = training.train(begun or self._new_student(normalizer), normalizer)
         figures = {
             "method": config.method,
             "fade": config.fade,
-            "weight": fade.weight,
-            "last_weight": guidance.weight,
+            "weight": config.weight,
+            "last_weight": guided.weight,
         }
-        return best.program, figures
+        return guided.program, figures
 
     def _first_look(self) -> Normalizer:
         """Statistics of the states that the teacher visits."""
@@ -173,56 +143,6 @@ class Kickstart:
         )
         graph: PolicyGraph = student.graph()
         return graph
-
-
-class Best:
-    """The student of a policy in training, as it was when it was kept."""
-
-    def __init__(self, policy: GuidedPolicy) -> None:
-        self._policy = policy
-        self.program = policy.program()
-
-    def player(self) -> Policy:
-        """The student as it is now."""
-        return Policy(self._policy.program())
-
-    def keep(self) -> None:
-        """Keep it."""
-        self.program = self._policy.program()
-
-
-class Fading(BaseCallback):
-    """Lets the guidance fade, and ends the critic's warm-up."""
-
-    def __init__(self, guidance: Guidance, fade: Fade, warmup: int) -> None:
-        super().__init__()
-        self._guidance = guidance
-        self._fade = fade
-        self._warmup = warmup
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        guidance = self._guidance
-        guidance.warming = self.num_timesteps <= self._warmup
-        guidance.weight = self._fade.at(self.num_timesteps - self._warmup, self._score())
-        self.logger.record("kickstart/weight", guidance.weight)
-        self.logger.record("kickstart/warming", float(guidance.warming))
-        if np.isfinite(guidance.kl):
-            self.logger.record("kickstart/kl", guidance.kl)
-
-    def _score(self) -> float:
-        recent = recent_returns(self.model)
-        if not recent:
-            return float("nan")
-        return float(np.mean(recent))
-
-
-def gradient_steps(model: Any) -> int:
-    """How many minibatches a PPO was trained on."""
-    batches = -(-model.n_steps * model.n_envs // model.batch_size)
-    return int(model._n_updates * batches)
 
 
 def as_distillation(config: KickstartConfig) -> DistillConfig:

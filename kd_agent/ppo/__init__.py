@@ -1,1 +1,1 @@
-"""Whatever is trained by PPO alone: teachers, and the control."""
+"""Whatever is trained by PPO: teachers and the control alone, students under a teacher that fades."""

@@ -17,7 +17,7 @@ from kd_agent.environments.vector import spaces_of
 from kd_agent.errors import KDError
 from kd_agent.evaluation import EVALUATION_SEED, Episodes, compare, scores
 from kd_agent.ppo.training import fitted_to, make_ppo, save, training_env
-from kd_agent.runs import Advance, Run
+from kd_agent.runs import PPO_SELECTION_STEPS, PPO_STEPS, Advance, Run
 from kd_agent.settings import Activation, DistillConfig, TrainingConfig
 from kd_agent.students import sees_images
 from kd_agent.teachers import load_teacher
@@ -94,7 +94,8 @@ def control_training(training: TrainingConfig, steps: int, activation: Activatio
 def train_control(run: Run) -> None:
     """Train the plan's network by PPO for as many steps as the student had, and keep the last weights."""
     # All that the student has cost counts for the control: its states, and the episodes that chose the best of it.
-    steps = run.costs.of("collect_steps") + run.costs.of("validation_steps")
+    paid = ("collect_steps", "validation_steps", PPO_STEPS, PPO_SELECTION_STEPS)
+    steps = sum(map(run.costs.of, paid))
     training = control_training(run.config.training, steps, run.plan.activation)
     config = replace(run.config, training=training)
     env = training_env(config, run.recipe)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -34,6 +34,11 @@ _SHOWN_EVERY = 1_024
 """Environment steps between two reports."""
 
 
+Score = Literal["iqm", "mean"]
+"""What an evaluation is summed up by."""
+_SCORES: dict[str, Callable[[Array], Any]] = {"iqm": iqm, "mean": np.mean}
+
+
 class Keeper(BaseCallback):
     """Evaluates a model in training, keeps the best of all evaluations, and stops once the target return is held.
 
@@ -43,10 +48,11 @@ class Keeper(BaseCallback):
         advance: Shown the steps taken.
         player: The model as it is now, to be evaluated.
         keep: Called where that is the best so far.
-        watch: Called after each evaluation with its IQM.
+        watch: Called after each evaluation with its score.
+        score: What the best is best by.
 
     Attributes:
-        best: The highest IQM so far.
+        best: The highest score so far.
         steps: Environment steps of the evaluations.
     """
 
@@ -59,6 +65,7 @@ class Keeper(BaseCallback):
         player: Callable[[], Predicts],
         keep: Callable[[], None],
         watch: Callable[[float], None] | None = None,
+        score: Score = "iqm",
     ) -> None:
         super().__init__()
         self.best = -np.inf
@@ -69,6 +76,7 @@ class Keeper(BaseCallback):
         self._player = player
         self._keep = keep
         self._watch = watch
+        self._score = score
         self._last = float("nan")
         self._held = 0
         self._checked = 0
@@ -102,9 +110,9 @@ class Keeper(BaseCallback):
         seeds = range(CHECK_SEED, CHECK_SEED + self._settings.eval_episodes)
         played = evaluate(self._player(), self._recipe, seeds=seeds, advance=lambda done, **_: self.show(done))
         self.steps += int(played.lengths.sum())
-        score = float(iqm(played.returns))
+        score = float(_SCORES[self._score](played.returns))
         self._last = score
-        self.logger.record("eval/iqm", score)
+        self.logger.record(f"eval/{self._score}", score)
         if score > self.best:
             self.best = score
             self._keep()

@@ -28,6 +28,10 @@ def write(folder: RunFolder, result: dict[str, Any]) -> None:
         result: What `result.json` holds.
     """
     environment = Environment(loader=PackageLoader("kd_agent", "report"), autoescape=True)
+    if result.get("play", "") is None:
+        # Nobody has played the student: there are no returns to show.
+        folder.write_text("report.html", environment.get_template("unplayed.html.j2").render(result=result))
+        return
     charts = {"chart": _chart(result)}
     if "search" in result:
         charts["front"] = _front(result)
@@ -41,8 +45,12 @@ def _chart(result: dict[str, Any]) -> Markup:
     colours = [_COLOURS[name] for name in shown]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
-        pairs, spread = figure.subplots(1, 2)
-        _draw_pairs(pairs, result["teacher"]["returns"], result["student"]["returns"])
+        if "recorded" in result["teacher"]:
+            # The recorded episodes are paired with none of the student's.
+            spread = figure.subplots()
+        else:
+            pairs, spread = figure.subplots(1, 2)
+            _draw_pairs(pairs, result["teacher"]["returns"], result["student"]["returns"])
         spread.hist(list(shown.values()), bins=20, label=list(shown), color=colours)
         spread.set(xlabel="return", ylabel="episodes", title="all episodes")
         spread.legend(frameon=False)

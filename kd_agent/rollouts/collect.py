@@ -17,7 +17,7 @@ from kd_agent.networks import PolicyOutput, State, Teacher
 from kd_agent.policies import Array, HeadSpec, Policy
 from kd_agent.rollouts.rollout import RANDOM, STUDENT, TEACHER, Rollout
 from kd_agent.rollouts.running import RunningEpisodes
-from kd_agent.rollouts.steps import episode_seeds, random_allowed
+from kd_agent.rollouts.steps import Step, episode_seeds, random_allowed
 from kd_agent.runs import Advance
 
 
@@ -129,11 +129,19 @@ def collect_on(
                 "obs": step.observations,
                 "episode_start": step.starts,
                 "reward": step.rewards,
+                "action": step.actions,
+                "terminated": _terminated(step),
                 **players.record,
             }
         )
         advance(len(rows) * env.num_envs)
     return _stack(rows)
+
+
+def _terminated(step: Step) -> Array:
+    """Where a step ended an episode other than by a limit, `[N]`."""
+    cut = np.array([bool(info.get("TimeLimit.truncated", False)) for info in step.infos])
+    return np.asarray(step.ended & ~cut)
 
 
 def _shown(before: Sequence[Rollout]) -> Iterator[tuple[dict[str, Array], Array]]:

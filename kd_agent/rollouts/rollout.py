@@ -1,7 +1,7 @@
 """Rollouts: states visited by teacher, student or the random policy, each labelled by the teacher.
 
-Letters: `T` steps, `N` environments, `P` head parameters, `M` flags of an action mask, `F` features of a layer, `*O`
-shape of an observation, `S` states.
+Letters: `T` steps, `N` environments, `P` head parameters, `M` flags of an action mask, `F` features of a layer, `*A`
+shape of an action, `*O` shape of an observation, `S` states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ class Rollout:
         value: The teacher's estimates `[T, N]`, where it has a critic.
         layer: One of the teacher's layers `[T, N, F]`, where that was asked for.
         mask: What was allowed `[T, N, M]`, where teacher or student plays with masks; `params` are masked by it.
+        action: What was done `[T, N, *A]`; None in rollouts of older versions, and where nobody acted.
+        terminated: Whether that ended the episode other than by a limit `[T, N]`; None as `action`.
     """
 
     obs: Mapping[str, Array]
@@ -41,6 +43,8 @@ class Rollout:
     value: Array | None = None
     layer: Array | None = None
     mask: Array | None = None
+    action: Array | None = None
+    terminated: Array | None = None
 
     def __post_init__(self) -> None:
         shape = self.driver.shape
@@ -75,9 +79,15 @@ class Rollout:
 
 
 def aggregate(rollouts: Sequence[Rollout]) -> dict[str, Array]:
-    """The arrays of all rollouts, `Rollout.arrays`, state by state `[S, ...]`: DAgger's data set."""
+    """The arrays that all rollouts have, `Rollout.arrays`, state by state `[S, ...]`: DAgger's data set."""
     parts: dict[str, list[Array]] = {}
     for rollout in rollouts:
         for name, array in rollout.arrays().items():
             parts.setdefault(name, []).append(array.reshape(-1, *array.shape[2:]))
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    # A run that was begun by an older version has rounds that do not tell what was done.
+    return {name: np.concatenate(arrays) for name, arrays in parts.items() if len(arrays) == len(rollouts)}
+
+
+def in_one_step(rollouts: Sequence[Rollout]) -> Rollout:
+    """All states of rollouts, in their order, as one step of `S` environments: for what needs no order."""
+    return Rollout.from_arrays({name: array[None] for name, array in aggregate(rollouts).items()})

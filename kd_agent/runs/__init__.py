@@ -1,6 +1,6 @@
 """A run's folder, plan, seeds and costs, and what it shows."""
 
-from kd_agent.runs.costs import Costs
+from kd_agent.runs.costs import PPO_SELECTION_STEPS, PPO_STEPS, Costs
 from kd_agent.runs.folder import (
     CONFIG_FILE,
     RESULT_FILE,
@@ -19,6 +19,8 @@ from kd_agent.runs.run import Run
 
 __all__ = [
     "CONFIG_FILE",
+    "PPO_SELECTION_STEPS",
+    "PPO_STEPS",
     "RESULT_FILE",
     "STUDENT_FILE",
     "TEACHER_FILE",

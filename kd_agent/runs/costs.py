@@ -17,13 +17,17 @@ ENV_STEPS = (
     "agreement_steps",  # KL and agreement on the student's own episodes
 )
 """What environments are stepped for."""
+PPO_STEPS = "ppo_steps"
+"""Steps of a PPO that goes on from a student; as those of its selection, only in the ledger of a run that has it."""
+PPO_SELECTION_STEPS = "ppo_selection_steps"
+"""What chooses the best student of that PPO, and then between it and the one that PPO began with."""
 
 
 class Costs:
     """The ledger.
 
     Attributes:
-        counts: Steps by purpose: those of environments (`ENV_STEPS`), and `gradient_steps`.
+        counts: Steps by purpose: those of environments (`ENV_STEPS` and PPO's), and `gradient_steps`.
         seconds: Wall-clock seconds by stage: `teacher_s`, `distill_s`, `evaluate_s`, ...
         cpu_seconds: The CPU seconds of this process, by the same stages.
     """
@@ -83,7 +87,7 @@ class Costs:
         self._book_seconds()
         entries: dict[str, float] = dict(self.counts)
         entries["env_steps"] = self.of("collect_steps")
-        entries["all_env_steps"] = sum(map(self.of, ENV_STEPS))
+        entries["all_env_steps"] = sum(map(self.of, (*ENV_STEPS, PPO_STEPS, PPO_SELECTION_STEPS)))
         for stage, spent in self.seconds.items():
             entries[stage] = round(spent, 2)
             entries[stage.removesuffix("_s") + "_cpu_s"] = round(self.cpu_seconds[stage], 2)

@@ -113,7 +113,9 @@ class Plan:
             if same is not None and same.activation and config.activation is None:
                 decided["activation"] = same.activation
         if config.grow is None:
-            decided["grow"] = kind in COUNTED and config.hidden is None and config.compression is None
+            sized = config.hidden is not None or config.compression is not None
+            # That a student does not hold is known by its teacher's play, which would be questions.
+            decided["grow"] = kind in COUNTED and not sized and config.label_budget is None
         if config.temperature == "auto":
             # Only until the first round is there to measure on.
             decided["temperature"] = 1.0
@@ -160,7 +162,9 @@ def _numbers(
     if config.n_envs is None:
         # A temperature is measured on environments that are held out.
         least = 1 + (config.temperature == "auto")
-        numbers["n_envs"] = default_envs(numbers["env_steps"], limit, least, numbers["n_envs"])
+        # Where labels are dear, it is the teacher's first round that is to see an episode whole.
+        labels = config.label_budget or numbers["env_steps"]
+        numbers["n_envs"] = default_envs(labels, limit, least, numbers["n_envs"])
     return numbers
 
 

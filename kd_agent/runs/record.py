@@ -11,6 +11,8 @@ from kd_agent.settings import DistillConfig, plain, to_yaml
 
 _PRESENTATION = frozenset({"out", "resume", "render", "progress", "quiet", "strict", "trials", "step_timeout"})
 """Settings that do not change a run's result."""
+_SAID_WHERE_SO = ("sampled", "label_budget", "then_ppo")
+"""Settings that a student's file has only where they are asked for: other files are the same bytes as ever."""
 
 
 def remember(run: Run) -> None:
@@ -58,12 +60,13 @@ def provenance(run: Run) -> dict[str, Any]:
     # The same run gives the same file, wherever it is written and however it is shown.
     for name in _PRESENTATION:
         settings.pop(name, None)
-    if not settings["sampled"]:
-        # Said only where it is so: other files are the same bytes as ever.
-        del settings["sampled"]
+    for name in _SAID_WHERE_SO:
+        if not settings[name]:
+            del settings[name]
+    # Of recorded data there may be none: whoever plays the student names it.
+    environment = {"env": run.recipe.env_id, "recipe": run.recipe.to_json()} if run.recipe.env_id else {}
     return {
-        "env": run.recipe.env_id,
-        "recipe": run.recipe.to_json(),
+        **environment,
         **play_of(run.config),
         "kd_agent": kd_agent.__version__,
         "teacher_sha256": run.teacher.origin.sha256,

@@ -22,6 +22,9 @@ PURPOSES = (
     "episodes",  # the episodes of a run's rounds; number: the environment
     "lessons",  # those of a student that follows a teacher in training; number: the environment
     "parity",  # the episodes, or the random observations, on which a written file is held against its agent
+    "reinforcement",  # PPO that goes on from a student
+    "questions",  # which states a teacher is asked about under a label budget; number: the round
+    "held out",  # which episodes of a recording no fit sees
 )
 """What may be random. New purposes go to the end: a place in the table is a stream."""
 

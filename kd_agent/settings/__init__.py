@@ -10,13 +10,16 @@ from kd_agent.settings.commands import (
 )
 from kd_agent.settings.distill import DistillConfig, RunConfig, SearchConfig, TrainingConfig
 from kd_agent.settings.export import ExportConfig
+from kd_agent.settings.record import RecordConfig
 from kd_agent.settings.resolve import config_folder, env_defaults, plain, resolve, shared_settings, to_yaml, validate
+from kd_agent.settings.serve import ServeConfig
 from kd_agent.settings.typed import check_arguments, registered
-from kd_agent.settings.types import Activation, read_arguments
+from kd_agent.settings.types import MINARI, Activation, names_recording, read_arguments
 from kd_agent.settings.verification import VerifyConfig
 from kd_agent.settings.yaml_file import read_mapping
 
 __all__ = [
+    "MINARI",
     "Activation",
     "DistillConfig",
     "EvaluateConfig",
@@ -24,8 +27,10 @@ __all__ = [
     "ExportConfig",
     "FollowDriftConfig",
     "KickstartConfig",
+    "RecordConfig",
     "RunConfig",
     "SearchConfig",
+    "ServeConfig",
     "SweepConfig",
     "TasksConfig",
     "TrainingConfig",
@@ -33,6 +38,7 @@ __all__ = [
     "check_arguments",
     "config_folder",
     "env_defaults",
+    "names_recording",
     "plain",
     "read_arguments",
     "read_mapping",

@@ -21,6 +21,8 @@ from kd_agent.settings.types import (
     Steps,
     StepTimeout,
     StudentWrappers,
+    TeacherActivation,
+    TeacherSquash,
     TeacherWrapper,
     Weights,
 )
@@ -48,7 +50,9 @@ class EvaluateConfig:
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     episodes: Annotated[Count, Field(description="number of episodes")] = 100
     # The verdict's episodes, so that a student is played where it was compared.
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 20_000
@@ -153,7 +157,9 @@ class ExplainConfig:
     trust_teacher: Annotated[bool, Field(description="let Stable-Baselines3 load it, which runs the code in it")] = (
         False
     )
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     names: Annotated[Sources, Field(description="names of the observation's numbers, in order")] = ()
     states: Annotated[Count, Field(description="number of states that the student visits")] = 10_000
     top: Annotated[Count, Field(description="number of disagreements that are shown")] = 20

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from kd_agent.errors import KDError
 from kd_agent.settings.types import (
     STRICT,
     Activation,
@@ -20,7 +21,10 @@ from kd_agent.settings.types import (
     Sources,
     Steps,
     StepTimeout,
+    TeacherActivation,
+    TeacherSquash,
     Weights,
+    names_recording,
 )
 
 
@@ -77,7 +81,11 @@ class TaughtConfig(RunConfig):
     """What every command shares that learns from a teacher."""
 
     teacher: Annotated[
-        Sources, Field(description="an SB3 zip, an RL Zoo folder or a saved student; none: train or reuse one")
+        Sources,
+        Field(
+            description="an SB3 zip, an RL Zoo folder, a saved student, another library's checkpoint, or recorded data "
+            "(an .npz or minari:ID); none: train or reuse one"
+        ),
     ] = ()
     statistics: Annotated[
         str | None, Field(description="the teacher's VecNormalize statistics, where they are not found beside it")
@@ -89,14 +97,17 @@ class TaughtConfig(RunConfig):
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
     onnx_output: Annotated[
-        str | None, Field(description="output of an ONNX teacher that answers; default: the one that fits")
+        str | None, Field(description="output of an ONNX or LEAPP teacher that answers; default: the one that fits")
     ] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
 
 
 @dataclass(frozen=True, config=STRICT)
 class DistillConfig(TaughtConfig):
     """A whole distillation run: teacher, student, data, fit, evaluation."""
 
+    env: Annotated[str, Field(description="Gymnasium id, module:ID too; a recording can be fitted without")] = ""
     combine: Annotated[
         str, Field(description="how several teachers become one: mixture, product, confidence or routed")
     ] = "mixture"
@@ -161,6 +172,10 @@ class DistillConfig(TaughtConfig):
     env_steps: Annotated[
         Count | None, Field(description="distillation budget in environment steps; default 100,000, for images 40,000")
     ] = None
+    label_budget: Annotated[
+        Count | None,
+        Field(description="questions to the teacher at most, where its answers are dear and environment steps are not"),
+    ] = None
     rounds: Annotated[
         Count | None,
         Field(description="rounds of collecting, with a fit in between; default one for each 10,000 steps, 8 at most"),
@@ -214,6 +229,13 @@ class DistillConfig(TaughtConfig):
     ] = 1
     realtime: Annotated[bool, Field(description="distil while the teacher is still being trained")] = False
     search_size: Annotated[bool, Field(description="find the smallest student that is still non-inferior")] = False
+    then_ppo: Annotated[
+        Count | None,
+        Field(
+            description="environment steps in which PPO then goes on from the student; what becomes of it is returned "
+            "only where it is shown to be no worse"
+        ),
+    ] = None
     control: Annotated[bool, Field(description="train the same network directly by PPO beside it, as many steps")] = (
         False
     )
@@ -225,6 +247,10 @@ class DistillConfig(TaughtConfig):
     out: Annotated[str | None, Field(description="the run folder (default runs/<env>/<n>)")] = None
     render: Annotated[bool, Field(description="watch the student: a window, or replay.gif without a display")] = False
     resume: Annotated[bool, Field(description="go on from the last checkpoint in --out")] = False
+
+    def __post_init__(self) -> None:
+        if not self.env and not names_recording(self.teacher):
+            raise KDError("env is missing (--env)")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from kd_agent.settings.types import STRICT, Keywords, StudentWrappers
+from kd_agent.settings.types import STRICT, Keywords, StudentWrappers, TeacherActivation, TeacherSquash
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -16,13 +16,13 @@ class ExportConfig:
         str,
         Field(description="a saved student, or whatever distill takes for a --teacher: an SB3 zip, an RL Zoo folder"),
     ]
-    out: Annotated[str, Field(description="the file to write")]
+    out: Annotated[str, Field(description="the file to write; zoo: the folder")]
     task: Annotated[str | None, Field(description="which task's policy, where the file holds several")] = None
     to: Annotated[
         str | None,
         Field(
-            description="the format: arduino, c, csharp, gdscript, javascript, onnx, python, sb3, script, torch or "
-            "wasm (default: the one that the suffix of --out stands for)"
+            description="the format: arduino, c, csharp, gdscript, javascript, leapp, onnx, python, sb3, script, "
+            "torch, wasm or zoo (default: the one that the suffix of --out stands for)"
         ),
     ] = None
     env: Annotated[
@@ -36,7 +36,9 @@ class ExportConfig:
     allow_missing_statistics: Annotated[
         bool, Field(description="accept a teacher whose VecNormalize statistics are lost")
     ] = False
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     check: Annotated[
         bool, Field(description="play the file where its source has been: exit code 1 where it acts otherwise")
     ] = True
@@ -51,7 +53,7 @@ class ExportConfig:
         ),
     ] = False
     opset: Annotated[
-        int | None, Field(description="onnx: version of the operator set; default: one that old runtimes load")
+        int | None, Field(description="leapp, onnx: version of the operator set; default: one that old runtimes load")
     ] = None
     prefix: Annotated[
         str | None, Field(description="arduino, c, script: first part of the public names, the script's global (kd)")

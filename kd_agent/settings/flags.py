@@ -35,7 +35,8 @@ def parse(command: str, cls: type[T], summary: str, argv: Sequence[str]) -> T:
     parser = _Parser(prog=f"kd-agent {command}", description=summary, allow_abbrev=False)
     first = positional(cls)
     if first:
-        parser.add_argument(first, help=_description(cls, first), default=argparse.SUPPRESS, nargs="?")
+        count = "*" if _holds_several(get_args(_field(cls, first).type)[0]) else "?"
+        parser.add_argument(first, help=_description(cls, first), default=argparse.SUPPRESS, nargs=count)
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML over the environment's own settings")
     _add_flags(parser, cls, "")
@@ -93,8 +94,13 @@ def _add_flag(parser: argparse.ArgumentParser, flag: str, name: str, f: Any) -> 
 
 def _description(cls: Any, name: str) -> str:
     """What a setting's class says of it."""
+    return str(get_args(_field(cls, name).type)[-1].description)
+
+
+def _field(cls: Any, name: str) -> Any:
+    """A setting of a class."""
     [field] = [f for f in fields(cls) if f.name == name]
-    return str(get_args(field.type)[-1].description)
+    return field
 
 
 def _help(description: str, f: Any) -> str:

@@ -10,6 +10,8 @@ from yaml import YAMLError
 from kd_agent.errors import KDError
 from kd_agent.settings.yaml_file import read_value
 
+MINARI = "minari:"
+"""What the id of a Minari dataset stands behind, where a file could be named."""
 STRICT = ConfigDict(extra="forbid")
 """Unknown keys are errors."""
 
@@ -51,6 +53,15 @@ def read_arguments(words: Sequence[str], what: str) -> dict[str, Any]:
         return dict(_pairs(list(words)))
     except ValueError as error:
         raise KDError(f"{what}: an argument {error}") from None
+
+
+def names_recording(sources: Sequence[str]) -> bool:
+    """Whether the sources of a teacher are one recording: an `.npz`, or `minari:ID`.
+
+    Args:
+        sources: As the settings have them.
+    """
+    return len(sources) == 1 and (sources[0].endswith(".npz") or sources[0].startswith(MINARI))
 
 
 def _plain(text: str) -> Any:
@@ -99,6 +110,19 @@ Activation = Literal[
     "softsign",
     "relu6",
     "hardtanh",
+]
+TeacherActivation = Annotated[
+    Activation | None,
+    Field(
+        description="activation of a teacher whose file holds weights alone (rsl_rl, skrl, ...); default: its library's"
+    ),
+]
+TeacherSquash = Annotated[
+    Literal["tanh", "clip", "none"] | None,
+    Field(
+        description="how such a teacher bounds continuous actions: tanh or clip to [-1, 1], then scaled to the Box, or "
+        "none; default: its library's"
+    ),
 ]
 StudentWrappers = Annotated[
     Sources, Field(description="wrappers around it, module:Class; also those of your own in the student's file")

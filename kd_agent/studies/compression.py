@@ -34,6 +34,8 @@ _USE = Use(
         "realtime": "compressing starts from a finished teacher: leave out --realtime",
         "control": "compressing has no control in its table: leave out --control",
         "search_size": _ONE + "search-size",
+        "then_ppo": "compressing compares what was distilled: leave out --then-ppo",
+        "label_budget": "compressing asks the teacher without counting: leave out --label-budget",
     },
     resumes=False,
 )

@@ -37,8 +37,10 @@ _USE = Use(
     refuses={
         "search_size": _ONLY_FITS + "search-size",
         "control": _ONLY_FITS + "control",
+        "then_ppo": _ONLY_FITS + "then-ppo",
         "render": _ONLY_FITS + "render",
         "realtime": _ONLY_FITS + "realtime",
+        "label_budget": _ONLY_FITS + "label-budget",
     }
 )
 _COLUMNS = frozenset({"number", "hidden", "loss", "temperature", "parameters", "mean", "regret", "decision"})

@@ -16,6 +16,7 @@ from kd_agent.teachers._archive import Archive, NotUnderstoodError
 from kd_agent.teachers._features import as_observed, in_own_order, parts_of, prepare
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._layers import Program
+from kd_agent.teachers._program_features import is_program
 from kd_agent.teachers._request import Request, Spaces
 from kd_agent.teachers._space_text import space
 from kd_agent.teachers._statistics_search import Doubt, Evidence, Normalizers, find_statistics
@@ -74,6 +75,10 @@ def teacher_of(archive: Archive, request: Request, statistics: Normalizers | Non
     result = translate(program, inputs, as_sb3_acts(spaces[1]))
     _check_all_used(archive, program)
     observations = observation_specs(observation_space)
+    if is_program(archive):
+        # A student of ours sees perhaps a part of what its environment shows.
+        read = {name for op in program.ops for name in op.inputs}
+        observations = {key: spec for key, spec in observations.items() if key in read}
     graph = PolicyGraph(observations, tuple(program.ops), result.head.spec, states=program.states)
     origin = Origin(archive.source, archive.sha256, result.algo, graph.num_parameters)
     return GraphTeacher(graph, origin, result.critic, look)

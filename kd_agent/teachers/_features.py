@@ -13,6 +13,7 @@ from kd_agent.policies import OBSERVATION, Normalizer, Op
 from kd_agent.teachers._activation import RELU
 from kd_agent.teachers._archive import NotUnderstoodError
 from kd_agent.teachers._layers import Program
+from kd_agent.teachers._program_features import is_program, keys_read, program_features
 
 _EXTRACTORS = re.compile(
     r"<class 'stable_baselines3\.common\.torch_layers\.(NatureCNN|FlattenExtractor|CombinedExtractor)'>"
@@ -49,34 +50,41 @@ def prepare(
         KDError: Statistics have another shape than the observations, or the extractor is not one of SB3's.
     """
     kind = program.archive.policy_kwarg("features_extractor_class")
-    if kind is not None and not _EXTRACTORS.fullmatch(str(kind)):
+    whole = is_program(program.archive)
+    if kind is not None and not whole and not _EXTRACTORS.fullmatch(str(kind)):
         raise NotUnderstoodError(f"{program.source}: the features extractor {kind} is not understood")
     own_parts = {} if own is None else parts_of(own)
     registers = {}
     for key, part in parts_of(space).items():
         program.last = key
+        if whole and key not in keys_read(program.archive):
+            continue
         # Once VecNormalize has normalised them, observations are plain floats to the policy, images too.
         if key in normalizers:
             _normalise(program, key, part, normalizers[key])
         elif is_image_space(part):
-            _image(program, key, part, own_parts.get(key))
+            _image(program, key, part, own_parts.get(key), scaled=not whole)
         elif isinstance(part, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
             sizes = np.ravel(getattr(part, "nvec", getattr(part, "n", 0)))
             program.add(Op("one_hot", (key,), f"{key}.one_hot", {"sizes": list(map(int, sizes))}))
-        elif part.shape is None or len(part.shape) != 1 or np.dtype(part.dtype).kind != "f":
+        # A program flattens by itself what it wants flat.
+        elif not whole and (part.shape is None or len(part.shape) != 1 or np.dtype(part.dtype).kind != "f"):
             program.add(Op("flatten", (key,), f"{key}.flat"))
         registers[key] = program.last
     return registers
 
 
 def extract(program: Program, prefix: str, registers: Mapping[str, str]) -> None:
-    """The features extractor `prefix`: a NatureCNN for each key that has one, the others flat, side by side.
+    """The features extractor `prefix`: a NatureCNN for each key that has one, the others flat, side by side; or ours.
 
     Args:
         program: Gains the operations; its last register then holds the features `[B, F]`.
         prefix: Name of the extractor.
         registers: The register of each key's prepared observation.
     """
+    if is_program(program.archive):
+        program_features(program, prefix, registers)
+        return
     is_dict = list(registers) != [OBSERVATION]
     outputs = []
     for key, register in registers.items():
@@ -101,11 +109,13 @@ def _normalise(program: Program, key: str, part: gym.Space[Any], normalizer: Nor
         program.add(Op("flatten", (program.last,), f"{key}.flat"))
 
 
-def _image(program: Program, key: str, part: gym.Space[Any], own: gym.Space[Any] | None) -> None:
-    """Channels first and numbers in [0, 1]."""
+def _image(program: Program, key: str, part: gym.Space[Any], own: gym.Space[Any] | None, *, scaled: bool) -> None:
+    """Channels first and, where they are scaled, numbers in [0, 1]."""
     assert isinstance(part, gym.spaces.Box)
     if _is_channels_last(part, own):
         program.add(Op("transpose", (key,), f"{key}.channels_first", {"axes": [2, 0, 1]}))
+    if not scaled:
+        return
     raw_bytes = str(program.archive.policy_kwarg("normalize_images", True)) == "False"
     scale = 1.0 if raw_bytes else 1 / 255
     tensors = {"scale": np.array([scale], np.float32), "shift": np.zeros(1, np.float32)}

@@ -108,6 +108,28 @@ class Program:
             self.add(Op("slice", (self.last,), f"{prefix}.{layer}", {"start": 0, "stop": size}))
             layer += 1
 
+    def gru(self, prefix: str) -> None:
+        """All layers of a torch GRU; each has a memory `[B, H]`."""
+        layer = 0
+        while layer == 0 or self.has(f"{prefix}.weight_ih_l{layer}"):
+            weight_input = self.tensor(f"{prefix}.weight_ih_l{layer}", 2)
+            tensors = {"weight_input": weight_input, "weight_hidden": self.tensor(f"{prefix}.weight_hh_l{layer}", 2)}
+            for role, name in (("bias_input", "bias_ih"), ("bias_hidden", "bias_hh")):
+                bias = f"{prefix}.{name}_l{layer}"
+                tensors[role] = self.tensor(bias, 1) if self.has(bias) else np.zeros(len(weight_input), np.float32)
+            state = f"memory.{layer}"
+            self.states[state] = (tensors["weight_hidden"].shape[1],)
+            self.add(Op("gru", (self.last, state), following(state), {}, tensors))
+            layer += 1
+
+    def memory(self, prefix: str) -> None:
+        """An LSTM or a GRU, told apart by the rows of their gates: four times their units, or three times."""
+        rows, units = self.tensor(f"{prefix}.weight_hh_l0", 2).shape
+        if rows == 4 * units:
+            self.lstm(prefix)
+        else:
+            self.gru(prefix)
+
     def activation(self, function: Function, output: str) -> None:
         """An activation function of the last register; the identity leaves that as it is.
 
@@ -189,7 +211,7 @@ class Program:
         """
         tensors = self.archive.tensors
         if name not in tensors or tensors[name].ndim != rank:
-            raise NotUnderstoodError(f"{self.source}: policy.pth has no usable {name!r}")
+            raise NotUnderstoodError(f"{self.source}: it has no usable {name!r}")
         self.used.add(name)
         return tensors[name]
 

@@ -14,18 +14,24 @@ from kd_agent.environments.teacher_view import view_of_student, view_of_teacher
 from kd_agent.errors import KDError
 from kd_agent.networks import Teacher
 from kd_agent.policies import OBSERVATION, ObservationSpec
-from kd_agent.settings import DistillConfig
+from kd_agent.settings import DistillConfig, names_recording
 from kd_agent.teachers._ensemble import EnsembleTeacher
 from kd_agent.teachers._keyed_teacher import KeyedTeacher
 from kd_agent.teachers._load import load_teacher, recipe_for
+from kd_agent.teachers.recording import RecordedTeacher
 
 
 def named_recipe(config: DistillConfig) -> Recipe:
     """The environment that the settings name, as the named teacher plays in it where there is one.
 
+    Its id is empty where there is none, and recorded data are all that there is.
+
     Raises:
         KDError: Several teachers do not play in the same environment and wrappers; the message names the pair.
     """
+    if not config.env:
+        # Of recorded data alone, which nobody plays: `DistillConfig` sees to it.
+        return Recipe("")
     typed = TypedWrappers(config.wrapper, config.teacher_wrapper)
     if not config.teacher:
         return typed.around(recipe_of(config.env, config.env_kwargs)).limited(config)
@@ -72,10 +78,31 @@ def load_named(config: DistillConfig, spaces: Any) -> Teacher | None:
         return None
     if len(config.teacher) == 1:
         return load_one(config, config.teacher[0], spaces)
+    for source in config.teacher:
+        if names_recording([source]):
+            raise KDError(
+                f"{source}: a recording teaches alone, for it cannot be asked what others are; name one teacher"
+            )
     if config.statistics:
         raise KDError("--statistics is of one teacher; keep each of several beside its own statistics")
     teachers = [_load_beside(config, source, spaces) for source in config.teacher]
     return EnsembleTeacher(teachers, config.combine)
+
+
+def load_recording(config: DistillConfig, teacher: Teacher | None = None) -> RecordedTeacher:
+    """The recording that is distilled without an environment, in the spaces that it tells by itself.
+
+    Args:
+        config: The settings.
+        teacher: One that was loaded before; None: the one that the settings name.
+
+    Raises:
+        KDError: It cannot be read, or is none.
+    """
+    teacher = teacher or load_teacher(config.teacher[0])
+    if not isinstance(teacher, RecordedTeacher):
+        raise KDError("env is missing (--env)")
+    return teacher
 
 
 def _load_beside(config: DistillConfig, source: str, spaces: Any) -> Teacher:
@@ -108,6 +135,8 @@ def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
         allow_missing_statistics=config.allow_missing_statistics,
         trust_teacher=config.trust_teacher,
         onnx_output=config.onnx_output,
+        teacher_activation=config.teacher_activation,
+        teacher_squash=config.teacher_squash,
     )
     return viewing(teacher, names, config.teacher_keys)
 

@@ -6,22 +6,15 @@ observation, `*S` shape of a state.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from kd_agent.errors import KDError, unknown
 from kd_agent.policies import PARAMS, HeadSpec, ObservationSpec
+from kd_agent.teachers._onnx_described import Memory, Port, Ports, Wiring
 
-TYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(uint8)": "uint8",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(bool)": "bool",
-}
-"""NumPy's dtype by what onnxruntime calls the type of a value."""
 _MASKS = "action_masks"
 """What sb3_contrib, and our own exports, call the input of what is allowed."""
 _ANSWERS = (
@@ -55,63 +48,14 @@ _FOLLOWING = (
 """How the name of a state's next value follows from the state's own."""
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or output.
-
-    Attributes:
-        name: Its name.
-        dtype: NumPy's; None where there is none like it.
-        shape: Its axes, as numbers or, where they are open, names or None.
-    """
-
-    name: str
-    dtype: str | None
-    shape: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A state that the model carries.
-
-    Attributes:
-        port: Its input.
-        following: Name of the output that holds its next value.
-        axis: The axis of the batch.
-        shape: `*S`, its other axes.
-    """
-
-    port: Port
-    following: str
-    axis: int
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What a model is asked by.
-
-    Attributes:
-        observations: The input of each observation, by key.
-        batch: Rows that one call takes; None: any number; 0: one, without an axis for it.
-        answer: Name of the output that answers.
-        memories: The states, in the order of their inputs.
-        masks: The input of the action masks; None: it has none.
-    """
-
-    observations: Mapping[str, Port]
-    batch: int | None
-    answer: str
-    memories: tuple[Memory, ...]
-    masks: Port | None = None
-
-
 def match(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     specs: Mapping[str, ObservationSpec],
     head: HeadSpec,
     wanted: str | None,
+    *,
+    wiring: Wiring | None = None,
 ) -> Ports:
     """Find out what is what.
 
@@ -121,19 +65,26 @@ def match(
         specs: The environment's observations, by key.
         head: Its action head.
         wanted: Name of the output that answers; None: the one that fits.
+        wiring: What is said of them beside the model; None: nothing.
 
     Raises:
         KDError: They do not fit the environment, or it cannot be told what one of them is.
     """
-    observations = _observations(inputs, specs)
+    fed, answering = inputs, outputs
+    if wiring is not None:
+        fed = [port for port in inputs if port.name in wiring.inputs]
+        answering = [port for port in outputs if port.name in wiring.outputs or port.name == wanted]
+    observations = _observations(fed, specs)
     batch = _batch(observations, specs)
-    answer = _answer(outputs, head, wanted, batch)
+    answer = _answer(answering, head, wanted, batch)
     taken = {port.name for port in observations.values()}
-    masks = _masks(inputs, taken, head)
+    masks = _masks(fed, taken, head)
     if masks is not None:
         taken.add(masks.name)
     open_outputs = [port for port in outputs if port.name != answer]
     rest = [port for port in inputs if port.name not in taken]
+    if wiring is not None:
+        return Ports(observations, batch, answer, _wired(rest, outputs, wiring, batch), masks)
     memories = []
     for port in rest:
         following = _next_of(port, open_outputs, alone=len(rest) == 1)
@@ -145,6 +96,28 @@ def match(
             )
         memories.append(_memory(port, following, batch))
     return Ports(observations, batch, answer, tuple(memories), masks)
+
+
+def _wired(rest: Sequence[Port], outputs: Sequence[Port], wiring: Wiring, batch: int | None) -> tuple[Memory, ...]:
+    """The states, whose next values are told."""
+    names = [output.name for output in outputs]
+    memories = []
+    for port in rest:
+        following = wiring.following.get(port.name)
+        if following not in names:
+            raise KDError(
+                f"its input {port.name!r} {list(port.shape)} is no observation, and no output is fed back to it"
+            )
+        memory = _memory(port, following, batch)
+        initial = wiring.initial.get(port.name)
+        if initial is not None:
+            if not _compatible(port.shape, initial.shape):
+                raise KDError(f"the initial value of {port.name!r} is {list(initial.shape)}, not {list(port.shape)}")
+            # That of the first row; where the model's batch has no axis, the value has none.
+            row = initial if batch == 0 else np.take(initial, 0, axis=memory.axis)
+            memory = replace(memory, initial=row)
+        memories.append(memory)
+    return tuple(memories)
 
 
 def _masks(inputs: Sequence[Port], taken: Collection[str], head: HeadSpec) -> Port | None:

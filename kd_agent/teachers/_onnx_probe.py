@@ -3,7 +3,8 @@
     python _onnx_probe.py        stdin: 8 bytes of length, the model, a line of JSON with the inputs to make
 
 A few hundred bytes of a model can ask for gigabytes or never end, and onnxruntime computes what is constant as soon as
-it opens the model. Answers with a line of JSON for each step: `{"inputs", "outputs"}`, then `{}`; or `{"error": text}`.
+it opens the model. Answers with a line of JSON for each step: `{"inputs", "outputs", "head"}`, then `{}`; or
+`{"error": text}`.
 """
 
 import importlib
@@ -51,6 +52,16 @@ def described(values: Any) -> list[list[Any]]:
     return [[value.name, value.type, list(value.shape or ())] for value in values]
 
 
+def head_of(session: Any) -> str:
+    """The kind of the head whose rows it answers with, as our own exports tell it; "" where nothing is told."""
+    text = session.get_modelmeta().custom_metadata_map.get("head", "")
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return ""
+    return str(told.get("kind", "")) if isinstance(told, dict) else ""
+
+
 def say(**answer: Any) -> None:
     """Print a line of JSON."""
     print(json.dumps(answer), flush=True)
@@ -65,7 +76,8 @@ def main() -> None:
     limit(len(raw))
     try:
         session = session_of(raw)
-        say(inputs=described(session.get_inputs()), outputs=described(session.get_outputs()))
+        ports = {"inputs": described(session.get_inputs()), "outputs": described(session.get_outputs())}
+        say(**ports, head=head_of(session))
         inputs = {}
         for name, (shape, dtype) in json.loads(stream.readline() or b"{}").items():
             inputs[name] = numpy.zeros(shape, dtype)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_agent.errors import KDError
-from kd_agent.teachers._onnx_ports import TYPES, Port
+from kd_agent.teachers._onnx_described import TYPES, Port
 from kd_agent.teachers._onnx_probe import MEMORY, SECONDS
 
 _SCRIPT = Path(__file__).with_name("_onnx_probe.py")
@@ -23,9 +23,13 @@ class Probe:
     Args:
         raw: The model's file.
         source: Its name for messages.
+
+    Attributes:
+        head: The kind of the head whose rows it answers with; "" until the ports are known, and where it does not say.
     """
 
     def __init__(self, raw: bytes, source: str) -> None:
+        self.head = ""
         self._raw = raw
         self._source = source
         # -P: nothing is imported from the script's folder. What this process can import, the other one can, too.
@@ -61,6 +65,7 @@ class Probe:
         """
         self._write(len(self._raw).to_bytes(8, "little") + self._raw)
         answer = self._read("is no usable ONNX model")
+        self.head = answer["head"]
         return _ports(answer["inputs"]), _ports(answer["outputs"])
 
     def ask(self, inputs: Mapping[str, tuple[list[int], str]]) -> None:

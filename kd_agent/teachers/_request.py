@@ -19,6 +19,8 @@ class Request:
         allow_missing_statistics: Go on where they are needed but lost.
         trust_teacher: Let Stable-Baselines3 load what is not understood, which runs the code in it.
         onnx_output: Name of the output of an ONNX file that answers; None: the one that fits.
+        teacher_activation: Activation between the layers of a file of weights; None: its library's default.
+        teacher_squash: How such a file's continuous actions are bounded: "tanh", "clip" or "none"; None: likewise.
     """
 
     env: Spaces | None = None
@@ -26,3 +28,5 @@ class Request:
     allow_missing_statistics: bool = False
     trust_teacher: bool = False
     onnx_output: str | None = None
+    teacher_activation: str | None = None
+    teacher_squash: str | None = None

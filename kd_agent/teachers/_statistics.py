@@ -57,6 +57,8 @@ def _from_npz(raw: bytes) -> Normalizer:
     if declared > MAX_BYTES:
         raise KDError(f"not usable as statistics: it unpacks to more than {MAX_BYTES >> 20} MiB")
     with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+        if any(name.startswith("observations") for name in archive.files):
+            raise KDError("holds recorded data, not VecNormalize statistics; --teacher takes it")
         return normalizer_of(archive["mean"], archive["var"], archive["clip"], archive["epsilon"])
 
 

@@ -19,9 +19,10 @@ import torch
 from kd_agent.environments import observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import ActionHead, Observations, Origin, PolicyOutput, State, Teacher, head_for
-from kd_agent.policies import Array, Policy, PolicyGraph
+from kd_agent.policies import PARAMS, Array, Policy, PolicyGraph
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.teachers._density import to_params
+from kd_agent.teachers._onnx_described import Wiring
 from kd_agent.teachers._onnx_ports import match
 from kd_agent.teachers._onnx_probe import session_of
 from kd_agent.teachers._onnx_process import Probe
@@ -60,19 +61,33 @@ class OnnxTeacher(Teacher):
         source: Path of the file; other files that it refers to are not read.
         env: Observation and action space.
         output: Name of the output that answers; default: the one that fits.
+        raw: Content of the file, where it was read before.
+        wiring: What is said of its inputs and outputs elsewhere.
     """
 
-    def __init__(self, source: str, env: tuple[gym.Space[Any], gym.Space[Any]], output: str | None = None) -> None:
-        raw = read_capped(source, MAX_FILE)
+    def __init__(
+        self,
+        source: str,
+        env: tuple[gym.Space[Any], gym.Space[Any]],
+        output: str | None = None,
+        *,
+        raw: bytes | None = None,
+        wiring: Wiring | None = None,
+    ) -> None:
+        if raw is None:
+            raw = read_capped(source, MAX_FILE)
         self.observations = observation_specs(env[0])
         head = head_for(env[1])
         if importlib.util.find_spec("onnxruntime") is None:
             raise KDError(f"{source}: an ONNX teacher needs: pip install onnxruntime")
         with Probe(raw, source) as probe:
             try:
-                self._ports = match(*probe.ports(), self.observations, head.spec, output)
+                self._ports = match(*probe.ports(), self.observations, head.spec, output, wiring=wiring)
             except KDError as error:
                 raise KDError(f"{source}: {error.args[0].removeprefix(f'{source}: ')}") from None
+            if self._ports.answer == PARAMS and head.spec.is_gaussian:
+                # Rows tell nothing of the tanh behind them; our own exports say so beside them.
+                head = head_for(env[1], squashed=probe.head == "squashed_gaussian")
             # As in our own exports: asked with all allowed, it answers with the row that any mask is then laid over.
             self.head = ActionHead(replace(head.spec, expects_masks=self._ports.masks is not None))
             probe.ask(self._blank())
@@ -169,15 +184,15 @@ class OnnxTeacher(Teacher):
         return [np.atleast_1d(answer), *map(np.ascontiguousarray, moved)]
 
     def _last(self, state: State, episode_start: Array | None, batch: int) -> list[Array]:
-        """The states before a step, `[B, *S]`: zeros where an episode begins."""
-        blank = [np.zeros((batch, *memory.shape), np.float32) for memory in self._ports.memories]
+        """The states before a step, `[B, *S]`: what they start as where an episode begins."""
+        first = [np.repeat(memory.start[None], batch, axis=0) for memory in self._ports.memories]
         if state is None:
-            return blank
+            return first
         starts = np.broadcast_to(np.asarray(False if episode_start is None else episode_start, bool), (batch,))
         last = []
-        for zeros, array in zip(blank, state, strict=True):
-            begins = starts.reshape(batch, *[1] * (zeros.ndim - 1))
-            last.append(np.where(begins, zeros, np.asarray(array)))
+        for initial, array in zip(first, state, strict=True):
+            begins = starts.reshape(batch, *[1] * (initial.ndim - 1))
+            last.append(np.where(begins, initial, np.asarray(array)))
         return last
 
     def _blank(self) -> dict[str, tuple[list[int], str]]:

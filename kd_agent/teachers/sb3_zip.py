@@ -7,9 +7,11 @@ from typing import Any
 from kd_agent.environments import Recipe
 from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
 from kd_agent.networks import Teacher
+from kd_agent.settings import names_recording
 from kd_agent.teachers import _fitting, _trusted, _zoo
 from kd_agent.teachers._agent import evidence_of, own_spaces, spaces_of_agent, teacher_of
 from kd_agent.teachers._archive import MEMBERS, NotUnderstoodError, read
+from kd_agent.teachers._checkpoint import SUFFIXES
 from kd_agent.teachers._request import Request
 from kd_agent.teachers._statistics_search import find_statistics
 
@@ -18,7 +20,8 @@ _ZIP = b"PK\x03\x04"
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return isinstance(source, str) and locate(source) is not None
+    # An .npz of arrays is a zip too.
+    return isinstance(source, str) and not names_recording([source]) and locate(source) is not None
 
 
 def locate(source: str) -> Path | None:
@@ -39,7 +42,7 @@ def locate(source: str) -> Path | None:
         # A folder with zips of its own is an RL Zoo run; one without is at most the settings of the zip beside it.
         if any(path.glob("*.zip")):
             return None
-    if path.is_file() and _begins_as_zip(path):
+    if path.is_file() and not source.endswith(SUFFIXES) and _begins_as_zip(path):
         return path
     beside = Path(f"{source}.zip")
     return beside if beside.is_file() else None

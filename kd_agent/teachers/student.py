@@ -6,13 +6,14 @@ from typing import Any
 from kd_agent.networks import Origin, check_fits
 from kd_agent.policies import file as graph_file
 from kd_agent.policies.safe_files import read_capped
+from kd_agent.teachers._flax_file import is_tree
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._request import Request
 
 
 def accepts(source: Any) -> bool:
     """Whether this plug-in reads `source`."""
-    return isinstance(source, str) and source.endswith(".safetensors")
+    return isinstance(source, str) and source.endswith(".safetensors") and not is_tree(source)
 
 
 def load(source: str, request: Request) -> GraphTeacher:

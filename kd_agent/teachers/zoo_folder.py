@@ -1,5 +1,6 @@
 """An RL Zoo folder as a teacher: its zip, statistics, environment settings and wrappers, found by themselves."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,15 @@ def recipe(source: str, env: str, env_kwargs: Mapping[str, Any], typed: TypedWra
 def find_agent(folder: Path) -> Path:
     """The zip to load: the last model of the run `<env>.zip`, as RL Zoo does, or else its best.
 
+    Of a folder of runs, `<algorithm>/<env>_<number>/`, it is that of the latest, where all are of one environment and
+    algorithm.
+
     Raises:
         KDError: The folder has no agent, or several.
     """
     zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
+    if not zips:
+        zips = _latest_run(folder)
     agents = [path for path in zips if not path.stem.startswith(_NOT_AGENTS)]
     # RL Zoo writes a run's settings into a folder of the agent's own name.
     described = [path for path in agents if path.with_suffix("").is_dir()]
@@ -71,3 +77,17 @@ def find_agent(folder: Path) -> Path:
         names = ", ".join(path.name for path in candidates[:5])
         raise KDError(f"{folder}: expected one agent's .zip in this folder, found {names or 'none'}")
     return candidates[0]
+
+
+def _latest_run(folder: Path) -> list[Path]:
+    """The zips of the latest run below a folder of runs; of several environments or algorithms one of each."""
+    latest: dict[Path, tuple[int, Path]] = {}
+    for path in sorted(folder.glob("*/*/*.zip")):
+        number = re.fullmatch(r"(.+)_(\d+)", path.parent.name)
+        if number and path.is_file():
+            run = path.parent.parent / number.group(1)
+            latest[run] = max(latest.get(run, (0, path)), (int(number.group(2)), path.parent))
+    zips: list[Path] = []
+    for _, run in latest.values():
+        zips += sorted(run.glob("*.zip"))
+    return zips

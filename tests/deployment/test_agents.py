@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from samples import PROBES, SPACES, Agent, make_graph
+from saved_policies import BY_FILE
 from small_agents import VECTOR
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -170,6 +171,9 @@ def test_what_does_not_concern_a_source_is_refused(agents: dict[str, Agent], tmp
     student = str(graph_file.write(make_graph(), tmp_path / "s.safetensors"))
     with pytest.raises(KDError, match="carries its statistics inside"):
         read_agent(student, Reading(statistics="s.pkl"))
+    for said in ({"teacher_activation": "relu"}, {"teacher_squash": "tanh"}):
+        with pytest.raises(KDError, match="says its network itself"):
+            read_agent(student, Reading(**said))
     with pytest.raises(KDError, match="only a saved student holds several tasks"):
         read_agent(str(agents["Discrete"].path), Reading(task="CartPole-v1"))
     with pytest.raises(KDError, match="not a teacher; expected"):
@@ -181,3 +185,14 @@ def test_the_spaces_of_a_typed_environment_are_the_program_s(agents: dict[str, A
     box = spaces_of(PROBES["Box"])[1]
     np.testing.assert_array_equal(agent.graph.head.low, np.ravel(box.low))
     np.testing.assert_array_equal(agent.graph.head.high, np.ravel(box.high))
+
+
+def test_parameters_of_flax_are_a_teacher_and_no_student() -> None:
+    saved = BY_FILE["flax/actor_critic.safetensors"]
+    how = Reading(env="Pendulum-v1", teacher_activation="tanh", teacher_squash="none")
+    agent = read_agent(str(saved.path), how)
+    answers = saved.answers()
+    found, _ = Policy(agent.graph).predict(answers["observations"], deterministic=True)
+    np.testing.assert_allclose(found, np.clip(answers["actions"], -2, 2), atol=1e-5)
+    with pytest.raises(KDError, match=r"name the environment \(--env\)"):
+        read_agent(str(saved.path), Reading())

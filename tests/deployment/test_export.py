@@ -140,10 +140,13 @@ def test_settings_reach_the_reader_and_the_format(
     for missing in (True, False):
         settings: dict[str, Any] = {"statistics": "v.pkl", "allow_missing_statistics": missing, "env": PROBE}
         settings["onnx_output"] = f"{missing}"
+        settings |= {"teacher_activation": "relu", "teacher_squash": "clip"} if missing else {}
         with pytest.raises(KDError, match="seen"):
             list(export_file(ExportConfig(source=source, out=str(tmp_path / "p.c"), **settings)))
         assert (told["statistics"], told["allow_missing_statistics"]) == ("v.pkl", missing)
         assert (told["env"][0].shape, told["onnx_output"]) == ((4,), f"{missing}")
+        assumed = (told["teacher_activation"], told["teacher_squash"])
+        assert assumed == (("relu", "clip") if missing else (None, None))
     monkeypatch.undo()
     config = ExportConfig(source=student, out=str(tmp_path / "p.c"), prefix="mine", int8=True, check=False)
     list(export_file(config))

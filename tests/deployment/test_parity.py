@@ -65,7 +65,7 @@ def test_a_file_of_any_agent_acts_as_stable_baselines3_does(case: str, tmp_path:
     assert path.is_file()
 
 
-@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "onnx", "torch", "sb3", "wasm"])
+@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "leapp", "onnx", "torch", "sb3", "wasm"])
 def test_another_policy_in_the_file_is_noticed_in_every_format(name: str, tmp_path: Path) -> None:
     graph = make_graph("categorical", {"env": "nowhere-v0"})
     agent, where = walked(graph)
@@ -86,7 +86,7 @@ def test_another_policy_in_the_file_is_noticed_in_every_format(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "onnx", "torch", "wasm"])
+@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "leapp", "onnx", "torch", "wasm"])
 def test_every_head_is_compared_in_its_own_units(kind: str, name: str, tmp_path: Path) -> None:
     graph = make_graph(kind)
     agent, where = walked(graph)
@@ -97,7 +97,7 @@ def test_every_head_is_compared_in_its_own_units(kind: str, name: str, tmp_path:
     assert ("of their range" in str(found)) == graph.head.is_gaussian
 
 
-@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "onnx", "wasm"])
+@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "leapp", "onnx", "wasm"])
 @pytest.mark.parametrize("memory", ["gru", "lstm"])
 def test_a_memory_begins_anew_with_each_episode(memory: str, name: str, tmp_path: Path) -> None:
     graph = GRAPHS[memory]()
@@ -115,7 +115,7 @@ def test_a_memory_is_refused_by_torch_in_a_line(tmp_path: Path) -> None:
         export(GRAPHS["gru"](), tmp_path / "policy.pt2")
 
 
-@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "onnx", "torch", "wasm"])
+@pytest.mark.parametrize("name", ["arduino", "c", "javascript", "script", "leapp", "onnx", "torch", "wasm"])
 @pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "bernoulli"])
 def test_masks_reach_the_file(kind: str, name: str, tmp_path: Path) -> None:
     plain = make_graph(kind)

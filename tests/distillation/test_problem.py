@@ -88,6 +88,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("compress", {"realtime": True}, "compressing starts from a finished teacher: leave out --realtime"),
     ("compress", {"control": True}, "compressing has no control in its table: leave out --control"),
     ("compress", {"search_size": True}, "leave out --search-size"),
+    ("compress", {"then_ppo": 100}, "leave out --then-ppo"),
+    ("compress", {"label_budget": 100}, "leave out --label-budget"),
     ("compress", {"temperature": "auto"}, "leave out --temperature auto"),
     ("compress", {"render": True}, "compressing does not render"),
     ("compress", {"resume": True}, "compressing does not resume"),
@@ -95,8 +97,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("compress", {"hidden": 0}, "gives no size to prune to"),
     ("compress", {"loss": "lk"}, "did you mean 'kl'"),
     ("search", {"realtime": True}, "leave out --realtime"),
+    ("search", {"label_budget": 100}, "leave out --label-budget"),
     ("search", {"control": True}, "leave out --control"),
     ("search", {"search_size": True}, "leave out --search-size"),
+    ("search", {"then_ppo": 100}, "leave out --then-ppo"),
     ("search", {"render": True}, "leave out --render"),
     ("search", {"temperature": "auto"}, "leave out --temperature auto"),
     ("search", {"student": "tree"}, "its size is --leaves"),
@@ -218,6 +222,7 @@ def lines(by: Teacher = TEACHER, **settings: Any) -> list[str]:
 
 GAUSSIAN = a_teacher(kind="diag_gaussian")
 ONE = "there is one teacher"
+NO_OUTPUTS = "no teacher is an ONNX file or a LEAPP graph"
 NO_LAYERS = "no loss compares layers, as hint, relation and intuition do"
 SAME = "this loss and action head are the same at any"
 STEPS = "a tree is grown, not fitted in steps"
@@ -233,6 +238,7 @@ IDLE: list[tuple[Teacher, dict[str, Any], str, str]] = [
     (TEACHER, {"student": "tree", "final_steps": 8}, "final-steps", STEPS),
     (TEACHER, {"student": "tree", "batch_size": 8}, "batch-size", STEPS),
     (TEACHER, {"student": "tree", "learning_rate": 0.1}, "learning-rate", STEPS),
+    (TEACHER, {"teacher": ["a.zip"], "onnx_output": "a"}, "onnx-output", NO_OUTPUTS),
     (TEACHER, {"combine": "product"}, "combine", ONE),
     (TEACHER, {"teacher_gate": False}, "teacher-gate", ONE),
     (TEACHER, {"teacher_layer": "any"}, "teacher-layer", NO_LAYERS),
@@ -253,6 +259,8 @@ AT_WORK: list[dict[str, Any]] = [
     {"temperature": "auto", "choose_by": "agreement"},
     {"student": "tree", "leaves": 9},
     {"activation": "relu", "hidden": [8], "final_steps": 3, "batch_size": 9, "learning_rate": 0.1},
+    {"teacher": ["a.onnx"], "onnx_output": "a"},
+    {"teacher": ["a.yaml"], "onnx_output": "a"},
     {"teacher": ["a.zip", "b.zip"], "combine": "product", "teacher_gate": False},
     {"loss": {"relation": 1.0}, "teacher_layer": layers(TEACHER)[0], "student_layer": "hidden.0"},
 ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from prepared_runs import begun
@@ -11,9 +12,12 @@ from samples import PROBES
 
 from kd_agent.environments import recipe_of
 from kd_agent.evaluation import comparison
-from kd_agent.evaluation.comparison import Episodes, PairedComparison
+from kd_agent.evaluation.comparison import Episodes, PairedComparison, compare_recorded
+from kd_agent.evaluation.non_inferiority import compare
+from kd_agent.networks import Origin
 from kd_agent.rollouts.evaluate import Evaluation
 from kd_agent.runs import Costs, Reporter
+from kd_agent.teachers import RecordedTeacher, Recording
 
 
 class Paid:
@@ -201,3 +205,48 @@ def test_the_episodes_of_a_run_are_played_by_samples_where_that_is_asked_for(
         found = PairedComparison(Episodes.of(run, first_seed=500), TEACHER, margin=0.05, random_episodes=2)
         found.verdict(found.episodes.play(Paid(99.0), "the student", 4))
     assert ground.greedily == [not sampled] * 3
+
+
+def recording(returns: list[float]) -> RecordedTeacher:
+    """A recording of episodes that earned so much."""
+    data = Recording({}, np.zeros((0, 4), np.float32), np.zeros(0, bool), tuple(returns), "actions")
+    spaces = gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(4)
+    return RecordedTeacher(data, spaces, Origin("data.npz", "0" * 64, "recording", None))
+
+
+def against(returns: list[float]) -> PairedComparison:
+    reporter = Reporter(quiet=True)
+    episodes = Episodes(recipe_of(PROBES["Discrete"]), first_seed=0, reporter=reporter)
+    return PairedComparison(episodes, recording(returns), margin=0.1, random_episodes=20)
+
+
+def test_a_recording_does_not_play_and_is_paired_with_nobody(ground: Ground) -> None:
+    comparison = against([100.0 + number for number in range(30)])
+    student = Paid(130.0)
+    looks = [(60, 0.02), (90, 0.02)]
+    returns, verdict = comparison.play_until_decided(student, "the student", looks)
+    assert verdict.non_inferior
+    assert len(returns) == verdict.episodes == 60
+    assert len(comparison.teacher_returns(60)) == 30
+    assert verdict.difference == pytest.approx(130 - 114.5)
+    assert {who for who, _ in ground.played} == {None, student}
+
+
+def test_against_few_recorded_episodes_no_more_are_played_than_could_matter(ground: Ground) -> None:
+    comparison = against([100.0] * 19)
+    assert not comparison.decidable
+    returns, verdict = comparison.play_until_decided(Paid(100.0), "the student", [(20, 0.1), (60, 0.1), (90, 0.1)])
+    assert (len(returns), verdict.decision) == (60, "undecided")
+    assert against([100.0] * 20).decidable
+
+
+def test_a_recording_that_chance_explains_lets_no_student_pass(ground: Ground) -> None:
+    """The random policy earns 0 in every episode; so does the recording, up to noise."""
+    chance = [1.0 + 4.0 * (-1) ** number for number in range(40)]
+    comparison = against(chance)
+    assert not comparison.decidable
+    verdict = comparison.verdict([500.0] * 100)
+    assert compare(chance, [500.0] * 100, [0.0] * 20, margin=0.1, paired=False).non_inferior
+    assert verdict.decision == "undecided"
+    assert "not shown to be better than chance" in verdict.reasons[0]
+    assert compare_recorded([100.0] * 40, [500.0] * 100, [0.0] * 20, margin=0.1, error=0.02).non_inferior

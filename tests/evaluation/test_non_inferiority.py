@@ -302,3 +302,61 @@ def test_a_loss_of_about_a_margin_is_out_of_reach() -> None:
     teacher = noisy(100)
     verdict = compare(teacher, teacher - 0.05 * teacher.mean() * 0.999, RANDOM)
     assert verdict.reasons[-1] == "the loss is about a margin: no number of episodes within reach would decide"
+
+
+def test_recorded_returns_are_paired_with_none() -> None:
+    """The order of a recording says nothing, and its number need not be the student's."""
+    teacher, student = noisy(100, 10, 40), noisy(100, 10, 200, seed=1)
+    verdict = compare(teacher, student, RANDOM, paired=False)
+    assert verdict.non_inferior
+    assert verdict.episodes == 200
+    again = compare(teacher[::-1], student, RANDOM, paired=False)
+    np.testing.assert_allclose(again.mean.bounds, verdict.mean.bounds, atol=0.3)
+    assert verdict.difference == pytest.approx(student.mean() - teacher.mean())
+    with pytest.raises(KDError, match="both must play the same episodes"):
+        compare(teacher, student, RANDOM)
+
+
+def test_independent_returns_leave_more_open_than_paired_ones() -> None:
+    teacher = noisy(100, 30, 400)
+    student = teacher - 2
+    paired = compare(teacher, student, RANDOM)
+    alone = compare(teacher, student, RANDOM, paired=False)
+    assert paired.non_inferior
+    assert alone.decision == "undecided"
+    assert alone.difference == paired.difference
+    assert alone.mean.bounds[0] < paired.mean.bounds[0] - 2
+    low, high = alone.difference_ci
+    # Of two means of 400 with a deviation of 30: 1.96 * 30 * sqrt(2 / 400) = 4.2 to each side.
+    assert (high - low) / 2 == pytest.approx(4.2, abs=0.4)
+
+
+def test_the_best_that_was_recorded_bounds_what_its_teacher_may_earn() -> None:
+    """An episode more that is better widens the bound from below, and leaves the interval as it is."""
+    teacher = np.append(np.full(29, 100.0), 110.0)
+    better = np.append(np.full(29, 100.0), 160.0)
+    student = np.full(100, 103.0)
+    near = compare(teacher, student, RANDOM, paired=False).mean
+    far = compare(better, student, RANDOM, paired=False).mean
+    assert far.bounds[0] < near.bounds[0] - 5
+
+
+@pytest.mark.parametrize(
+    ("recorded", "played", "decision"), [(19, 200, "undecided"), (20, 59, "undecided"), (20, 60, "non-inferior")]
+)
+def test_few_recorded_or_played_episodes_decide_nothing(recorded: int, played: int, decision: str) -> None:
+    verdict = compare(noisy(100, n=recorded), noisy(101, n=played, seed=1), RANDOM, paired=False, margin=0.2)
+    assert verdict.decision == decision
+    said = " ".join(verdict.reasons)
+    assert ("19 recorded episodes decide nothing: at least 20 are needed" in said) == (recorded < FEWEST)
+
+
+@pytest.mark.parametrize("recorded", [20, 100])
+def test_a_student_worse_by_a_margin_seldom_passes_against_a_recording(recorded: int) -> None:
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(200):
+        verdict = compare(rng.normal(100, 20, recorded), rng.normal(95, 20, 100), RANDOM, paired=False, error=0.025)
+        passed += verdict.non_inferior
+    # 2.5 % of 200 are 5; ten or more have a probability below 3 %.
+    assert passed < 10

@@ -91,6 +91,20 @@ def by_onnx(graph: PolicyGraph, observations: Any, masks: Any, folder: Path) -> 
     return tuple(np.concatenate(part).reshape(len(rows), -1) for part in zip(*rows, strict=True))
 
 
+def by_leapp(graph: PolicyGraph, observations: Any, masks: Any, folder: Path) -> Any:
+    """A host that knows of no masks feeds none: all is allowed then."""
+    leapp = pytest.importorskip("leapp")
+    manager = leapp.InferenceManager(str(export(graph, folder / "policy.yaml")[0]))
+    rows = []
+    for k in range(len(observations)):
+        feed = {"policy/obs": torch.tensor(observations[k : k + 1])}
+        if masks is not None:
+            feed["policy/action_masks"] = torch.tensor(masks[k : k + 1])
+        answer = manager.run_policy(feed)
+        rows.append((answer["policy/params"].numpy(), answer["policy/action"].numpy()))
+    return tuple(np.concatenate(part).reshape(len(rows), -1) for part in zip(*rows, strict=True))
+
+
 def by_torch(graph: PolicyGraph, observations: Any, masks: Any, folder: Path) -> Any:
     flags = torch.ones(len(observations), graph.head.num_masks, dtype=torch.bool)
     if masks is not None:
@@ -122,6 +136,7 @@ def by_playing(runtime: str) -> Callable[..., Any]:
 RUNTIMES: dict[str, Callable[..., Any]] = {
     "c": by_c,
     "javascript": by_javascript,
+    "leapp": by_leapp,
     "onnx": by_onnx,
     "torch": by_torch,
     "sb3": by_sb3,
@@ -151,7 +166,7 @@ def test_an_exported_policy_keeps_to_a_mask_as_numpy_does(kind: str, runtime: st
     assert (bare != graph.head.greedy(Policy(graph).params(observations, masks))).any()
 
 
-@pytest.mark.parametrize("runtime", ["c", "javascript", "onnx"])
+@pytest.mark.parametrize("runtime", ["c", "javascript", "leapp", "onnx"])
 def test_a_memory_and_a_mask_go_together(runtime: str, tmp_path: Path) -> None:
     graph = masked_graph("categorical", "gru")
     observations, masks = states("categorical", 50)

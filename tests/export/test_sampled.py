@@ -28,6 +28,7 @@ from kd_agent import evaluate, export, load_teacher, plugins
 from kd_agent.environments.vector import spaces_of
 from kd_agent.networks.distributions import head_for
 from kd_agent.policies.graph import PolicyGraph
+from kd_agent.policies.head import HeadSpec
 from kd_agent.policies.policy import Policy
 
 MASKS = {"categorical": [1, 0, 1, 1], "multi_categorical": [0, 1, 1, 1, 0, 1, 1], "bernoulli": [1, 1, 0, 1, 1, 1]}
@@ -59,17 +60,33 @@ def by_javascript(graph: PolicyGraph, mask: Any, folder: Path, random: str = "se
     return json.loads(subprocess.run(["node", "main.mjs"], cwd=folder, capture_output=True, check=True).stdout)
 
 
-def by_onnx(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
-    """What is drawn from the outputs, by NumPy."""
+def asked_for(mask: Any) -> dict[str, Any]:
+    """What the inputs of an ONNX model are fed."""
     feed: dict[str, Any] = {"obs": OBSERVATION[None]}
     if mask is not None:
         feed["action_masks"] = np.array([mask], bool)
+    return feed
+
+
+def by_onnx(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
     session = onnxruntime.InferenceSession(str(export(graph, folder / "policy.onnx")[0]))
-    head, rng = graph.head, np.random.default_rng(0)
+    names = [output.name for output in session.get_outputs()]
+    return drawn_from(graph.head, dict(zip(names, session.run(names, asked_for(mask)), strict=True)))
+
+
+def by_leapp(graph: PolicyGraph, mask: Any, folder: Path) -> Any:
+    manager = pytest.importorskip("leapp").InferenceManager(str(export(graph, folder / "policy.yaml")[0]))
+    answer = manager.run_policy({f"policy/{name}": torch.tensor(array) for name, array in asked_for(mask).items()})
+    return drawn_from(graph.head, {name.partition("/")[2]: tensor.numpy() for name, tensor in answer.items()})
+
+
+def drawn_from(head: HeadSpec, outputs: dict[str, Any]) -> Any:
+    """What is drawn from the outputs, by NumPy."""
+    rng = np.random.default_rng(0)
     if head.is_gaussian:
-        mean, std = session.run(["mean", "std"], feed)
+        mean, std = outputs["mean"], outputs["std"]
         return head.to_box(mean + std * rng.normal(size=(DRAWS, mean.shape[1])))
-    [share] = session.run(["probabilities"], feed)
+    share = outputs["probabilities"]
     if head.kind == "bernoulli":
         return rng.random((DRAWS, share.shape[1])) < share
     parts = [part[0].astype(np.float64) for part in head.split(share)]
@@ -113,6 +130,7 @@ RUNTIMES: dict[str, Callable[..., Any]] = {
     "arduino": by_arduino,
     "c": by_c,
     "javascript": by_javascript,
+    "leapp": by_leapp,
     "onnx": by_onnx,
     "script": by_script,
     "torch": by_torch,
@@ -123,7 +141,7 @@ every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 
 
 def test_every_format_is_drawn_from_by_a_test() -> None:
-    assert {*(runtime.partition(" ")[0] for runtime in RUNTIMES), "sb3"} == set(plugins.names("export"))
+    assert {*(runtime.partition(" ")[0] for runtime in RUNTIMES), "sb3", "zoo"} == set(plugins.names("export"))
 
 
 @every_kind

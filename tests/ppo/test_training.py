@@ -66,6 +66,30 @@ class Trained:
         return self.keeper._held < training._HELD
 
 
+@pytest.mark.parametrize(("score", "expected"), [("iqm", 10.0), ("mean", 5.0)])
+def test_an_evaluation_is_summed_up_as_it_is_asked_for(
+    score: Any, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean knows of the one fall in four, which the interquartile mean leaves out."""
+    played = Evaluation(np.array([-10.0, 10.0, 10.0, 10.0]), np.full(4, 7))
+    monkeypatch.setattr(training, "evaluate", lambda *who, **how: played)
+    recorded: dict[str, float] = {}
+    keeper = Keeper(
+        config().training,
+        recipe_of(PROBES["Discrete"]),
+        lambda done, **figures: None,
+        player=lambda: "player",  # type: ignore[arg-type, return-value]
+        keep=lambda: None,
+        score=score,
+    )
+    logger = SimpleNamespace(record=lambda name, value: recorded.update({name: value}))
+    keeper.model = SimpleNamespace(logger=logger, ep_info_buffer=[])  # type: ignore[assignment]
+    keeper.num_timesteps = 64
+    keeper.check()
+    assert keeper.best == expected
+    assert recorded == {f"eval/{score}": expected}
+
+
 def test_what_is_better_than_all_before_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = Trained([1.0, 3.0, 2.0, 3.0, 4.0], monkeypatch)
     for steps in range(64, 64 * 6, 64):

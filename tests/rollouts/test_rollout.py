@@ -7,6 +7,7 @@ import pytest
 
 from kd_agent import KDError
 from kd_agent.rollouts import Rollout, aggregate
+from kd_agent.rollouts.rollout import in_one_step
 
 
 def rollout(steps: int = 4, **more: Any) -> Rollout:
@@ -45,3 +46,18 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         Rollout.from_arrays({**arrays, "reward": arrays["reward"][:2]})
     with pytest.raises(KDError, match="NaN or infinity"):
         Rollout.from_arrays({**arrays, "params": np.full((4, 2, 3), np.nan)})
+
+
+def test_a_data_set_has_what_all_rounds_have() -> None:
+    """Those of a run that an older version began do not tell what was done."""
+    together = aggregate([rollout(), rollout(3, action=np.zeros((3, 2)))])
+    assert "action" not in together
+    assert aggregate([rollout(action=np.zeros((4, 2)))])["action"].shape == (8,)
+
+
+def test_states_in_one_step_are_those_of_the_data_set_in_its_order() -> None:
+    parts = [rollout(), rollout(3)]
+    alone, together = in_one_step(parts), aggregate(parts)
+    assert alone.driver.shape == (1, 14)
+    for name, array in alone.arrays().items():
+        np.testing.assert_array_equal(array[0], together[name])

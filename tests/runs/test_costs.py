@@ -58,6 +58,17 @@ def test_all_steps_of_environments_are_summed_and_those_of_gradients_are_not() -
     assert ledger.to_json()["env_steps"] == ledger.of("collect_steps") == 2
 
 
+def test_steps_of_a_ppo_that_goes_on_are_named_and_summed_where_there_was_one() -> None:
+    ledger = Costs()
+    assert costs.PPO_STEPS not in ledger.to_json()
+    ledger.add("collect_steps", 1)
+    ledger.add(costs.PPO_STEPS, 10)
+    ledger.add(costs.PPO_SELECTION_STEPS, 100)
+    entries = ledger.to_json()
+    assert (entries["env_steps"], entries["all_env_steps"]) == (1, 111)
+    assert (entries["ppo_steps"], entries["ppo_selection_steps"]) == (10, 100)
+
+
 def test_cpu_seconds_are_told_beside_those_of_the_clock_and_by_the_same_stages(clock: Clock) -> None:
     ledger = Costs()
     with ledger.timed("distill_s"):

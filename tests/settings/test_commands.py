@@ -15,6 +15,7 @@ from kd_agent.settings import (
     ExportConfig,
     FollowDriftConfig,
     KickstartConfig,
+    ServeConfig,
     SweepConfig,
     TasksConfig,
     VerifyConfig,
@@ -41,6 +42,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     KickstartConfig: {"env": "CartPole-v1"},
     VerifyConfig: {"run": "runs/1"},
     FollowDriftConfig: {"student": "s.safetensors", "teacher": "t.zip", "env": "CartPole-v1"},
+    ServeConfig: {"student": ["s.safetensors"]},
 }
 """What each command has to be told; everything else has a default."""
 

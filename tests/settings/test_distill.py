@@ -91,6 +91,7 @@ def test_a_student_is_no_larger_than_its_teacher_and_there_is_one_at_least(name:
         ("grow", None, False),
         ("compression", None, 1.0),
         ("seeds", 1, 3),
+        ("label_budget", None, 300),
         ("strict", False, True),
         ("sampled", None, True),
     ],

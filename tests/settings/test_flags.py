@@ -17,6 +17,7 @@ from kd_agent.settings import (
     KickstartConfig,
     RunConfig,
     SearchConfig,
+    ServeConfig,
     SweepConfig,
     TasksConfig,
     TrainingConfig,
@@ -35,11 +36,12 @@ CLASSES = [
     KickstartConfig,
     RunConfig,
     SearchConfig,
+    ServeConfig,
     SweepConfig,
     TasksConfig,
     VerifyConfig,
 ]
-TAKES_STUDENT = (EvaluateConfig, ExplainConfig, FollowDriftConfig)
+TAKES_STUDENT = (EvaluateConfig, ExplainConfig, FollowDriftConfig, ServeConfig)
 
 
 def parsed(cls: Any, *argv: str) -> Any:
@@ -102,6 +104,12 @@ def test_a_student_is_named_without_a_flag() -> None:
     assert parsed(EvaluateConfig, STUDENT, "--episodes", "3") == EvaluateConfig(student=STUDENT, episodes=3)
     assert "student is missing" in refused(EvaluateConfig)
     assert parsed(DistillConfig, "--env", "CartPole-v1", "--student", "tree").student == "tree"
+
+
+def test_several_students_are_named_side_by_side_wherever_the_flags_stand() -> None:
+    for words in (["a.safetensors", "b.safetensors", "--seed", "3"], ["--seed", "3", "a.safetensors", "b.safetensors"]):
+        assert parsed(ServeConfig, *words) == ServeConfig(student=("a.safetensors", "b.safetensors"), seed=3)
+    assert "student is missing" in refused(ServeConfig)
 
 
 def test_a_run_is_named_without_a_flag() -> None:

@@ -225,3 +225,16 @@ def test_an_exported_policy_that_plays_with_masks_teaches_with_them(tmp_path: Pa
     for action_masks in (masks, None):
         label = teacher.label(VECTORS, action_masks=action_masks)
         np.testing.assert_allclose(label.params, Policy(graph).params(VECTORS["obs"], action_masks), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["diag_gaussian", "squashed_gaussian"])
+def test_our_own_file_says_whether_its_actions_go_through_tanh(kind: str, tmp_path: Path) -> None:
+    graph = make_student(HEADS[kind], "mlp", hidden=(5,)).graph({"env": "nowhere-v0"})
+    teacher = loaded(export(graph, tmp_path / "t.onnx")[0], "Box")
+    assert teacher.head.spec == graph.head
+    expected = Policy(graph).predict(BATCH["obs"], deterministic=True)[0]
+    np.testing.assert_allclose(teacher.predict(BATCH["obs"], deterministic=True)[0], expected, atol=1e-6)
+    # Its actions are in the environment's units either way.
+    named = loaded(tmp_path / "t.onnx", "Box", onnx_output="action")
+    assert named.head.kind == "diag_gaussian"
+    np.testing.assert_allclose(named.predict(BATCH["obs"], deterministic=True)[0], expected, atol=1e-6)

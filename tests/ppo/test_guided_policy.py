@@ -11,9 +11,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from kd_agent import KDError, load_teacher
 from kd_agent.environments.vector import make_env
-from kd_agent.kickstarting.guided_policy import Actor, Fade, Guidance, GuidedBuffer, GuidedPolicy, Labelled, Standardise
 from kd_agent.networks.base import Teacher
 from kd_agent.policies.normalizer import Normalizer
+from kd_agent.ppo.guided_policy import Actor, Fade, Guidance, GuidedBuffer, GuidedPolicy, Labelled, Standardise
 
 NORMALIZER = Normalizer(np.full(4, 0.1), np.full(4, 2.0))
 STEPS, ENVS = 16, 2
@@ -122,6 +122,31 @@ def test_in_the_warm_up_the_actor_follows_the_kl_alone(agents: dict[str, Agent])
         moved.append(bits(model))
     assert all(torch.equal(a, b) for a, b in zip(*moved, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(before, moved[0], strict=True))
+
+
+def test_an_actor_that_holds_does_not_move_in_the_warm_up_whatever_the_kl_weighs(agents: dict[str, Agent]) -> None:
+    model, _ = guided(agents["Box"], Guidance(weight=5.0, ent_coef=1.0, warming=True, holds=True))
+    before, critic = bits(model), model.policy.value_net.weight.detach().clone()
+    model.train()
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(model), strict=True))
+    assert not torch.equal(critic, model.policy.value_net.weight)
+    guidance = Guidance(weight=5.0, holds=True)
+    model, _ = guided(agents["Box"], guidance)
+    before = bits(model)
+    model.train()
+    assert not all(torch.equal(a, b) for a, b in zip(before, bits(model), strict=True)), "afterwards it does"
+
+
+def test_a_student_is_held_against_what_the_guide_makes_of_the_teachers_rows(agents: dict[str, Agent]) -> None:
+    model, teacher = guided(agents["Discrete"], Guidance(weight=1.0))
+    buffer = model.rollout_buffer
+    assert isinstance(buffer, GuidedBuffer)
+    buffer._guide = lambda rows: 2 * rows
+    buffer.compute_returns_and_advantage(torch.zeros(ENVS, 1), np.zeros(ENVS))
+    [batch] = buffer.get(None)
+    labelled: Any = batch.observations
+    expected = 2 * teacher({"obs": labelled.observations.numpy()}).params
+    torch.testing.assert_close(labelled.teacher, expected, atol=1e-5, rtol=0)
 
 
 def test_the_teacher_never_changes(agents: dict[str, Agent]) -> None:

@@ -14,6 +14,7 @@ the observations comes with them out of `GuidedBuffer`: the teacher labels a who
 Letters: `T` steps, `N` environments, `B` batch, `P` head parameters, `F` numbers of an observation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor, nn
 
+from kd_agent.environments import as_mapping
 from kd_agent.errors import KDError
 from kd_agent.networks import ActionHead, Teacher
 from kd_agent.policies import OBSERVATION, Normalizer, PolicyGraph
@@ -40,6 +42,7 @@ class Guidance:
         clip_range: PPO's.
         ent_coef: Of the entropy bonus.
         warming: Whether the critic warms up: the actor follows the KL alone.
+        holds: Whether the actor stays as it is then.
         kl: Mean KL to the teacher in the last minibatch, in nats.
     """
 
@@ -48,6 +51,7 @@ class Guidance:
     clip_range: float = 0.2
     ent_coef: float = 0.0
     warming: bool = False
+    holds: bool = False
     kl: float = float("nan")
 
     def bonus(self, kl: Tensor, log_prob: Tensor, old_log_prob: Tensor, entropy: Tensor) -> Tensor:
@@ -62,6 +66,8 @@ class Guidance:
         self.kl = float(kl.detach().mean())
         if self.proximal:
             kl = (log_prob - old_log_prob).exp().clamp_min(1 - self.clip_range) * kl
+        if self.warming and self.holds:
+            return torch.zeros_like(kl)
         if self.warming:
             return -self.weight * kl
         return self.ent_coef * entropy - self.weight * kl
@@ -75,18 +81,27 @@ class Labelled(NamedTuple):
     old_log_prob: Tensor
 
 
+def as_it_is(rows: Tensor) -> Tensor:
+    """The teacher's own rows."""
+    return rows
+
+
 class GuidedBuffer(RolloutBuffer):
     """A rollout that the teacher labels when it is complete; its minibatches' observations are `Labelled`.
 
     Args:
         arguments: As SB3's.
         teacher: Who labels.
+        guide: From the teacher's rows `[B, P]` to those that the student is held against.
         settings: As SB3's.
     """
 
-    def __init__(self, *arguments: Any, teacher: Teacher, **settings: Any) -> None:
+    def __init__(
+        self, *arguments: Any, teacher: Teacher, guide: Callable[[Tensor], Tensor] = as_it_is, **settings: Any
+    ) -> None:
         super().__init__(*arguments, **settings)
         self._teacher = teacher
+        self._guide = guide
         self._rows = torch.empty(0)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Any) -> None:
@@ -98,10 +113,11 @@ class GuidedBuffer(RolloutBuffer):
         """
         # SB3 calls this when the rollout is complete, and once: the teacher answers one large batch.
         super().compute_returns_and_advantage(last_values, dones)
-        rows = self._teacher({OBSERVATION: self.swap_and_flatten(self.observations)}).params
+        # The buffer keeps them in the space's dtype, MuJoCo's float64; a teacher is shown what it is shown elsewhere.
+        rows = self._teacher(as_mapping(self.swap_and_flatten(self.observations))).params
         if not torch.isfinite(rows).all():
             raise KDError("the teacher answered NaN or infinity")
-        self._rows = rows.to(self.device)
+        self._rows = self._guide(rows).to(self.device)
 
     def _get_samples(self, batch_inds: Any, env: Any = None) -> RolloutBufferSamples:
         # SB3 hands the observations on as they are: whatever is asked of them comes along there.

@@ -1,0 +1,1 @@
+"""Students as tools of a language-model agent: an MCP server."""
