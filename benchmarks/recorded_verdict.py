@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from verdict import AT_MARGIN, EPISODES, MARGIN, MOST, Pool, _lower, pools, student_of
 
-from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.looks import looks_of_verdict
 from kd_agent.evaluation.non_inferiority import FEWEST_TO_PASS, _weights
 from kd_agent.evaluation.statistics import TAIL, weighted_tails
 
@@ -38,7 +38,7 @@ def passed(pool: Pool, teachers: Any, students: Any) -> Any:
     of_teacher = _weights(own.shape[1], seed=2)
     teacher_means = of_teacher @ own.T
     found = np.zeros(len(teachers), bool)
-    for look, error in VERDICT.looks(EPISODES, MOST):
+    for look, error in looks_of_verdict(EPISODES, MOST, paired=False):
         if look < FEWEST_TO_PASS:
             continue
         open_ones = np.flatnonzero(~found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.looks import looks_of_verdict
 from kd_agent.evaluation.non_inferiority import FEWEST, compare
 from kd_agent.evaluation.parts import Verdict
 from kd_agent.evaluation.statistics import failures, scores, worst_episodes
@@ -55,9 +55,11 @@ class Written:
         student: Of the student.
         random: Of the random policy.
         complete: Whether all that is written can be measured again.
+        paired: Whether the teacher played the student's episodes.
     """
 
     complete = True
+    paired = True
 
     def __init__(self, result: Mapping[str, Any], settings: Mapping[str, Any], name: str = "") -> None:
         self.result = result
@@ -97,7 +99,11 @@ class Written:
 
     def looks(self) -> list[int]:
         """After how many episodes the verdict might fall."""
-        return [episodes for episodes, _ in VERDICT.looks(self._episodes, self._max_episodes)]
+        return list(self._errors())
+
+    def _errors(self) -> dict[int, float]:
+        """The error of the look after so many episodes."""
+        return dict(looks_of_verdict(self._episodes, self._max_episodes, paired=self.paired))
 
     def stops(self, enough: int | None) -> list[int]:
         """After how many episodes there was a look, the last included.
@@ -155,7 +161,7 @@ class Written:
 
     def _look_claim(self) -> Claim:
         episodes = len(self.returns("student"))
-        errors = dict(VERDICT.looks(self._episodes, self._max_episodes))
+        errors = self._errors()
         text = "the verdict fell at a look of config.yaml's, with the error of that"
         if episodes not in errors:
             return self.claim(text, f"none is after {episodes} episodes")

@@ -15,6 +15,8 @@ from kd_agent.teachers import RecordedTeacher
 class WrittenRecorded(Written):
     """As `Written`, where the teacher is a recording."""
 
+    paired = False
+
     def compare(self, students: Any, error: float) -> Verdict:
         """The verdict on returns that are paired with none.
 

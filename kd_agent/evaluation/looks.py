@@ -47,5 +47,20 @@ VERDICT = Boundary(early=0.0001, main=0.02, late=0.0025)
 """Together 2.5 % at most, by simulation on recorded returns (benchmarks/verdict.py). A student that fails in 5 % of its
 episodes, which costs a whole margin, shows no failure in 76 with a probability of .02: the main look cannot come before
 that, and at 90 leaves room for the differences of single episodes."""
+UNPAIRED = 3
+"""Times as many episodes before the main look against recorded returns, which are paired with none: what the student
+owes to chance, and the failures that nobody has seen yet, are small then beside what the recording owes to chance."""
 VALIDATION = Boundary(early=0.06, main=0.1, late=0.06)
 """A validation chooses and proves nothing: it may err more often, and so is made in fewer episodes."""
+
+
+def looks_of_verdict(episodes: int, max_episodes: int, *, paired: bool = True) -> list[tuple[int, float]]:
+    """After how many episodes a verdict may fall, each with its error.
+
+    Args:
+        episodes: Those of the main look.
+        max_episodes: Those of the last look.
+        paired: Whether the teacher plays the same episodes; else they are `UNPAIRED` times as many.
+    """
+    main = episodes if paired else min(UNPAIRED * episodes, max_episodes)
+    return VERDICT.looks(main, max_episodes)

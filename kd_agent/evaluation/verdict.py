@@ -13,7 +13,7 @@ from kd_agent.environments.vector import spaces_of
 from kd_agent.evaluation.agreement import measure_agreement
 from kd_agent.evaluation.comparison import Episodes, PairedComparison
 from kd_agent.evaluation.held_out import WHERE, measure_held_out
-from kd_agent.evaluation.looks import VERDICT
+from kd_agent.evaluation.looks import looks_of_verdict
 from kd_agent.evaluation.non_inferiority import LEVEL
 from kd_agent.evaluation.parts import Part, Verdict
 from kd_agent.evaluation.references import References
@@ -124,7 +124,8 @@ def verdict_episodes(run: Run) -> PairedComparison:
 
 def verdict_looks(run: Run) -> list[tuple[int, float]]:
     """After how many episodes a run's verdict may fall, each with its error."""
-    return VERDICT.looks(run.config.episodes, run.config.max_episodes)
+    paired = not isinstance(run.teacher, RecordedTeacher)
+    return looks_of_verdict(run.config.episodes, run.config.max_episodes, paired=paired)
 
 
 def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from kd_agent.runs import RunFolder
 __all__ = ["minari_folder"]
 PROBE = PROBES["Discrete"]
 FIT = {"final_steps": 400, "attempts": 1, "hidden": [16], "quiet": True}
-PLAY = {"env": PROBE, "episodes": 60, "max_episodes": 60, "exam_episodes": 4}
+PLAY = {"env": PROBE, "episodes": 20, "max_episodes": 60, "exam_episodes": 4}
 
 
 @pytest.fixture(scope="module")

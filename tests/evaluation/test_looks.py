@@ -2,7 +2,7 @@
 
 import pytest
 
-from kd_agent.evaluation.looks import VALIDATION, VERDICT, Boundary
+from kd_agent.evaluation.looks import VALIDATION, VERDICT, Boundary, looks_of_verdict
 
 
 def test_most_looks_cost_little_error_and_the_main_one_nearly_all() -> None:
@@ -38,3 +38,11 @@ def test_looks_begin_and_end_where_they_are_to(episodes: int, most: int, looks: 
     assert [look for look, _ in found] == looks
     early = sum(look < episodes for look in looks)
     assert [error for _, error in found] == [0.1] * early + [0.3] + [0.2] * (len(looks) - early - 1)
+
+
+def test_recorded_returns_are_looked_at_after_three_times_as_many_episodes() -> None:
+    assert looks_of_verdict(90, 1000) == VERDICT.looks(90, 1000)
+    unpaired = looks_of_verdict(90, 1000, paired=False)
+    assert unpaired == VERDICT.looks(270, 1000)
+    assert (270, 0.02) in unpaired
+    assert looks_of_verdict(30, 60, paired=False)[-1] == (60, 0.02)
