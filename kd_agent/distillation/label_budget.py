@@ -81,7 +81,7 @@ class LabelBudget(FinalFits):
             played = play_off(run, [student.policy() for student in students])
             returns = {f"returns.{number}": np.array(own) for number, own in enumerate(played)}
             rounds.save(BEST, [], returns)
-        means = [float(np.mean(own)) if own else 0.0 for own in played]
+        means = [float(np.mean(own)) for own in played]
         # Who has played longest came furthest.
         best = max(range(len(students)), key=lambda number: (len(played[number]), means[number]))
         # Not what the ledger says, which is of all seeds of a run together.
@@ -222,8 +222,8 @@ def choose(doubt: Array, count: int, seed: int) -> Array:
 def play_off(run: Run, policies: Sequence[Policy]) -> list[list[float]]:
     """Returns of each of several policies in the episodes that it was let play, `[n]` of each.
 
-    Sequential halving (Karnin et al. 2013): all play a few, the better half twice as many, until one is left. Of one
-    alone there is nothing to choose, and it does not play.
+    Sequential halving (Karnin et al. 2013): all play a few, the better half twice as many, until one is left. One alone
+    plays all episodes too: several seeds are chosen among by what their students earned.
 
     Args:
         run: The run.
@@ -232,9 +232,8 @@ def play_off(run: Run, policies: Sequence[Policy]) -> list[list[float]]:
     episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="validation_steps")
     returns: list[list[float]] = [[] for _ in policies]
     field = list(range(len(policies)))
-    while len(field) > 1:
-        # The last two play all episodes.
-        halvings = (len(field) - 1).bit_length() - 1
+    # The last two play all episodes, and so does one alone.
+    for halvings in reversed(range(max(1, (len(field) - 1).bit_length()))):
         total = max(1, run.plan.exam_episodes >> halvings)
         for number in field:
             played = len(returns[number])

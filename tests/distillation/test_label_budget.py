@@ -146,7 +146,7 @@ def test_states_are_chosen_in_proportion_to_doubt_and_each_once() -> None:
     assert len(without_doubt) > 6
 
 
-@pytest.mark.parametrize(("attempts", "expected"), [(1, [0]), (2, [16, 16]), (3, [16, 16, 8]), (5, [16, 8, 4, 16, 4])])
+@pytest.mark.parametrize(("attempts", "expected"), [(1, [16]), (2, [16, 16]), (3, [16, 16, 8]), (5, [16, 8, 4, 16, 4])])
 def test_the_better_half_plays_on_until_one_is_left(
     attempts: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +213,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_bits_at_the_same_co
         ({"label_budget": 60, "grow": True}, "--label-budget and --grow do not go together"),
         ({"label_budget": 60, "search_size": True}, "--label-budget and --search-size do not go together"),
         ({"label_budget": 60, "then_ppo": 100}, "--label-budget and --then-ppo do not go together"),
+        ({"label_budget": 60, "then_ppo": 100, "seeds": 2}, "--label-budget and --then-ppo do not go together"),
         ({"label_budget": 60, "temperature": "auto"}, "--label-budget and --temperature auto do not go together"),
     ],
     ids=str,
