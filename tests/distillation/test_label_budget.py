@@ -268,3 +268,6 @@ def test_the_command_line_takes_it(agents: dict[str, Agent], tmp_path: Path) -> 
     small = ["--env-steps", "300", "--final-steps", "20", "--attempts", "1", "--episodes", "2", "--max-episodes", "2"]
     assert cli.main([*words, *small, "--out", str(tmp_path / "run")]) == 0
     assert load_policy(tmp_path / "run" / "student.safetensors").graph.provenance["config"]["label_budget"] == 30
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "made of 30 answers of the teacher" in page
+    assert "<td>questions to the teacher</td><td>30</td>" in page
