@@ -13,6 +13,7 @@ from itertools import permutations
 import numpy as np
 import torch
 
+from kd_agent.distillation.checks import check_budget
 from kd_agent.distillation.collecting import steps_of_round
 from kd_agent.distillation.dagger import FINISHED, Rounds
 from kd_agent.distillation.final_fits import BEST, FinalFits
@@ -25,6 +26,7 @@ from kd_agent.policies import Array, Policy
 from kd_agent.rollouts import Questions, Rollout, collect_on, hand_over
 from kd_agent.rollouts.rollout import TEACHER, in_one_step
 from kd_agent.runs import Run, checkpoint_file
+from kd_agent.runs.plan import NUMBERS
 from kd_agent.settings import DistillConfig
 
 COMMITTEE = 3
@@ -55,6 +57,9 @@ class LabelBudget(FinalFits):
             raise KDError(
                 "--label-budget asks about single states, which a gru is not fitted to; take --student mlp, cnn or tree"
             )
+        # What the settings alone tell: a teacher that is still to be trained takes minutes before its plan is known.
+        most = config.env_steps or int(NUMBERS["env_steps"])
+        check_budget(config.label_budget or 0, config.rounds or 1, config.n_envs or 1, most)
 
     def collect(self, run: Run) -> "AskedRounds":
         """All rounds; those finished before are read."""

@@ -240,6 +240,15 @@ def test_each_of_several_seeds_has_a_budget_of_its_own(tmp_path: Path) -> None:
     assert scores[result["kept_seed"]] == max(fit["mean"] for fit in result["label_budget"]["fits"])
 
 
+@pytest.mark.parametrize("given", [{"label_budget": 5, "rounds": 6}, {"label_budget": 200_000}], ids=str)
+def test_a_budget_that_cannot_be_kept_is_refused_before_a_teacher_is_trained(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(KDError, match=r"^--label-budget \d"):
+        distill({"env": ENV, "out": str(tmp_path / "run"), "quiet": True, **given})
+    assert not (tmp_path / "run").exists()
+
+
 class Recurrent(Fixed):
     """Has a memory."""
 
