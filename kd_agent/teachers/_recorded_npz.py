@@ -173,6 +173,10 @@ def _inferred(
         return (shown, told), ()
     if "actions" in arrays:
         actions = _action_space(arrays["actions"])
+        width = arrays.get("params", np.empty(0)).shape[-1]
+        if isinstance(actions, gym.spaces.Discrete) and width > actions.n:
+            # Nobody took the last actions, but the distributions know of them.
+            actions = gym.spaces.Discrete(width)
     elif "params" in arrays:
         actions = _space_of_params(arrays["params"], squashed=squashed)
     else:

@@ -259,3 +259,11 @@ def test_bounds_that_are_none_are_one_line(bounds: dict[str, Any], tmp_path: Pat
     with pytest.raises(KDError, match="no bounds of actions") as caught:
         load_teacher(str(tmp_path / "d.npz"))
     assert "\n" not in str(caught.value)
+
+
+def test_actions_that_nobody_took_are_known_by_the_distributions(tmp_path: Path) -> None:
+    taken = np.arange(30) % 2
+    np.savez(tmp_path / "d.npz", observations=np.zeros((30, 3)), actions=taken, params=np.zeros((30, 4)))
+    teacher = load_teacher(str(tmp_path / "d.npz"))
+    assert isinstance(teacher, RecordedTeacher)
+    assert teacher.spaces[1] == gym.spaces.Discrete(4)
