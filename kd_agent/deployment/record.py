@@ -44,6 +44,12 @@ def record(config: RecordConfig) -> str:
     check_target(config.out)
     if RunFolder(Path(config.source)).holds_checkpoint(_FIRST_ROUND):
         return _write_run(config)
+    for seed in sorted(Path(config.source).glob("seed-*")):
+        if RunFolder(seed).holds_checkpoint(_FIRST_ROUND):
+            raise KDError(f"{config.source} is a run of several seeds, each with rollouts of its own: name one, {seed}")
+    student = Path(config.source) / STUDENT_FILE
+    if student.is_file():
+        raise KDError(f"{config.source}: a run that has collected nothing; record what its student plays, {student}")
     teacher, recipe = _player(config)
     reporter = Reporter(quiet=config.quiet, progress=config.progress)
     seeds = range(config.seed, config.seed + config.episodes)
@@ -90,8 +96,14 @@ def _write_run(config: RecordConfig) -> str:
     graph = load_policy(student).graph
     typed = TypedWrappers(tuple(config.wrapper))
     recipe = typed.around(recipe_of_student(graph, str(student), config.env, config.env_kwargs))
+    rollouts = _rollouts(folder)
+    if len(rollouts) > 1 and graph.provenance["config"].get("label_budget"):
+        raise KDError(
+            f"{config.source} was made under a --label-budget: its answers are about single states, which are no "
+            f"episodes; record what its student plays, {student}"
+        )
     try:
-        episodes = episodes_of(_rollouts(folder))
+        episodes = episodes_of(rollouts)
     except KDError as error:
         raise KDError(f"{config.source}: {error}") from None
     algorithm = str(folder.read_json(TEACHER_FILE).get("algo"))

@@ -83,6 +83,9 @@ def write_npz(path: Path, data: Data, *, params: bool) -> None:
     arrays["episode_starts"] = np.concatenate([np.arange(len(episode)) == 0 for episode in data.episodes])
     if params and data.squashed:
         arrays["squashed"] = np.array(True)
+    actions = data.spaces[1]
+    if isinstance(actions, gym.spaces.Box):
+        arrays |= {"action_low": actions.low, "action_high": actions.high}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(path, buffer.getvalue())

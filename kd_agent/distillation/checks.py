@@ -187,6 +187,26 @@ def check_plan(plan: Plan, config: DistillConfig, spaces: Spaces) -> None:
     check_control(replace(config, student=plan.student), spaces[0])
 
 
+def check_budget(asked: int, rounds: int, n_envs: int, env_steps: int) -> None:
+    """Refuse a label budget that rounds, environments and their steps have no use for.
+
+    Args:
+        asked: The budget.
+        rounds: Rounds.
+        n_envs: Environments.
+        env_steps: Steps of all environments together.
+    """
+    least = rounds * n_envs
+    if asked < least:
+        one_each = f"one in each round and environment, {rounds} x {n_envs}"
+        raise KDError(
+            f"--label-budget {asked}: {least} questions are the fewest ({one_each}); ask more or name --rounds"
+        )
+    if asked > env_steps:
+        steps = f"{env_steps:,} environment steps"
+        raise KDError(f"--label-budget {asked}: in {steps} there are no more states to ask about; raise --env-steps")
+
+
 def check_questions(plan: Plan, config: DistillConfig, teacher: Teacher) -> None:
     """Refuse a label budget that a plan or a teacher cannot keep.
 
@@ -201,15 +221,7 @@ def check_questions(plan: Plan, config: DistillConfig, teacher: Teacher) -> None
     asked = config.label_budget
     if asked is None:
         return
-    least = plan.rounds * plan.n_envs
-    if asked < least:
-        one_each = f"one in each round and environment, {plan.rounds} x {plan.n_envs}"
-        raise KDError(
-            f"--label-budget {asked}: {least} questions are the fewest ({one_each}); ask more or name --rounds"
-        )
-    if asked > plan.env_steps:
-        steps = f"{plan.env_steps:,} environment steps"
-        raise KDError(f"--label-budget {asked}: in {steps} there are no more states to ask about; raise --env-steps")
+    check_budget(asked, plan.rounds, plan.n_envs, plan.env_steps)
     for has, what in ((teacher.recurrent, "has a memory"), (teacher.expects_masks, "plays with action masks")):
         if has:
             raise KDError(

@@ -13,6 +13,7 @@ from itertools import permutations
 import numpy as np
 import torch
 
+from kd_agent.distillation.checks import check_budget
 from kd_agent.distillation.collecting import steps_of_round
 from kd_agent.distillation.dagger import FINISHED, Rounds
 from kd_agent.distillation.final_fits import BEST, FinalFits
@@ -25,6 +26,7 @@ from kd_agent.policies import Array, Policy
 from kd_agent.rollouts import Questions, Rollout, collect_on, hand_over
 from kd_agent.rollouts.rollout import TEACHER, in_one_step
 from kd_agent.runs import Run, checkpoint_file
+from kd_agent.runs.plan import NUMBERS
 from kd_agent.settings import DistillConfig
 
 COMMITTEE = 3
@@ -55,6 +57,9 @@ class LabelBudget(FinalFits):
             raise KDError(
                 "--label-budget asks about single states, which a gru is not fitted to; take --student mlp, cnn or tree"
             )
+        # What the settings alone tell: a teacher that is still to be trained takes minutes before its plan is known.
+        most = config.env_steps or int(NUMBERS["env_steps"])
+        check_budget(config.label_budget or 0, config.rounds or 1, config.n_envs or 1, most)
 
     def collect(self, run: Run) -> "AskedRounds":
         """All rounds; those finished before are read."""
@@ -81,7 +86,7 @@ class LabelBudget(FinalFits):
             played = play_off(run, [student.policy() for student in students])
             returns = {f"returns.{number}": np.array(own) for number, own in enumerate(played)}
             rounds.save(BEST, [], returns)
-        means = [float(np.mean(own)) if own else 0.0 for own in played]
+        means = [float(np.mean(own)) for own in played]
         # Who has played longest came furthest.
         best = max(range(len(students)), key=lambda number: (len(played[number]), means[number]))
         # Not what the ledger says, which is of all seeds of a run together.
@@ -222,8 +227,8 @@ def choose(doubt: Array, count: int, seed: int) -> Array:
 def play_off(run: Run, policies: Sequence[Policy]) -> list[list[float]]:
     """Returns of each of several policies in the episodes that it was let play, `[n]` of each.
 
-    Sequential halving (Karnin et al. 2013): all play a few, the better half twice as many, until one is left. Of one
-    alone there is nothing to choose, and it does not play.
+    Sequential halving (Karnin et al. 2013): all play a few, the better half twice as many, until one is left. One alone
+    plays all episodes too: several seeds are chosen among by what their students earned.
 
     Args:
         run: The run.
@@ -232,9 +237,8 @@ def play_off(run: Run, policies: Sequence[Policy]) -> list[list[float]]:
     episodes = Episodes.of(run, first_seed=VALIDATION_SEED, stage="validation of", purpose="validation_steps")
     returns: list[list[float]] = [[] for _ in policies]
     field = list(range(len(policies)))
-    while len(field) > 1:
-        # The last two play all episodes.
-        halvings = (len(field) - 1).bit_length() - 1
+    # The last two play all episodes, and so does one alone.
+    for halvings in reversed(range(max(1, (len(field) - 1).bit_length()))):
         total = max(1, run.plan.exam_episodes >> halvings)
         for number in field:
             played = len(returns[number])

@@ -62,6 +62,8 @@ def check(config: DistillConfig) -> None:
     for name in ("search_size", "realtime", "control"):
         if getattr(config, name):
             raise KDError(f"--{name.replace('_', '-')} is for one student: leave out --seeds, or that")
+    # Each seed's own strategy may refuse them too, and that is to be said before a folder is made.
+    strategy_of(config)
 
 
 def _fit(stack: ExitStack, problem: Problem, costs: Costs) -> Fitted:

@@ -66,11 +66,12 @@ def compare(
         paired: Whether both played the same episodes; else the teacher's are others, `[m]` of them.
 
     Raises:
-        KDError: Returns are missing, NaN or infinite, or not paired; the margin is not positive.
+        KDError: Returns are missing, no numbers, NaN or infinite, or not paired; the margin is not positive, or the
+            error no probability.
     """
     teacher = _returns(teacher_returns, "the teacher's")
     random = _returns(random_returns, "the random policy's")
-    students = np.asarray(student_returns, np.float64)
+    students = _numbers(student_returns, "the student's")
     if students.ndim < 2:
         students = students.reshape(1, -1)
     if not len(students):
@@ -82,6 +83,8 @@ def compare(
             )
     if not margin > 0 or looks < 1:
         raise KDError(f"margin {margin} and looks {looks}: both must be positive")
+    if not 0 < error < 1:
+        raise KDError(f"error {error}: a probability between 0 and 1")
     return _Comparison(teacher, students, random, margin, error / looks, paired=paired).verdict()
 
 
@@ -207,8 +210,15 @@ def _weights(count: int, seed: int = 0) -> Floats:
     return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
 
+def _numbers(values: ArrayLike, whose: str) -> Floats:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise KDError(f"{whose} returns must be a list of numbers, one an episode") from None
+
+
 def _returns(values: ArrayLike, whose: str) -> Floats:
-    array = np.atleast_1d(np.asarray(values, np.float64))
+    array = np.atleast_1d(_numbers(values, whose))
     if array.ndim != 1 or not len(array):
         raise KDError(f"{whose} returns must be a list of numbers, one an episode")
     if not np.isfinite(array).all():

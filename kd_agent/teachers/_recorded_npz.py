@@ -11,6 +11,7 @@ Letters: `S` states, `P` head parameters, `*A` shape of an action, `*O` shape of
     episode_starts           [S], the observation is the first of an episode
     drivers                  [S], who acted: 0 is the teacher
     squashed                 true where params are those of a Gaussian that goes through tanh
+    action_low, action_high  [*A], the bounds of continuous actions
 """
 
 import hashlib
@@ -42,6 +43,7 @@ _OPTIONAL = {
     "drivers": ("drivers",),
 }
 """Names that an array may have, by what it is here; those behind the first are D4RL's, or usual elsewhere."""
+_BOUNDS = ("action_low", "action_high")
 _STATISTICS = {"mean", "var", "clip", "epsilon"}
 
 
@@ -76,7 +78,7 @@ def _arrays(archive: Any) -> dict[str, Array]:
     """The arrays that have a meaning here, by the first of their names; what else there is stays unread."""
     found: dict[str, Array] = {}
     for name in archive.files:
-        if name == _OBSERVATIONS or name.startswith(f"{_OBSERVATIONS}/") or name == "squashed":
+        if name == _OBSERVATIONS or name.startswith(f"{_OBSERVATIONS}/") or name in ("squashed", *_BOUNDS):
             found[name] = archive[name]
     for name, spellings in _OPTIONAL.items():
         there = [spelling for spelling in spellings if spelling in archive.files]
@@ -100,7 +102,8 @@ def _steps(arrays: Mapping[str, Array], where: str) -> Steps:
     starts, ended = _boundaries(arrays, ended, states, where)
     drivers = arrays.get("drivers")
     squashed = bool(np.any(arrays.get("squashed", False)))
-    spaces, notes = _inferred(observed, arrays, squashed=squashed) if states else ((gym.Space(), gym.Space()), ())
+    told = _told_actions(arrays, where)
+    spaces, notes = _inferred(observed, arrays, told, squashed=squashed) if states else ((gym.Space(), gym.Space()), ())
     return Steps(
         as_mapping(observed),
         arrays.get("actions"),
@@ -143,16 +146,37 @@ def _boundaries(arrays: Mapping[str, Array], ended: Array, states: int, where: s
     return starts | told, ended
 
 
+def _told_actions(arrays: Mapping[str, Array], where: str) -> gym.Space[Any] | None:
+    """The action space that the bounds say; None where there are none."""
+    there = [arrays[name] for name in _BOUNDS if name in arrays]
+    if not there:
+        return None
+    shape = arrays["actions"].shape[1:] if "actions" in arrays else there[0].shape
+    fit = all(bound.dtype.kind in "fiu" and bound.shape == shape for bound in there)
+    if len(there) < 2 or not fit or not np.all(there[0] < there[1]):
+        raise KDError(
+            f"{where}: action_low and action_high are no bounds of actions; expected shape {shape}, low < high"
+        )
+    low, high = (bound.astype(np.float32) for bound in there)
+    return gym.spaces.Box(low, high, dtype=np.float32)
+
+
 def _inferred(
-    observed: Mapping[str, Array], arrays: Mapping[str, Array], *, squashed: bool
+    observed: Mapping[str, Array], arrays: Mapping[str, Array], told: gym.Space[Any] | None, *, squashed: bool
 ) -> tuple[tuple[gym.Space[Any], gym.Space[Any]], tuple[str, ...]]:
-    """Spaces as the arrays suggest them, and a line that says so."""
+    """Spaces as the arrays suggest them where they do not tell, and a line that says so."""
     parts = {key: _observation_space(array) for key, array in observed.items()}
     shown: gym.Space[Any] = gym.spaces.Dict(parts)
     if list(parts) == [OBSERVATION]:
         shown = parts[OBSERVATION]
+    if told:
+        return (shown, told), ()
     if "actions" in arrays:
         actions = _action_space(arrays["actions"])
+        width = arrays.get("params", np.empty(0)).shape[-1]
+        if isinstance(actions, gym.spaces.Discrete) and width > actions.n:
+            # Nobody took the last actions, but the distributions know of them.
+            actions = gym.spaces.Discrete(width)
     elif "params" in arrays:
         actions = _space_of_params(arrays["params"], squashed=squashed)
     else:

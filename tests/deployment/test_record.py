@@ -129,6 +129,36 @@ def test_the_rollouts_of_a_run_as_an_npz(run: Path, agents: dict[str, Agent], tm
     assert teacher.recording.returns == () or max(teacher.recording.returns) <= 50
 
 
+def test_what_holds_no_episodes_is_refused_with_what_to_record_instead(
+    agents: dict[str, Agent], tmp_path: Path
+) -> None:
+    def said(name: str, agent: str = "", **more: Any) -> str:
+        given = settings(agents["Discrete"], tmp_path / name)
+        distill({**given, **({"teacher": agent} if agent else {}), **more})
+        with pytest.raises(KDError) as caught:
+            record(RecordConfig(str(tmp_path / name), str(tmp_path / "d.npz"), quiet=True))
+        assert not (tmp_path / "d.npz").exists()
+        return str(caught.value)
+
+    assert said("asked", label_budget=60, env_steps=200, rounds=2).endswith("student.safetensors"), (
+        "answers about single states are no episodes"
+    )
+    assert said("seeds", seeds=2).endswith(f"name one, {tmp_path / 'seeds' / 'seed-0'}")
+    data = str(tmp_path / "data.npz")
+    record(RecordConfig(str(agents["Discrete"].path), data, env=PROBES["Discrete"], quiet=True))
+    assert "a run that has collected nothing" in said("recorded", data, env="")
+
+
+def test_what_is_learnt_without_an_environment_plays_in_it(agents: dict[str, Agent], tmp_path: Path) -> None:
+    """The actions of a recording need not reach their bounds."""
+    out = str(tmp_path / "d.npz")
+    record(RecordConfig(str(agents["Box"].path), out, env=PROBES["Box"], quiet=True))
+    given = {**settings(agents["Box"], tmp_path / "run"), "teacher": out, "env": ""}
+    distill(given)
+    student = str(tmp_path / "run" / "student.safetensors")
+    assert cli.main(["evaluate", student, "--env", PROBES["Box"], "--episodes", "2", "--quiet"]) == 0
+
+
 @pytest.mark.parametrize("more", [{"episodes": 5}, {"seed": 1}, {"sampled": True}, {"statistics": "s.npz"}], ids=str)
 def test_what_has_been_played_takes_no_settings_of_play(more: dict[str, Any], run: Path, tmp_path: Path) -> None:
     [name] = more

@@ -146,7 +146,7 @@ def test_states_are_chosen_in_proportion_to_doubt_and_each_once() -> None:
     assert len(without_doubt) > 6
 
 
-@pytest.mark.parametrize(("attempts", "expected"), [(1, [0]), (2, [16, 16]), (3, [16, 16, 8]), (5, [16, 8, 4, 16, 4])])
+@pytest.mark.parametrize(("attempts", "expected"), [(1, [16]), (2, [16, 16]), (3, [16, 16, 8]), (5, [16, 8, 4, 16, 4])])
 def test_the_better_half_plays_on_until_one_is_left(
     attempts: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +213,7 @@ def test_a_run_that_was_stopped_anywhere_goes_on_to_the_same_bits_at_the_same_co
         ({"label_budget": 60, "grow": True}, "--label-budget and --grow do not go together"),
         ({"label_budget": 60, "search_size": True}, "--label-budget and --search-size do not go together"),
         ({"label_budget": 60, "then_ppo": 100}, "--label-budget and --then-ppo do not go together"),
+        ({"label_budget": 60, "then_ppo": 100, "seeds": 2}, "--label-budget and --then-ppo do not go together"),
         ({"label_budget": 60, "temperature": "auto"}, "--label-budget and --temperature auto do not go together"),
     ],
     ids=str,
@@ -237,6 +238,15 @@ def test_each_of_several_seeds_has_a_budget_of_its_own(tmp_path: Path) -> None:
     # The better by what it earns.
     assert result["kept_seed"] == max(scores, key=lambda seed: scores[seed])
     assert scores[result["kept_seed"]] == max(fit["mean"] for fit in result["label_budget"]["fits"])
+
+
+@pytest.mark.parametrize("given", [{"label_budget": 5, "rounds": 6}, {"label_budget": 200_000}], ids=str)
+def test_a_budget_that_cannot_be_kept_is_refused_before_a_teacher_is_trained(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(KDError, match=r"^--label-budget \d"):
+        distill({"env": ENV, "out": str(tmp_path / "run"), "quiet": True, **given})
+    assert not (tmp_path / "run").exists()
 
 
 class Recurrent(Fixed):
@@ -267,3 +277,6 @@ def test_the_command_line_takes_it(agents: dict[str, Agent], tmp_path: Path) -> 
     small = ["--env-steps", "300", "--final-steps", "20", "--attempts", "1", "--episodes", "2", "--max-episodes", "2"]
     assert cli.main([*words, *small, "--out", str(tmp_path / "run")]) == 0
     assert load_policy(tmp_path / "run" / "student.safetensors").graph.provenance["config"]["label_budget"] == 30
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "made of 30 answers of the teacher" in page
+    assert "<td>questions to the teacher</td><td>30</td>" in page

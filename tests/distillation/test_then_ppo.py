@@ -58,6 +58,7 @@ def test_the_result_says_what_came_of_it(run: tuple[Path, dict[str, Any]]) -> No
         f"PPO went on from the distilled student for {STEPS} environment steps, and the distilled student was" in page
     )
     assert f"the reinforced one has a mean of {then_ppo['reinforced']['mean']:.1f}" in page
+    assert f"against a margin of {then_ppo['comparison']['margin']:.1f} that is undecided" in page
 
 
 def test_the_student_that_is_kept_is_that_of_the_run_without_ppo(

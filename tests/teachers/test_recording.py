@@ -241,3 +241,29 @@ def test_a_file_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path: Path) -
             member.write(bytes(64 << 20))
     assert path.stat().st_size < 4 << 20
     assert "unpacks to more than 1024 MiB" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"action_low": np.zeros(2)},
+        {"action_low": np.zeros(1), "action_high": np.ones(1)},
+        {"action_low": np.ones(2), "action_high": np.ones(2)},
+        {"action_low": np.array(["a", "b"]), "action_high": np.ones(2)},
+        {"action_low": np.zeros(2), "action_high": np.full(2, np.nan)},
+    ],
+    ids=["one of two", "another shape", "empty", "words", "NaN"],
+)
+def test_bounds_that_are_none_are_one_line(bounds: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", observations=np.zeros((30, 3)), actions=np.zeros((30, 2)), **bounds)
+    with pytest.raises(KDError, match="no bounds of actions") as caught:
+        load_teacher(str(tmp_path / "d.npz"))
+    assert "\n" not in str(caught.value)
+
+
+def test_actions_that_nobody_took_are_known_by_the_distributions(tmp_path: Path) -> None:
+    taken = np.arange(30) % 2
+    np.savez(tmp_path / "d.npz", observations=np.zeros((30, 3)), actions=taken, params=np.zeros((30, 4)))
+    teacher = load_teacher(str(tmp_path / "d.npz"))
+    assert isinstance(teacher, RecordedTeacher)
+    assert teacher.spaces[1] == gym.spaces.Discrete(4)
