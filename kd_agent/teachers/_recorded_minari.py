@@ -19,8 +19,7 @@ from kd_agent.errors import KDError
 from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.settings import MINARI
-from kd_agent.teachers._recorded_npz import MAX_BYTES
-from kd_agent.teachers._recording import Steps, count_states
+from kd_agent.teachers._recording import MAX_BYTES, Steps, count_states, one_a_state
 
 PARAMS, SQUASHED, DRIVERS = "params", "squashed_params", "drivers"
 """Names within `infos` of the teacher's rows, of those of a Gaussian that goes through tanh, and of who acted."""
@@ -175,6 +174,9 @@ def _joined(
         # What some of the episodes lack is told of none.
         joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
     count_states(observations, list(joined.items()), where)
+    for name in ("rewards", "ended", DRIVERS):
+        column = joined[name]
+        joined[name] = None if column is None else one_a_state(column, name, where)
     lengths = np.array([len(episode["rewards"]) for episode in episodes])
     ended = joined["ended"]
     assert ended is not None

@@ -197,6 +197,19 @@ BAD: dict[str, tuple[Any, str]] = {
     "text": (lambda: {**arrays(), "actions": np.full(1200, "a")}, "are of type <U1, expected numbers"),
     "flags' shape": (lambda: {**arrays(), "truncations": np.zeros((1200, 2))}, "truncations have shape (1200, 2)"),
     "a number": (lambda: {**arrays(), "actions": np.array(3)}, "actions are a single number"),
+    "rewards' shape": (
+        lambda: {**arrays(), "rewards": np.zeros((1200, 2))},
+        "rewards have shape (1200, 2), expected (1",
+    ),
+    "drivers' shape": (
+        lambda: {**arrays(), "drivers": np.zeros((1200, 2))},
+        "drivers have shape (1200, 2), expected (1",
+    ),
+    "no float32": (
+        lambda: {**arrays(), "observations": np.full((1200, 4), 1e300)},
+        "hold NaN or infinity, first at step 0",
+    ),
+    "nothing seen": (lambda: {**arrays(), "observations": np.zeros((1200, 0))}, "which holds no number of a state"),
     "objects": (lambda: {**arrays(), "actions": np.full(1200, None)}, "not usable as recorded data"),
 }
 
