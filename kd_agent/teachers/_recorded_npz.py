@@ -213,8 +213,8 @@ def _action_space(actions: Array) -> gym.Space[Any]:
         return gym.spaces.MultiDiscrete(actions.astype(np.int64).max(axis=0) + 1)
     low, high = np.float32(actions.min(axis=0)), np.float32(actions.max(axis=0))
     # A part that never moved still needs a range: the stated density is a share of it.
-    high = np.where(high > low, high, low + np.maximum(1, 1e-3 * np.abs(low)))
-    return gym.spaces.Box(low, np.float32(high), dtype=np.float32)
+    high = np.float32(np.where(high > low, high, low + np.maximum(1, 1e-3 * np.abs(low))))
+    return gym.spaces.Box(low, high, dtype=np.float32)
 
 
 def _check_categories(array: Array, name: str) -> None:

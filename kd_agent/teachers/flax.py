@@ -63,6 +63,7 @@ def _brax_layout(arrays: Mapping[str, Array], layers: tuple[str, ...], source: s
         log_std=LogStd(layer=layers[-1], softplus=MIN_STD),
         activation="silu",
         squash="tanh",
+        continuous=True,
     )
 
 
@@ -80,6 +81,7 @@ def _flax_layout(tensors: Mapping[str, Array], layers: tuple[str, ...]) -> Layou
         log_std=None if log_std is None else LogStd(log_std.ravel()),
         # Flax has no default: these are PureJaxRL's, of actor and critic in one module and of values alone.
         activation="tanh" if has_critic else "relu",
+        continuous=None if log_std is None else True,
         bystanders=r"log_std|Dense_\d+\.(weight|bias)" if has_critic else "log_std",
     )
 
