@@ -46,7 +46,9 @@ def read_minari(source: str) -> tuple[Steps, str]:
         storage = import_module("minari.dataset.minari_storage").MinariStorage.read(folder)
         spaces = storage.observation_space, storage.action_space
         specs = observation_specs(spaces[0])
-        episodes = list(_episodes(storage, range(int(metadata["total_episodes"]))))
+        # What no float32 holds is refused below, with its place.
+        with np.errstate(over="ignore"):
+            episodes = list(_episodes(storage, range(int(metadata["total_episodes"]))))
     except KDError as error:
         raise KDError(f"{source}: {error}") from None
     except Exception as error:  # h5py, json and Minari raise all kinds on damage

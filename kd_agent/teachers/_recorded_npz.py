@@ -183,7 +183,9 @@ def _inferred(
         actions = _space_of_params(arrays["params"], squashed=squashed)
     else:
         return (shown, gym.Space()), ()
-    note = f"note: the recording does not say what its actions are; they are taken for those of {actions}"
+    # A space of several axes is printed over several lines.
+    taken = " ".join(str(actions).split())
+    note = f"note: the recording does not say what its actions are; they are taken for those of {taken}"
     return (shown, actions), (note,)
 
 

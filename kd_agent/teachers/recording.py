@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_agent.environments import observation_specs
+from kd_agent.environments import check_same, observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
 from kd_agent.policies import Array
@@ -92,6 +92,8 @@ def load(source: str, request: Request) -> RecordedTeacher:
     is_minari = source.startswith(MINARI)
     steps, digest = read_minari(source) if is_minari else read_npz(Path(source), request.env)
     spaces = request.env or steps.spaces
+    # An .npz says nothing of its spaces, which are then the environment's.
+    check_same(steps.spaces[1], spaces[1], f"{source}: the recorded actions", bounds=False)
     if not len(steps.starts):
         raise KDError(f"{source}: holds no states")
     if steps.actions is None and steps.params is None:

@@ -43,6 +43,13 @@ def test_what_no_space_is_inferred_of_is_one_line(case: str, tmp_path: Path) -> 
     assert said in refused(Path(saved(tmp_path / "data.npz", held)))
 
 
+def test_a_space_of_several_axes_is_said_in_one_line(tmp_path: Path) -> None:
+    data = {**arrays(), "actions": np.arange(4800).reshape(1200, 2, 2) % 3}
+    teacher = load_teacher(saved(tmp_path / "data.npz", data))
+    assert isinstance(teacher, RecordedTeacher)
+    assert "\n" not in teacher.recording.notes[0]
+
+
 def test_what_an_environment_says_is_not_inferred(tmp_path: Path) -> None:
     data = {**arrays(), "actions": arrays()["actions"] - 3}
     assert read(tmp_path, data, (SPACE, gym.spaces.Discrete(4, start=-3))).recording.notes == ()
