@@ -44,6 +44,8 @@ def load(source: str, request: Request) -> GraphTeacher:
     is_brax = "0.mean" in arrays and "0.std" in arrays
     module = _BRAX if is_brax else _module(arrays, source)
     tensors = _as_torch(arrays, module)
+    if is_brax and any(name.startswith("MLP_0.") for name in tensors):
+        raise KDError(f"{source}: of Brax, policies of tanh_normal are read; this one is of its distribution 'normal'")
     layers = _chain(tensors)
     if not layers:
         raise KDError(f"{source}: has no layers that are called hidden_0 or Dense_0")
