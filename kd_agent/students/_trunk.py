@@ -94,7 +94,9 @@ class Trunk(Student):
             return torch.cat(hot, dim=-1).to(torch.float32)
         clip = self.normalizers[key].clip
         mean, scale = self.get_buffer(f"mean_{key}"), self.get_buffer(f"scale_{key}")
-        return ((x.to(torch.float32) - mean) * scale).clamp(-clip, clip).flatten(1)
+        normal = ((x.to(torch.float32) - mean) * scale).clamp(-clip, clip)
+        # A Box of no axes is one number.
+        return normal.flatten(1) if normal.ndim > 1 else normal[:, None]
 
     def encoder_ops(self, key: str) -> list[Op]:
         """The same as operations."""

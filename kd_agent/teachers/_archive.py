@@ -139,7 +139,9 @@ def _members(raw: bytes, source: str) -> dict[str, bytes]:
         check_members(archive, len(raw), source)
         for name in MEMBERS:
             if name not in archive.namelist():
-                raise KDError(f"{source}: not an agent of Stable-Baselines3, it has no {name!r}")
+                is_torch = any(member.endswith("/data.pkl") for member in archive.namelist())
+                hint = "; files of torch.save are read as .pt, .pth or .cleanrl_model" if is_torch else ""
+                raise KDError(f"{source}: not an agent of Stable-Baselines3, it has no {name!r}{hint}")
         return {name: _unpacked(archive, name, limit, source) for name, limit in MEMBERS.items()}
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise KDError(f"{source}: damaged ({' '.join(str(error).split())[:120]})") from None

@@ -5,6 +5,7 @@ Nothing is unpickled (`kd_agent.teachers._pickled`), and torch reads nothing: nu
 
 import hashlib
 import math
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -130,6 +131,9 @@ def outline_of(source: Any) -> Outline | None:
     try:
         state = Path(source).stat()
     except (OSError, ValueError):
+        return None
+    # A pipe would be waited for.
+    if not stat.S_ISREG(state.st_mode):
         return None
     return _remembered(source, state.st_mtime_ns, state.st_size)
 

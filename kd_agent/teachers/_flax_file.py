@@ -75,6 +75,9 @@ def read_tree(source: str) -> tuple[dict[str, Array], str]:
 
 def _beginning(source: str, count: int) -> bytes:
     try:
+        # A pipe would be waited for.
+        if not Path(source).is_file():
+            return b""
         with Path(source).open("rb") as file:
             return file.read(count)
     except (OSError, ValueError):

@@ -11,6 +11,9 @@ from kd_agent.policies import Array, Normalizer
 ASSUMED = ("teacher_activation", "teacher_squash")
 """What a file of weights does not say, and a request may."""
 
+SQUASHES = ("tanh", "clip", "none")
+"""How a continuous action is bounded."""
+
 
 @dataclass(frozen=True)
 class LogStd:
@@ -47,6 +50,7 @@ class Layout:
             or "none".
         bystanders: Pattern of tensors that do not act.
         normalized_elsewhere: Whether it normalises its observations and leaves the statistics out of the file.
+        continuous: Whether it acts in a Box, or chooses; None: the file does not tell.
         half_range: `[A]`, what the file says that a squashed action is multiplied by; None: it does not say.
         centre: `[A]`, what is then added.
     """
@@ -63,6 +67,7 @@ class Layout:
     squash: str = "none"
     bystanders: str = ""
     normalized_elsewhere: bool = False
+    continuous: bool | None = None
     half_range: Array | None = None
     centre: Array | None = None
 

@@ -9,10 +9,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from kd_agent import plugins
 from kd_agent.environments import Recipe, recipe_of
 from kd_agent.environments.own_wrappers import NO_WRAPPERS, TypedWrappers
-from kd_agent.errors import KDError
+from kd_agent.errors import KDError, unknown
 from kd_agent.networks import Teacher
 from kd_agent.teachers._checkpoint import refusal
-from kd_agent.teachers._layout import ASSUMED
+from kd_agent.teachers._layout import ASSUMED, SQUASHES
 from kd_agent.teachers._request import Request, Spaces
 
 Source = str | os.PathLike[str] | Callable[[Any], Any] | BaseAlgorithm
@@ -115,7 +115,9 @@ def _plugin(source: Any) -> Any:
 
 
 def _check_assumptions(plugin: Any, request: Request) -> None:
-    """Refuse what the caller says of a network where the source says it itself."""
+    """Refuse what the caller says of a network where the source says it itself, or what is nothing to say."""
+    if request.teacher_squash not in (None, *SQUASHES):
+        raise unknown("teacher_squash", request.teacher_squash, SQUASHES)
     taken = getattr(plugin, "ASSUMED", ())
     for name in ASSUMED:
         if getattr(request, name) is not None and name not in taken:

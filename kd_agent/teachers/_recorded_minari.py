@@ -19,8 +19,7 @@ from kd_agent.errors import KDError
 from kd_agent.policies import Array
 from kd_agent.policies.safe_files import read_capped
 from kd_agent.settings import MINARI
-from kd_agent.teachers._recorded_npz import MAX_BYTES
-from kd_agent.teachers._recording import Steps, count_states
+from kd_agent.teachers._recording import MAX_BYTES, Steps, count_states, one_a_state
 
 PARAMS, SQUASHED, DRIVERS = "params", "squashed_params", "drivers"
 """Names within `infos` of the teacher's rows, of those of a Gaussian that goes through tanh, and of who acted."""
@@ -47,7 +46,9 @@ def read_minari(source: str) -> tuple[Steps, str]:
         storage = import_module("minari.dataset.minari_storage").MinariStorage.read(folder)
         spaces = storage.observation_space, storage.action_space
         specs = observation_specs(spaces[0])
-        episodes = list(_episodes(storage, range(int(metadata["total_episodes"]))))
+        # What no float32 holds is refused below, with its place.
+        with np.errstate(over="ignore"):
+            episodes = list(_episodes(storage, range(int(metadata["total_episodes"]))))
     except KDError as error:
         raise KDError(f"{source}: {error}") from None
     except Exception as error:  # h5py, json and Minari raise all kinds on damage
@@ -175,6 +176,9 @@ def _joined(
         # What some of the episodes lack is told of none.
         joined[name] = None if any(part is None for part in parts) else np.concatenate(parts)
     count_states(observations, list(joined.items()), where)
+    for name in ("rewards", "ended", DRIVERS):
+        column = joined[name]
+        joined[name] = None if column is None else one_a_state(column, name, where)
     lengths = np.array([len(episode["rewards"]) for episode in episodes])
     ended = joined["ended"]
     assert ended is not None

@@ -19,6 +19,8 @@ HELD_OUT = 0.2
 """Share of the episodes that no fit sees."""
 MOST_HELD_OUT = 32
 """Episodes held out at most: more would say little more of a student, and teach it nothing."""
+MAX_BYTES = 1 << 30
+"""Bytes of a recording, as a file, unpacked and as labels: ten million states of 20 numbers, or 37,000 images."""
 FEWEST_EPISODES = 4
 """A recording of fewer is cut into pieces: too little could be held out to say how far the figures can be trusted."""
 _PIECES = 10
@@ -113,6 +115,11 @@ def recording_of(steps: Steps, head: HeadSpec, where: str) -> Recording:
     told = steps.params if steps.params is not None else steps.actions
     if told is None:
         raise KDError(f"{where}: holds neither actions nor params, of which one is a label")
+    if states * head.num_params * np.float32().nbytes > MAX_BYTES:
+        raise KDError(
+            f"{where}: labels of {states:,} states, {head.num_params:,} numbers each, take more than "
+            f"{MAX_BYTES >> 20} MiB"
+        )
     if steps.params is not None:
         params = _rows(steps.params, head, where)
     else:
@@ -209,11 +216,36 @@ def count_states(observations: Mapping[str, Array], others: Sequence[tuple[str, 
             raise KDError(f"{where}: {name} are a single number, expected one a state")
         if array.dtype.kind not in "fiub":
             raise KDError(f"{where}: {name} are of type {array.dtype}, expected numbers")
+        if 0 in array.shape[1:]:
+            raise KDError(f"{where}: {name} have shape {array.shape}, which holds no number of a state")
     first, states = named[0][0], len(named[0][1])
     for name, array in named:
         if len(array) != states:
             raise KDError(f"{where}: {first} have {states} states, {name} {len(array)}")
-        wrong = ~np.isfinite(array.reshape(states, int(np.prod(array.shape[1:])))).all(-1)
+        wrong = ~_fit_float32(array.reshape(states, int(np.prod(array.shape[1:])))).all(-1)
         if wrong.any():
             raise KDError(f"{where}: {name} hold NaN or infinity, first at step {int(wrong.argmax())}")
     return states
+
+
+def _fit_float32(array: Array) -> Array:
+    """Which numbers are finite, as float32 too."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(array.astype(np.float32))
+
+
+def one_a_state(array: Array, name: str, where: str) -> Array:
+    """An array that has one number a state, `[S]`; some write it with an axis of its own.
+
+    Args:
+        array: `[S]` or `[S, 1]`.
+        name: Its name, for messages.
+        where: The file, for messages.
+
+    Raises:
+        KDError: It has another shape.
+    """
+    states = len(array)
+    if array.shape not in ((states,), (states, 1)):
+        raise KDError(f"{where}: {name} have shape {array.shape}, expected ({states},)")
+    return array.reshape(states)

@@ -19,6 +19,7 @@ from kd_agent.teachers._archive import Archive, NotUnderstoodError
 from kd_agent.teachers._graph_teacher import GraphTeacher
 from kd_agent.teachers._layers import DETERMINISTIC_LOG_STD, Program
 from kd_agent.teachers._layout import ASSUMED, Layout, LogStd
+from kd_agent.teachers._layout_checks import check_chain, check_kind
 from kd_agent.teachers._request import Request, Spaces
 from kd_agent.teachers._statistics import read_statistics
 from kd_agent.teachers._statistics_search import check_fit
@@ -72,7 +73,10 @@ class _Reading:
 
     def teacher(self) -> GraphTeacher:
         """The whole translation."""
+        layout = self.layout
         self._check_sizes()
+        check_chain(layout, self._weight, self.source)
+        check_kind(layout, self.head.spec, self.action_space, self.source)
         self._check_bounds()
         self._assume()
         self._observe()
@@ -81,7 +85,7 @@ class _Reading:
         self._check_all_used()
         observations = observation_specs(self.observation_space)
         graph = PolicyGraph(observations, tuple(self.program.ops), self.head.spec, states=self.program.states)
-        origin = Origin(self.source, self._hash(), self.layout.algo, graph.num_parameters)
+        origin = Origin(self.source, self._hash(), layout.algo, graph.num_parameters)
         return GraphTeacher(graph, origin)
 
     def _head(self) -> ActionHead:
@@ -89,7 +93,8 @@ class _Reading:
         is_bounded = np.isfinite([head.spec.low, head.spec.high]).all()
         if self.squash == "clip" and not is_bounded:
             raise KDError(
-                f"{self.source}: its actions are scaled to a bounded Box, and the environment has {self.action_space}"
+                f"{self.source}: its actions are scaled to a bounded Box, and the environment has {self.action_space} "
+                "(--teacher-squash none)"
             )
         if not head.spec.is_gaussian and self.request.teacher_squash:
             raise KDError(
@@ -209,6 +214,8 @@ class _Reading:
         log_std = self.layout.log_std or LogStd()
         if log_std.layer is None:
             value = DETERMINISTIC_LOG_STD if log_std.value is None else log_std.value
+            if np.size(value) not in (1, size):
+                raise KDError(f"{self.source}: deviations of shape {np.shape(value)} for actions of ({size},)")
             self.program.append_log_std(value + self._log_scale(), size)
             return
         self.program.last = latent

@@ -68,7 +68,9 @@ def _layout_of(tensors: dict[str, Array]) -> Layout:
         layout = _tower(
             tensors, r"actor_mean\.\d+", "CleanRL PPO", activation="tanh", bystanders=r"critic\..*|actor_logstd"
         )
-        return replace(layout, log_std=LogStd(tensors["actor_logstd"].ravel()), normalized_elsewhere=True)
+        return replace(
+            layout, log_std=LogStd(tensors["actor_logstd"].ravel()), normalized_elsewhere=True, continuous=True
+        )
     if names >= _VALUES:
         return _tower(tensors, r"network\.\d+", "CleanRL DQN", activation="relu", bystanders="")
     is_sac = names >= _SQUASHED
@@ -80,6 +82,7 @@ def _layout_of(tensors: dict[str, Array]) -> Layout:
         log_std=LogStd(layer="fc_logstd", bounds=_OF_SAC) if is_sac else None,
         squash="tanh",
         bystanders="action_scale|action_bias",
+        continuous=True,
         half_range=tensors.get("action_scale"),
         centre=tensors.get("action_bias"),
     )
@@ -88,4 +91,6 @@ def _layout_of(tensors: dict[str, Array]) -> Layout:
 def _tower(tensors: dict[str, Array], layers: str, algo: str, *, activation: str, bystanders: str) -> Layout:
     """Layers of one `Sequential`."""
     names = ordered(tensors, layers)
-    return Layout("CleanRL", algo, names[:-1], names[-1:], activation=activation, bystanders=bystanders)
+    return Layout(
+        "CleanRL", algo, names[:-1], names[-1:], activation=activation, bystanders=bystanders, continuous=False
+    )

@@ -44,6 +44,8 @@ def load(source: str, request: Request) -> GraphTeacher:
     is_brax = "0.mean" in arrays and "0.std" in arrays
     module = _BRAX if is_brax else _module(arrays, source)
     tensors = _as_torch(arrays, module)
+    if is_brax and any(name.startswith("MLP_0.") for name in tensors):
+        raise KDError(f"{source}: of Brax, policies of tanh_normal are read; this one is of its distribution 'normal'")
     layers = _chain(tensors)
     if not layers:
         raise KDError(f"{source}: has no layers that are called hidden_0 or Dense_0")
@@ -63,6 +65,7 @@ def _brax_layout(arrays: Mapping[str, Array], layers: tuple[str, ...], source: s
         log_std=LogStd(layer=layers[-1], softplus=MIN_STD),
         activation="silu",
         squash="tanh",
+        continuous=True,
     )
 
 
@@ -80,6 +83,7 @@ def _flax_layout(tensors: Mapping[str, Array], layers: tuple[str, ...]) -> Layou
         log_std=None if log_std is None else LogStd(log_std.ravel()),
         # Flax has no default: these are PureJaxRL's, of actor and critic in one module and of values alone.
         activation="tanh" if has_critic else "relu",
+        continuous=None if log_std is None else True,
         bystanders=r"log_std|Dense_\d+\.(weight|bias)" if has_critic else "log_std",
     )
 

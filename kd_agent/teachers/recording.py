@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_agent.environments import observation_specs
+from kd_agent.environments import check_same, observation_specs
 from kd_agent.errors import KDError
 from kd_agent.networks import Observations, Origin, PolicyOutput, State, Teacher, head_for
 from kd_agent.policies import Array
@@ -89,11 +89,11 @@ def load(source: str, request: Request) -> RecordedTeacher:
     Raises:
         KDError: It is missing, damaged or empty, or does not fit the spaces.
     """
-    steps, digest = read_minari(source) if source.startswith(MINARI) else read_npz(Path(source))
+    is_minari = source.startswith(MINARI)
+    steps, digest = read_minari(source) if is_minari else read_npz(Path(source), request.env)
     spaces = request.env or steps.spaces
-    if request.env:
-        # What the arrays suggest is of no interest where somebody says it.
-        steps = replace(steps, notes=())
+    # An .npz says nothing of its spaces, which are then the environment's.
+    check_same(steps.spaces[1], spaces[1], f"{source}: the recorded actions", bounds=False)
     if not len(steps.starts):
         raise KDError(f"{source}: holds no states")
     if steps.actions is None and steps.params is None:
@@ -132,5 +132,13 @@ def _as_observed(steps: Steps, spaces: Spaces, source: str) -> dict[str, Array]:
             raise KDError(f"{source}: observations {key!r} name categories beyond the {spec.categories} that there are")
         if array.dtype.kind == "f" and np.dtype(spec.dtype).kind != "f":
             raise KDError(f"{source}: observations {key!r} are {array.dtype}, expected {spec.dtype}")
+        if np.dtype(spec.dtype).kind in "iu":
+            least, most = int(array.min()), int(array.max())
+            held = np.iinfo(spec.dtype)
+            if least < held.min or most > held.max:
+                raise KDError(
+                    f"{source}: observations {key!r} are from {least} to {most}, expected {spec.dtype}, "
+                    f"{held.min} to {held.max}"
+                )
         observed[key] = array.astype(spec.dtype, copy=False)
     return observed

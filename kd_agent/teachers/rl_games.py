@@ -62,6 +62,7 @@ def load(source: str, request: Request) -> GraphTeacher:
         activation="elu",
         # Its players clip actions to [-1, 1] and scale them to the Box (clip_actions, on by default).
         squash="clip",
+        continuous=answer == ("mu",),
         bystanders=r"value(\.|_|$).*|critic_(mlp|cnn)\..*|c_rnn\..*|sigma(\..*)?",
     )
     return teacher_of(layout, tensors, source, checkpoint.sha256, request)

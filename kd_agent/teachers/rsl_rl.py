@@ -118,6 +118,7 @@ def load(source: str, request: Request) -> GraphTeacher:
         # Nothing of rsl_rl bounds an action; the environment clips it.
         squash="none",
         bystanders=_BYSTANDERS,
+        continuous=True,
     )
     return teacher_of(layout, tensors, source, checkpoint.sha256, request)
 
@@ -140,6 +141,8 @@ def _normalizer(checkpoint: Checkpoint, names: _Names) -> Normalizer | None:
     for prefix in (names.normalizer, "obs_norm_state_dict"):
         found = checkpoint.tensors(f"{prefix}.")
         if "_mean" in found and "_std" in found:
+            if (found["_std"] < 0).any():
+                raise KDError(f"{checkpoint.source}: a standard deviation of its observations is below 0")
             return scaled_by(found["_mean"].ravel(), found["_std"].ravel() + EPSILON, UNBOUNDED)
     return None
 

@@ -17,6 +17,7 @@ ASSUMED = _layout.ASSUMED
 EPSILON, CLIP = 1e-8, 5.0
 """What RunningStandardScaler adds to the standard deviation, and where it clips; its defaults, which no file says."""
 _LOG_STD = "log_std_parameter"
+_DETERMINISTIC = ("skrl TD3", "skrl DDPG")
 _PREPROCESSORS = ("observation_preprocessor", "state_preprocessor")
 """The scaler of what the policy observes: since version 2, and before."""
 
@@ -46,9 +47,10 @@ def load(source: str, request: Request) -> GraphTeacher:
         raise KDError(f"{source}: no agent of skrl with linear layers")
     is_off_policy = "value" not in {name.partition(".")[0] for name in checkpoint.outline.stored}
     log_std = tensors.get(_LOG_STD)
+    algo = _algo(checkpoint.outline, role)
     layout = Layout(
         library="skrl",
-        algo=_algo(checkpoint.outline, role),
+        algo=algo,
         hidden=layers[:-1],
         answer=layers[-1:],
         normalizer=_normalizer(checkpoint),
@@ -56,6 +58,8 @@ def load(source: str, request: Request) -> GraphTeacher:
         # skrl has no default: these are what its examples of these algorithms use.
         activation="relu" if is_off_policy else "elu",
         squash="tanh" if is_off_policy else "none",
+        # Whoever draws continuous actions keeps the deviations under this name; TD3 and DDPG draw none.
+        continuous=log_std is not None or algo in _DETERMINISTIC,
         bystanders=rf"value_layer\..*|{_LOG_STD}",
     )
     return teacher_of(layout, tensors, source, checkpoint.sha256, request)

@@ -47,6 +47,12 @@ def test_several_observations_side_by_side_are_the_same_in_numpy(name: str) -> N
     np.testing.assert_allclose(numpys, torchs, atol=1e-5)
 
 
+def test_one_number_without_an_axis_is_the_same_in_numpy() -> None:
+    student = make_student(HEADS["categorical"], "mlp", observations={"obs": ObservationSpec((), "float32")})
+    torchs, numpys = both(student, batch_for(student.observations))
+    np.testing.assert_allclose(numpys, torchs, atol=1e-5)
+
+
 @every_student
 @every_head
 def test_a_saved_student_is_the_same_student(name: str, head: ActionHead, tmp_path: Path) -> None:

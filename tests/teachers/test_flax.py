@@ -120,3 +120,10 @@ def test_a_student_of_ours_is_still_a_student(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         load_policy(path).predict(answers["observations"], deterministic=True)[0], answers["actions"]
     )
+
+
+def test_another_distribution_of_brax_is_named(tmp_path: Path) -> None:
+    nested = {name.replace("params.hidden", "params.MLP_0.hidden"): array for name, array in brax().items()}
+    nested |= layers(6, 2, module="1.params.")
+    with pytest.raises(KDError, match="this one is of its distribution 'normal'"):
+        load(nested, tmp_path)

@@ -1,6 +1,8 @@
 """Other libraries' policies as teachers: they act as the libraries themselves say they do."""
 
+import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -77,6 +79,35 @@ def test_a_file_that_names_no_environment_asks_for_one(file: str) -> None:
         load_teacher(str(BY_FILE[file].path))
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        "rsl_rl/model_mlp.pt",
+        "skrl/agent_shared.pt",
+        "skrl/agent_td3.pt",
+        "skrl/agent_dqn.pt",
+        "skrl/agent_discrete.pt",
+        "rl_games/pendulum.pth",
+        "rl_games/cartpole.pth",
+        "cleanrl/ppo.cleanrl_model",
+        "cleanrl/dqn.cleanrl_model",
+        "cleanrl/td3.cleanrl_model",
+        "cleanrl/sac.cleanrl_model",
+        "flax/actor_critic.safetensors",
+    ],
+)
+def test_means_are_no_logits_and_logits_no_means(file: str) -> None:
+    saved = BY_FILE[file]
+    chooses = isinstance(saved.actions, gym.spaces.Discrete)
+    # As many numbers, of the other kind.
+    other: gym.Space = (
+        gym.spaces.Box(-1, 1, (2,)) if chooses else gym.spaces.MultiBinary(int(np.prod(saved.actions.shape)))
+    )
+    said = "its actions are choices" if chooses else "its actions are numbers of a Box"
+    with pytest.raises(KDError, match=said):
+        load_teacher(str(saved.path), env=(saved.env[0], other))
+
+
 def test_the_activation_and_the_squash_that_are_said_are_those_of_the_network() -> None:
     saved = BY_FILE["rsl_rl/model_mlp.pt"]
     box = gym.spaces.Box(np.float32([-1, -2]), np.float32([1, 3]))
@@ -105,6 +136,24 @@ def test_other_assumptions_are_another_teacher() -> None:
         load(saved, **said).origin.sha256 for said in ({}, {"teacher_activation": "relu"}, {"teacher_squash": "none"})
     }
     assert len(hashes) == 3
+
+
+def test_a_squash_that_there_is_not_is_named() -> None:
+    with pytest.raises(KDError, match="unknown teacher_squash 'tan'; did you mean 'tanh'"):
+        load(BY_FILE["rsl_rl/model_mlp.pt"], teacher_squash="tan")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".msgpack", ".safetensors", ".pkl", ".npz", ".zip"])
+def test_a_pipe_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    with pytest.raises(KDError):
+        load_teacher(str(tmp_path / f"pipe{suffix}"))
+
+
+def test_a_torch_file_of_another_name_is_told_its_suffixes(tmp_path: Path) -> None:
+    shutil.copyfile(BY_FILE["rl_games/pendulum.pth"].path, tmp_path / "last.ckpt")
+    with pytest.raises(KDError, match=r"files of torch.save are read as \.pt, \.pth or \.cleanrl_model"):
+        load_teacher(str(tmp_path / "last.ckpt"))
 
 
 def test_a_setting_that_would_do_nothing_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
@@ -148,3 +149,13 @@ def test_a_damaged_dataset_is_one_line(damage: str, minari_folder: Path) -> None
 def test_without_minari_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minari.dataset.minari_dataset", None)
     assert "pip install 'minari[hdf5]'" in refused("minari:kd/probe-v0")
+
+
+def test_actions_of_another_space_than_the_environments_are_refused() -> None:
+    source = minari_dataset(ID, arrays(episodes=5))
+    seen = loaded(source).spaces[0]
+    # 0 and 1 lie in a Box too, and a Discrete has room for fewer.
+    for other in (gym.spaces.Box(-9, 9, (1,), np.float32), gym.spaces.Discrete(9)):
+        with pytest.raises(KDError, match=r"the recorded actions are Discrete\(4\), but the environment has") as caught:
+            load_teacher(source, env=(seen, other))
+        assert source in str(caught.value)

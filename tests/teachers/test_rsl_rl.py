@@ -110,3 +110,21 @@ def test_its_actions_are_bounded_by_the_box_alone() -> None:
     found = greedy(load_teacher(str(MLP.path), env=(MLP.env[0], box)), OBSERVATIONS)
     raw = greedy(load_teacher(str(MLP.path), env=(MLP.env[0], FORCES)), OBSERVATIONS)
     np.testing.assert_array_equal(found, np.clip(raw, np.float32(-0.1), np.float32(0.1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "said"),
+    [
+        ("distribution.std_param", torch.ones(7), r"deviations of shape \(7,\) for actions of \(2,\)"),
+        ("obs_normalizer._std", -torch.ones(1, 4), "a standard deviation of its observations is below 0"),
+        ("mlp.2.weight", torch.zeros(6, 5), "its layer 'actor_state_dict.mlp.2' takes 5 numbers, and .* gives 8"),
+    ],
+)
+def test_tensors_that_do_not_fit_one_another_are_one_line(
+    name: str, tensor: torch.Tensor, said: str, tmp_path: Path
+) -> None:
+    state = state_of("rsl_rl/model_mlp.pt")
+    state["actor_state_dict"][name] = tensor
+    torch.save(state, tmp_path / "model_1.pt")
+    with pytest.raises(KDError, match=said):
+        actions(tmp_path / "model_1.pt")
