@@ -7,7 +7,8 @@ from pathlib import Path
 
 _SHOWN = 12
 """Choices listed where none is near: a message stays one line."""
-
+_LONGEST = 80
+"""Characters of a wrong name that a message repeats."""
 
 _SHARED = re.compile(r"^-+|-v\d+$")
 """What many names have in common, a flag's dashes and an environment's version: it makes no two of them alike."""
@@ -54,13 +55,17 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> KDError:
         choices: The valid names.
     """
     options = sorted(choices)
-    close = nearest(str(name), options)
+    given = str(name)
+    said = repr(given if len(given) <= _LONGEST else f"{given[:_LONGEST]}...")
+    if not options:
+        return KDError(f"unknown {what} {said}; there is none to choose")
+    close = nearest(given, options)
     if close:
-        return KDError(f"unknown {what} {str(name)!r}; did you mean {close!r}?")
+        return KDError(f"unknown {what} {said}; did you mean {close!r}?")
     shown = ", ".join(options[:_SHOWN])
     if len(options) > _SHOWN:
         shown += ", ..."
-    return KDError(f"unknown {what} {str(name)!r}; choose from: {shown}")
+    return KDError(f"unknown {what} {said}; choose from: {shown}")
 
 
 def nearest(name: str, options: Sequence[str]) -> str | None:

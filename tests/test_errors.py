@@ -29,6 +29,11 @@ def test_whatever_was_named_the_message_is_one_line_without_control_characters(n
     assert message.isprintable()
 
 
+def test_a_name_of_any_length_is_shown_by_its_beginning_and_no_choice_is_said_too() -> None:
+    assert str(unknown("loss", "x" * 10_000, ["kl"])) == f"unknown loss '{'x' * 80}...'; choose from: kl"
+    assert str(unknown("argument", "x", [])) == "unknown argument 'x'; there is none to choose"
+
+
 def test_an_error_is_one_line_whatever_is_printed_in_it() -> None:
     assert str(KDError("it observes [[1\n  2]],  not 3")) == "it observes [[1 2]], not 3"
     assert str(KDError("a  b")) == "a  b"

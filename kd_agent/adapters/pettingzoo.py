@@ -93,12 +93,14 @@ class FrozenOpponents(gym.Env[Any, Any]):
         agent: The agent that is left to the learner.
 
     Raises:
-        KDError: An agent is unknown, or one has no policy.
+        KDError: It is no environment of PettingZoo, an agent is unknown, or one has no policy.
     """
 
     def __init__(self, env: AECEnv | ParallelEnv, opponents: Any, *, agent: str) -> None:
         if isinstance(env, ParallelEnv):
             env = parallel_to_aec(env)
+        if not isinstance(env, AECEnv):
+            raise KDError(f"env is a {type(env).__name__}; expected an environment of PettingZoo, AEC or parallel")
         self._env = env
         self._agent = agent
         self._opponents = _seated(opponents, agent, env.possible_agents)

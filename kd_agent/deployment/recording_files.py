@@ -132,7 +132,8 @@ def _check_dataset(out: str) -> None:
     try:
         parse(name)
     except (ValueError, TypeError):
-        raise KDError(f"{out}: {name!r} is no id of a Minari dataset; expected NAMESPACE/NAME-vN") from None
+        wanted = "NAMESPACE/NAME-vN, a namespace of two letters at least"
+        raise KDError(f"{out}: {name!r} is no id of a Minari dataset; expected {wanted}") from None
     if folder.exists():
         raise KDError(f"{out}: there is such a dataset already, in {folder}; choose another name or version")
 

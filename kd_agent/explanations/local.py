@@ -58,7 +58,8 @@ def local_effects(
         repeated = {key: np.repeat(array, len(values), axis=0) for key, array in observation.items()}
         without = ask(feature.replaced(repeated, values))
         before = np.repeat(own, len(values), axis=0)
-        kl = divergence(head, before, without).mean()
+        # Rounding makes a little less than nothing of nothing.
+        kl = max(divergence(head, before, without).mean(), 0.0)
         changed = 1 - agree(head.spec, before, without).mean()
         found.append(LocalEffect(feature.name, float(kl), float(changed)))
     return found

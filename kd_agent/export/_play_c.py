@@ -46,7 +46,8 @@ def compiled(path: Path, graph: PolicyGraph, steps: Steps) -> Played:
     with tempfile.TemporaryDirectory() as folder:
         main, program = Path(folder) / "main.c", Path(folder) / "main"
         main.write_text(_main(graph, path.with_suffix(".h")))
-        ran([*compiler, "-std=c99", "-O2", f"-I{path.parent}", main, path, "-o", program])
+        # The language is said, because a file's name may not say it.
+        ran([*compiler, "-std=c99", "-O2", f"-I{path.parent}", "-x", "c", main, path, "-o", program])
         actions = piped([program], graph, steps)
     return Played(actions, f"compiled by {Path(compiler[0]).name}")
 

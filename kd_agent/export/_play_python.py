@@ -8,11 +8,13 @@ from kd_agent.export._play import Played, Steps, piped
 from kd_agent.policies import PolicyGraph
 
 _MAIN = """\
+import importlib.machinery
 import importlib.util
 import struct
 import sys
 
-spec = importlib.util.spec_from_file_location("policy", sys.argv[1])
+loader = importlib.machinery.SourceFileLoader("policy", sys.argv[1])  # whatever the file's name ends in
+spec = importlib.util.spec_from_loader("policy", loader)
 policy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(policy)
 masks = getattr(policy, "NUM_MASKS", 0)

@@ -33,7 +33,7 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
         path: The folder, which may be there.
 
     Returns:
-        The folder.
+        The run's folder: it alone is this policy, whatever else lies beside it.
 
     Raises:
         KDError: PPO has no such policy, it plays with action masks, or it does not say what its environment is.
@@ -66,7 +66,7 @@ def write(graph: PolicyGraph, path: Path) -> list[Path]:
         write_atomically(run / name / file, content)
     # Last: a run without its zip is none.
     write_atomically(run / agent.name, zipped)
-    return [path]
+    return [run]
 
 
 def _next_run(folder: Path, name: str) -> Path:

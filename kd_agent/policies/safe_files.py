@@ -27,7 +27,8 @@ def read_capped(path: str | os.PathLike[str], limit: int) -> bytes:
     path = Path(path)
     try:
         if not path.is_file():
-            raise KDError(f"{path}: there is no such file")
+            found = "; it is a folder: name a file in it" if path.is_dir() else ""
+            raise KDError(f"{path}: there is no such file{found}")
         with path.open("rb") as file:
             # One byte more than allowed tells; a size asked for beforehand could change until here.
             raw = file.read(limit + 1)

@@ -6,10 +6,11 @@ times as long. Here a thread of its own reads, and what is written goes to the p
 
 import asyncio
 import os
+import select
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 
@@ -66,10 +67,17 @@ class Writer:
         self._stream = stream
 
     async def write(self, text: str) -> None:
-        """Write a message, all of it: a pipe may take a part at a time."""
+        """Write a message, all of it: a pipe may take a part at a time; to nobody where the client reads no more."""
         left = memoryview(text.encode())
-        while left:
-            left = left[self._stream.write(left) :]
+        with suppress(BrokenPipeError):
+            while left:
+                left = left[self._stream.write(left) :]
+
+    def is_heard(self) -> bool:
+        """Whether somebody holds the other end still."""
+        states = select.poll()
+        states.register(self._stream.fileno(), 0)
+        return not states.poll(0)
 
     async def flush(self) -> None:
         """Nothing is held back."""

@@ -26,6 +26,7 @@ _EXPLAIN = (
     "far the answer moves, in nats, where a number is another that the policy meets)."
 )
 _PLAY = "Play seeded episodes of a policy in its environment: the return of each, their mean and the worst."
+_MASK = "true for each action that is allowed (default: all are; a policy that plays with masks wants it said)"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Toolbox:
         schema: Schema = {"type": "array", "items": {"type": "boolean"}}
         if len(schemas) == 1 and schemas[0]:
             schema = schemas[0]
-        return {"action_mask": {**schema, "description": "true for each action that is allowed (default: all are)"}}
+        return {"action_mask": {**schema, "description": _MASK}}
 
     def _reset_schema(self) -> dict[str, Schema]:
         if not any(student.policy.recurrent for student in self._students.values()):
@@ -196,6 +197,7 @@ def _flag(arguments: Mapping[str, Any], name: str) -> bool:
 
 def _whole(arguments: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
     value = arguments.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    # 3.0 is a whole number of JSON too; NaN is in no range.
+    if type(value) not in (int, float) or not low <= value <= high or value != int(value):
         raise KDError(f"{name} is {shown(value)}; expected a whole number from {low} to {high}")
-    return value
+    return int(value)

@@ -91,7 +91,8 @@ def dataset_folder(name: str, source: str) -> Path:
     try:
         minari_dataset.parse_dataset_id(name)
     except (ValueError, TypeError):
-        raise KDError(f"{source}: {name!r} is no id of a Minari dataset; expected NAMESPACE/NAME-vN") from None
+        wanted = "NAMESPACE/NAME-vN, a namespace of two letters at least"
+        raise KDError(f"{source}: {name!r} is no id of a Minari dataset; expected {wanted}") from None
     folder = Path(root, name, "data")
     if not folder.is_dir():
         raise KDError(

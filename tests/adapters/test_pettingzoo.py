@@ -202,6 +202,11 @@ def test_continuous_actions_stay_arrays() -> None:
     np.testing.assert_array_equal(Agent(policy).act(here), policy.act(here))
 
 
+def test_what_is_no_game_is_told_so() -> None:
+    with pytest.raises(KDError, match="env is a str; expected an environment of PettingZoo, AEC or parallel"):
+        FrozenOpponents("classic/tictactoe-v3", Fixed(0), agent="player_1")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("agent", "opponents", "answer"),
     [

@@ -110,6 +110,14 @@ def test_a_memory_begins_anew_with_each_episode(memory: str, name: str, tmp_path
         assert not compare(agent, files[0], name, replace(where, steps=replace(where.steps, starts=starts))).holds
 
 
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_a_file_of_any_name_is_played(name: str, tmp_path: Path) -> None:
+    graph = make_graph("categorical", {"env": "nowhere-v0"})
+    agent, where = walked(graph)
+    [file, *_] = export(graph, tmp_path / "policy", name)
+    assert compare(agent, file, name, where).holds
+
+
 def test_a_memory_is_refused_by_torch_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(KDError, match="has no memory"):
         export(GRAPHS["gru"](), tmp_path / "policy.pt2")

@@ -21,6 +21,7 @@ __all__ = ["minari_folder"]
         ("nowhere/data.npz", "its folder does not exist"),
         ("minari:no-version", "is no id of a Minari dataset"),
         ("minari:../x-v0", "is no id of a Minari dataset"),
+        ("minari:m/x-v0", "expected NAMESPACE/NAME-vN, a namespace of two letters at least"),
     ],
 )
 def test_a_wrong_target_is_one_line(out: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

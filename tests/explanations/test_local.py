@@ -34,6 +34,14 @@ def test_a_feature_that_is_not_read_has_no_effect_and_one_that_decides_has_most(
     np.testing.assert_allclose(found[1].kl, float(HEAD.kl(own, rows).mean()), rtol=1e-5)
 
 
+def test_what_hardly_matters_has_no_effect_below_nothing() -> None:
+    weights = [np.float32([1e-4, 2e-4, -1e-4, 3e-4]) * k for k in range(4)]
+    policy = Policy(graph_of(weights, HEAD.spec))
+    features = features_of(policy.graph.observations)
+    found = local_effects(policy.params_batch, HEAD, features, {"obs": np.float32([[1, 1, 1, 1]])}, {"obs": REFERENCES})
+    assert min(effect.kl for effect in found) >= 0
+
+
 def test_the_state_itself_is_left_as_it_is_and_a_patch_is_covered_with_the_median() -> None:
     specs = {"obs": ObservationSpec((16, 16, 3), "uint8")}
     features = features_of(specs)

@@ -49,8 +49,8 @@ def written(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_the_folder_has_what_rl_zoo_expects_and_is_a_teacher_again(env_id: str, tmp_path: Path) -> None:
     graph = graph_for(env_id)
-    assert export(graph, tmp_path / "agents", "zoo") == [tmp_path / "agents"]
     run = tmp_path / "agents" / "ppo" / f"{env_id}_1"
+    assert export(graph, tmp_path / "agents", "zoo") == [run]
     found = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
     names = ("args.yml", "config.yml", "vecnormalize.pkl")
     assert found == sorted([f"{env_id}.zip", *[f"{env_id}/{name}" for name in names]])
@@ -163,10 +163,12 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("handlers")
 def test_the_command_holds_the_folder_against_the_student(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = graph_file.write(graph_for("CartPole-v1"), tmp_path / "s.safetensors")
+    # A run of another environment lies there already: the new one is held against the student.
+    export(graph_for("Pendulum-v1"), tmp_path / "agents", "zoo")
     assert cli.run("export", [str(file), "--to", "zoo", "--out", str(tmp_path / "agents")]) == 0
     path, said = capsys.readouterr().out.splitlines()
-    assert path == str(tmp_path / "agents")
-    assert said == "agents: the same action on 1,024 of 1,024 visited observations (read back)"
+    assert path == str(tmp_path / "agents" / "ppo" / "CartPole-v1_1")
+    assert said == "CartPole-v1_1: the same action on 1,024 of 1,024 visited observations (read back)"
 
 
 def returns_of(policy: Policy, env_id: str, steps: int, seed: int) -> Iterator[float]:

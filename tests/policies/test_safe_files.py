@@ -107,6 +107,8 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     for name in ("absent", "pipe", "link", "."):
         with pytest.raises(KDError, match="there is no such file"):
             read_capped(tmp_path / name, 10)
+    with pytest.raises(KDError, match="it is a folder: name a file in it"):
+        read_capped(tmp_path, 10)
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,68 @@ def test_what_a_client_says_that_is_no_json_number_is_told_so(lander: Path) -> N
     assert "'x' is NaN; expected a finite number" in answers[1]["result"]["content"][0]["text"]
 
 
+def test_what_is_no_message_is_told_so_and_the_server_goes_on(lander: Path) -> None:
+    ping = b'{"jsonrpc": "2.0", "id": "alive", "method": "ping"}'
+    wrong = [b"{", b"null", b"[" + ping + b"]", b"[" * 5000, b"\xff", b'{"jsonrpc": "2.0", "id": ' + b"9" * 5000 + b"}"]
+    with started(lander) as process:
+        out, _ = process.communicate(b"\n".join([*wrong, b"", ping]) + b"\n", timeout=60)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [(answer["id"], answer["error"]["code"]) for answer in answers[:-1]] == [(None, -32700)] * len(wrong)
+    assert answers[-1]["id"] == "alive"
+
+
+def raw_call(number: int, tool: str, **arguments: Any) -> bytes:
+    call = {"name": tool, "arguments": arguments}
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}).encode() + b"\n"
+
+
+HANDSHAKE = (
+    b'{"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18", '
+    b'"capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}}\n'
+    b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n'
+)
+
+
+def test_what_was_asked_before_the_end_is_answered(lander: Path) -> None:
+    calls = raw_call(1, "act", policy="lander", observation=HERE) + raw_call(2, "play", policy="lander", episodes=1)
+    with started(lander) as process:
+        out, _ = process.communicate(HANDSHAKE + calls + raw_call(3, "list_policies"), timeout=60)
+    answers = {answer["id"]: answer["result"] for answer in map(json.loads, out.splitlines())}
+    assert set(answers) == {0, 1, 2, 3}
+    assert len(answers[2]["structuredContent"]["returns"]) == 1
+    assert process.returncode == 0
+
+
+def test_it_ends_where_its_client_is_gone(lander: Path) -> None:
+    with started(lander) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(HANDSHAKE)
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        # Nobody reads the first answer, and nobody waits for the second.
+        process.stdin.write(raw_call(1, "list_policies") + raw_call(2, "play", policy="lander", episodes=1000))
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_an_environment_that_ends_the_process_ends_its_call(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text(NOISY.replace('print("a step", flush=True)', "sys.exit(3)"))
+    make_student(head_for(gym.spaces.Discrete(2))).save(tmp_path / "s.safetensors", {"env": "nowhere-v0"})
+    words = [SCRIPT, "s.safetensors", "--env", "leaving:Noisy-v0", "--quiet"]
+    parameters = StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ), cwd=tmp_path)
+
+    async def main() -> None:
+        async with Client(parameters) as client:
+            assert "play wanted to end the process: exit 3" in await error(client, "play", policy="s", episodes=1)
+            await answer(client, "act", policy="s", observation=[0, 0, 0, 0])
+
+    anyio.run(main)
+
+
 @contextmanager
 def started(file: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A server without a client."""

@@ -133,6 +133,9 @@ assert not heavy, heavy
         ("play", {"policy": "cart", "env": "os:x"}, "unknown argument of play 'env'; choose from: episodes, policy"),
         ("play", {"policy": "cart", "episodes": 0}, "episodes is 0; expected a whole number from 1 to 1000"),
         ("play", {"policy": "cart", "episodes": True}, "episodes is true; expected a whole number"),
+        ("play", {"policy": "cart", "episodes": 1.5}, "episodes is 1.5; expected a whole number from 1 to 1000"),
+        ("play", {"policy": "cart", "episodes": float("nan")}, "episodes is NaN; expected a whole number"),
+        ("list_policies", {"policy": "cart"}, "unknown argument of list_policies 'policy'; there is none to choose"),
         ("play", {"policy": "cart", "seed": -1}, "seed is -1; expected a whole number from 0 to"),
         ("play", {"policy": "cart", "seed": 2**31}, "seed is 2147483648; expected a whole number from 0 to"),
     ],
@@ -158,6 +161,8 @@ def test_playing_and_explaining_reach_the_world_of_the_student(monkeypatch: pyte
     tools = toolbox(a=make_graph(), b=make_graph())
     assert tools.call("play", {"policy": "b"}) == {"episodes": 10, "seed": 20_000}
     assert tools.call("play", {"policy": "b", "episodes": MAX_EPISODES, "seed": 7}) == {"episodes": 1000, "seed": 7}
+    # A whole number of JSON, as a client may write it.
+    assert tools.call("play", {"policy": "b", "episodes": 2.0}) == {"episodes": 2, "seed": 20_000}
     mask = [True, False, True, True]
     found = tools.call("explain", {"policy": "a", "observation": [1, 2, 3, 4], "action_mask": mask})
     assert found == {"observation": [1, 2, 3, 4], "mask": mask}
