@@ -106,12 +106,8 @@ class _Reading:
         return self.program.tensor(f"{name}.weight", 2)
 
     def _check_sizes(self) -> None:
-        """Hold the first and the last layer against the environment's spaces, and its kind of actions."""
+        """Hold the first and the last layer against the environment's spaces."""
         layout = self.layout
-        states_std = layout.log_std is not None and (layout.log_std.value is not None or bool(layout.log_std.layer))
-        if states_std and not self.head.spec.is_gaussian:
-            # As many means as another environment has choices are no logits.
-            raise KDError(f"{self.source}: its actions are continuous, the environment has {self.action_space}")
         if not layout.answer:
             raise KDError(
                 f"{self.source}: has no linear layers; of {layout.library}, policies without convolutions are read"

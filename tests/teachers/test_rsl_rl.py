@@ -105,12 +105,6 @@ def test_a_standard_deviation_of_nothing_is_refused(tmp_path: Path) -> None:
         actions(tmp_path / "model.pt")
 
 
-def test_means_are_no_logits() -> None:
-    spaces = (gym.spaces.Box(-np.inf, np.inf, (4,), np.float32), gym.spaces.Discrete(2))
-    with pytest.raises(KDError, match=r"its actions are continuous, the environment has Discrete\(2\)"):
-        load_teacher(str(BY_FILE["rsl_rl/model_mlp.pt"].path), env=spaces)
-
-
 def test_its_actions_are_bounded_by_the_box_alone() -> None:
     box = gym.spaces.Box(-0.1, 0.1, (2,), np.float32)
     found = greedy(load_teacher(str(MLP.path), env=(MLP.env[0], box)), OBSERVATIONS)
