@@ -150,7 +150,7 @@ def test_others_are_answered_while_a_policy_plays(lander: Path) -> None:
         await answer(client, "play", policy="lander", episodes=1)
 
         async def play() -> None:
-            await answer(client, "play", policy="lander", episodes=300)
+            await answer(client, "play", policy="lander", episodes=1_000)
             order.append("play")
 
         async def act() -> None:
