@@ -33,8 +33,9 @@ HERE = Path(__file__).parent
 GODOT = "KD_AGENT_GODOT"
 """The environment variable that names a folder with Godot's web build, `index.js` and `index.wasm`."""
 PYTHON = """
-import struct, sys
+import random, struct, sys
 import policy
+random.seed(1)
 WORDS = {"params": policy.params, "act": policy.act, "sample": getattr(policy, "sample", None)}
 for line in sys.stdin:
     word, *arguments = line.split()

@@ -62,5 +62,5 @@ def test_what_is_not_a_plugins_name_is_refused(name: str) -> None:
 
 def test_a_kind_that_is_none_has_no_plugins() -> None:
     assert plugins.names("nonsense") == []
-    with pytest.raises(KDError, match=r"unknown nonsense 'kl'; choose from: $"):
+    with pytest.raises(KDError, match=r"unknown nonsense 'kl'; there is none to choose$"):
         plugins.load("nonsense", "kl")

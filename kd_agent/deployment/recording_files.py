@@ -3,6 +3,7 @@
 Letters: `S` states, `T` steps, `P` head parameters, `*A` shape of an action, `*O` shape of an observation.
 """
 
+import copy
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -142,7 +143,8 @@ def _specification(recipe: Recipe) -> Any:
     """What Gymnasium makes the environment by; None where wrappers make another of it."""
     if recipe.wrappers or recipe.teacher_wrappers or recipe.frame_stack > 1:
         return None
-    specification = gym.spec(recipe.env_id)
+    # A copy: Gymnasium's own is what everybody's environments are made from.
+    specification = copy.deepcopy(gym.spec(recipe.env_id))
     specification.kwargs = {**specification.kwargs, **recipe.env_kwargs}
     if recipe.max_episode_steps:
         specification.max_episode_steps = recipe.max_episode_steps

@@ -60,6 +60,7 @@ def test_an_npz_has_an_array_a_key_and_no_observation_without_a_label(tmp_path: 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_dataset_names_its_environment_where_nothing_is_around_it(wrapped: bool, minari_folder: Path) -> None:
+    import gymnasium as gym
     import minari
 
     wrappers = (("kd_envs.wrappers.ZeroContactForces", {}),) if wrapped else ()
@@ -70,6 +71,9 @@ def test_a_dataset_names_its_environment_where_nothing_is_around_it(wrapped: boo
     if not wrapped:
         assert dataset.spec.env_spec.kwargs == {"sutton_barto_reward": True}
         assert dataset.spec.env_spec.max_episode_steps == 7
+    # What others make from the id is what it was.
+    assert gym.spec("CartPole-v1").kwargs == {}
+    assert gym.spec("CartPole-v1").max_episode_steps == 500
     first = dataset[0]
     assert first.observations["a"].dtype == np.float64
     assert first.observations["a"].ravel().tolist() == [0, 1, 2, 3, 4]
