@@ -17,7 +17,7 @@ from kd_agent.networks import Teacher, check_fits
 from kd_agent.policies import Policy, PolicyGraph
 from kd_agent.rollouts import Predicts
 from kd_agent.settings import ExportConfig
-from kd_agent.teachers import NotUnderstoodError, load_teacher, recipe_for, viewing
+from kd_agent.teachers import NotUnderstoodError, asked_by, load_teacher, recipe_for, viewing
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,7 @@ class Reading:
             return load_teacher(
                 source,
                 env=env,
-                statistics=self.statistics,
-                allow_missing_statistics=self.allow_missing_statistics,
-                onnx_output=self.onnx_output,
-                teacher_activation=self.teacher_activation,
-                teacher_squash=self.teacher_squash,
+                **asked_by(self),
             )
         except NotUnderstoodError as error:
             # To trust it would not help: what is run is not read.

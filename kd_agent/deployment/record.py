@@ -12,7 +12,7 @@ from kd_agent.networks import Teacher
 from kd_agent.rollouts import Rollout, episodes_of, record_episodes
 from kd_agent.runs import STUDENT_FILE, TEACHER_FILE, Reporter, RunFolder, checkpoint_file
 from kd_agent.settings import MINARI, RecordConfig
-from kd_agent.teachers import RecordedTeacher, load_teacher, recipe_for
+from kd_agent.teachers import RecordedTeacher, asked_by, load_teacher, recipe_for
 
 _FIRST_ROUND = "round-0"
 _OF_PLAY = (
@@ -25,6 +25,8 @@ _OF_PLAY = (
     "allow_missing_statistics",
     "trust_teacher",
     "onnx_output",
+    "teacher_activation",
+    "teacher_squash",
 )
 """Settings of a policy that plays; a run's rollouts have been played."""
 
@@ -74,10 +76,7 @@ def _player(config: RecordConfig) -> tuple[Teacher, Recipe]:
     teacher = load_teacher(
         config.source,
         env=spaces_of(recipe),
-        statistics=config.statistics,
-        allow_missing_statistics=config.allow_missing_statistics,
-        trust_teacher=config.trust_teacher,
-        onnx_output=config.onnx_output,
+        **asked_by(config),
     )
     if isinstance(teacher, RecordedTeacher):
         raise teacher.refusal()

@@ -14,6 +14,7 @@ import torch
 from kd_agent.distillation.outcome import Fitted
 from kd_agent.errors import KDError
 from kd_agent.evaluation import Episodes, PairedComparison, Verdict, scores, verdict_figures, verdict_looks
+from kd_agent.evaluation.verdict import RANDOM_EPISODES
 from kd_agent.networks import GraphStudent, Teacher
 from kd_agent.policies import ObservationSpec, Policy, PolicyGraph
 from kd_agent.policies import file as graph_file
@@ -30,8 +31,6 @@ CHECKPOINT = "reinforced"
 """The best student of a training that is finished."""
 DISTILLED_FILE = "distilled.safetensors"
 """The student that PPO began with, where another is returned."""
-_RANDOM = 40
-"""Episodes of the random policy, which give the scale of a margin."""
 
 
 def check_then_ppo(
@@ -170,7 +169,7 @@ def choose(run: Run, distilled: PolicyGraph, reinforced: PolicyGraph) -> Choice:
         reinforced: The one that it came to.
     """
     episodes = Episodes.of(run, first_seed=SELECTION_SEED, stage="then PPO:", purpose=PPO_SELECTION_STEPS)
-    random_episodes = min(_RANDOM, run.config.max_episodes)
+    random_episodes = min(RANDOM_EPISODES, run.config.max_episodes)
     comparison = PairedComparison(
         episodes, Policy(distilled), margin=run.config.margin, random_episodes=random_episodes
     )

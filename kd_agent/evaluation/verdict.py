@@ -25,7 +25,7 @@ from kd_agent.rollouts import evaluate
 from kd_agent.runs import Reporter, Run
 from kd_agent.runs.versions import versions
 from kd_agent.settings import EvaluateConfig
-from kd_agent.teachers import RecordedTeacher, Recording, load_teacher, viewing
+from kd_agent.teachers import RecordedTeacher, Recording, asked_by, load_teacher, viewing
 
 EVALUATION_SEED = 20_000
 """The episodes' seeds count up from here, whatever the run's seed: never those of training."""
@@ -147,12 +147,7 @@ def evaluate_file(config: EvaluateConfig) -> dict[str, Any]:
         teacher = load_teacher(
             source,
             env=(view, spaces[1]),
-            statistics=config.statistics,
-            allow_missing_statistics=config.allow_missing_statistics,
-            trust_teacher=config.trust_teacher,
-            onnx_output=config.onnx_output,
-            teacher_activation=config.teacher_activation,
-            teacher_squash=config.teacher_squash,
+            **asked_by(config),
         )
         if isinstance(teacher, RecordedTeacher):
             raise teacher.refusal()

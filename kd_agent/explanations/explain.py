@@ -54,20 +54,10 @@ from kd_agent.policies.safe_files import read_capped
 from kd_agent.policies.tree_rules import rules
 from kd_agent.runs import Reporter, RunFolder
 from kd_agent.settings import DistillConfig, ExplainConfig, validate
-from kd_agent.teachers import RecordedTeacher, load_named
+from kd_agent.teachers import RecordedTeacher, asked_by, load_named
 
 _SHOWN = 12
 """Features in the text."""
-_OF_TEACHER = (
-    "teacher",
-    "statistics",
-    "allow_missing_statistics",
-    "trust_teacher",
-    "onnx_output",
-    "teacher_activation",
-    "teacher_squash",
-)
-"""Settings by which the teacher is read."""
 
 
 def explain_file(config: ExplainConfig) -> dict[str, Any]:
@@ -151,8 +141,7 @@ def _teacher(config: ExplainConfig, student: Policy, spaces: Any) -> Teacher:
         recorded = {}
     # A DistillConfig has to name some environment; what the teacher is held against are the spaces.
     settings: dict[str, Any] = {"env": student.env_id or "unknown"}
-    for name in _OF_TEACHER:
-        settings[name] = getattr(config, name)
+    settings |= {"teacher": config.teacher, **asked_by(config)}
     for name in ("teacher_keys", "combine"):
         value = getattr(config, name) or recorded.get(name)
         if value:

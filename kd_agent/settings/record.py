@@ -5,7 +5,17 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from kd_agent.settings.types import STRICT, Count, EpisodeLimit, Keywords, Seed, StepTimeout, StudentWrappers
+from kd_agent.settings.types import (
+    STRICT,
+    Count,
+    EpisodeLimit,
+    Keywords,
+    Seed,
+    StepTimeout,
+    StudentWrappers,
+    TeacherActivation,
+    TeacherSquash,
+)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -33,7 +43,9 @@ class RecordConfig:
     trust_teacher: Annotated[
         bool, Field(description="let Stable-Baselines3 load a zip that is not understood, which runs the code in it")
     ] = False
-    onnx_output: Annotated[str | None, Field(description="output of an ONNX teacher that answers")] = None
+    onnx_output: Annotated[str | None, Field(description="output of an ONNX or LEAPP teacher that answers")] = None
+    teacher_activation: TeacherActivation = None
+    teacher_squash: TeacherSquash = None
     episodes: Annotated[Count, Field(description="episodes that a policy plays")] = 20
     seed: Annotated[Seed, Field(description="seed of the first episode; the others count up")] = 0
     sampled: Annotated[bool, Field(description="a policy plays sampled actions instead of the greedy ones")] = False

@@ -14,6 +14,7 @@ from kd_agent.teachers._named import (
     viewing,
 )
 from kd_agent.teachers._recording import Recording
+from kd_agent.teachers._request import asked_by
 from kd_agent.teachers._statistics import write_statistics
 from kd_agent.teachers._zoo import read_settings
 from kd_agent.teachers.recording import RECORDING, RecordedTeacher, environment_of
@@ -26,6 +27,7 @@ __all__ = [
     "NotUnderstoodError",
     "RecordedTeacher",
     "Recording",
+    "asked_by",
     "environment_of",
     "load_named",
     "load_one",

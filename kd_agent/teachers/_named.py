@@ -18,6 +18,7 @@ from kd_agent.settings import DistillConfig, names_recording
 from kd_agent.teachers._ensemble import EnsembleTeacher
 from kd_agent.teachers._keyed_teacher import KeyedTeacher
 from kd_agent.teachers._load import load_teacher, recipe_for
+from kd_agent.teachers._request import asked_by
 from kd_agent.teachers.recording import RecordedTeacher
 
 
@@ -131,12 +132,7 @@ def load_one(config: DistillConfig, source: str, spaces: Any) -> Teacher:
     teacher = load_teacher(
         source,
         env=(select(view, config.teacher_keys, "--teacher-keys"), spaces[1]),
-        statistics=config.statistics,
-        allow_missing_statistics=config.allow_missing_statistics,
-        trust_teacher=config.trust_teacher,
-        onnx_output=config.onnx_output,
-        teacher_activation=config.teacher_activation,
-        teacher_squash=config.teacher_squash,
+        **asked_by(config),
     )
     return viewing(teacher, names, config.teacher_keys)
 

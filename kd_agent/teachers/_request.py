@@ -1,6 +1,6 @@
 """How a teacher is asked for, beside its source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
@@ -30,3 +30,13 @@ class Request:
     onnx_output: str | None = None
     teacher_activation: str | None = None
     teacher_squash: str | None = None
+
+
+def asked_by(settings: Any) -> dict[str, Any]:
+    """How a command's settings have a teacher read, as arguments of `load_teacher`; its spaces are not among them.
+
+    Args:
+        settings: Those of a command; what is none of its flags keeps its default.
+    """
+    names = [part.name for part in fields(Request) if part.name != "env"]
+    return {name: getattr(settings, name) for name in names if hasattr(settings, name)}

@@ -214,6 +214,7 @@ def test_settings_of_reading_reach_it(
     monkeypatch.setattr(recording, "load_teacher", _told)
     source = str(agents["Discrete"].path)
     more = {"statistics": "s.npz", "allow_missing_statistics": True, "trust_teacher": True, "onnx_output": "o"}
+    more |= {"teacher_activation": "tanh", "teacher_squash": "clip"}
     with pytest.raises(Reached):
         record(RecordConfig(source, str(tmp_path / "d.npz"), env=PROBE, quiet=True, **more))
     assert told == more
