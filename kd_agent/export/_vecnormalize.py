@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kd_agent.errors import KDError
-from kd_agent.policies import Op
+from kd_agent.policies import Normalizer, Op
 from kd_agent.policies.safe_files import write_atomically
 
 STATISTICS = "vecnormalize.pkl"
@@ -54,9 +54,9 @@ def _normalize(model: Any, statistics: Mapping[str, Op], clip: float) -> Any:
         rms: Any = normalize.obs_rms
         if isinstance(rms, dict):
             rms = rms[key]
-        rms.mean = np.asarray(op.tensors["mean"], np.float64)
         # VecNormalize divides by sqrt(var + epsilon), epsilon 0 here: exactly what the student multiplies by.
-        rms.var = 1 / np.asarray(op.tensors["scale"], np.float64) ** 2
+        own = Normalizer.of_op(op)
+        rms.mean, rms.var = own.mean, own.var
         rms.count = 1e6  # so many observations that who goes on learning moves them slowly
     return normalize
 

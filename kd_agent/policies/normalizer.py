@@ -57,6 +57,17 @@ class Normalizer:
         return Op("normalise", (register,), output, {"clip": float(self.clip)}, tensors)
 
     @staticmethod
+    def of_op(op: Op) -> "Normalizer":
+        """Inverse of `op`: the statistics of a graph's step.
+
+        Args:
+            op: The step.
+        """
+        # The step keeps the factor 1 / sqrt(var + epsilon) alone.
+        scale = np.asarray(op.tensors["scale"], np.float64)
+        return Normalizer(np.asarray(op.tensors["mean"], np.float64), scale**-2, float(op.attributes["clip"]), 0.0)
+
+    @staticmethod
     def of(observations: Array, *, centred: bool = True) -> "Normalizer":
         """Statistics of a sample; a feature that hardly varies keeps its own scale.
 

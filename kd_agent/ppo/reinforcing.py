@@ -1,8 +1,8 @@
 """PPO that goes on from a student that is good already.
 
 Such a student collapses under a usual PPO for reasons that are known, and each is met here. The critic knows
-nothing yet: it is warmed up while the actor stays as it is. The steps are too large: rate and clip are small, and an
-update ends at a KL. The exploration begins too wide: its standard deviation is bounded. Nothing remembers the
+nothing yet: it is warmed up while the actor stays as it is. The steps are too large: the rate falls to 0, and an update
+ends at a KL. The exploration begins too wide: its standard deviation is bounded. Nothing remembers the
 teacher: there is a KL to it, which fades.
 
 Letters: `B` batch, `P` head parameters.
@@ -141,5 +141,4 @@ def normalizer_of(graph: PolicyGraph) -> Normalizer:
         graph: The program.
     """
     [step] = [op for op in graph.ops if op.kind == "normalise" and op.inputs == (OBSERVATION,)]
-    variance = 1 / np.square(step.tensors["scale"], dtype=np.float64)
-    return Normalizer(step.tensors["mean"], variance, float(step.attributes["clip"]), epsilon=0.0)
+    return Normalizer.of_op(step)

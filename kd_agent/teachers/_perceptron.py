@@ -1,7 +1,5 @@
 """A program read as a plain multilayer perceptron, for students of the same shape."""
 
-import numpy as np
-
 from kd_agent.networks import ACTIVATION_LAYERS, Layers
 from kd_agent.policies import PARAMS, Normalizer, Op, PolicyGraph
 
@@ -64,15 +62,9 @@ def _normalizers(graph: PolicyGraph, by_output: dict[str, Op], register: str) ->
             if op.kind not in _ENCODERS or twice:
                 return None
             if op.kind == "normalise":
-                found = _statistics(op)
+                found = Normalizer.of_op(op)
             [name] = op.inputs
         keys.append(name)
         if found is not None:
             normalizers[name] = found
     return normalizers if sorted(keys) == sorted(graph.observations) else None
-
-
-def _statistics(op: Op) -> Normalizer:
-    # The operation keeps the factor 1 / sqrt(var + epsilon) alone.
-    scale = np.asarray(op.tensors["scale"], np.float64)
-    return Normalizer(np.asarray(op.tensors["mean"], np.float64), scale**-2, float(op.attributes["clip"]), 0.0)

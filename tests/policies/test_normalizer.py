@@ -70,3 +70,11 @@ def test_whole_numbers_are_understood() -> None:
 def test_statistics_that_are_none_are_refused(mean: list[float], var: list[float], message: str) -> None:
     with pytest.raises(KDError, match=message):
         Normalizer(np.array(mean), np.array(var))
+
+
+def test_a_step_tells_its_statistics_again() -> None:
+    normalizer = Normalizer(np.array([1.0, -2.0]), np.array([0.25, 9.0]), clip=5.0)
+    again = Normalizer.of_op(normalizer.op("obs", "normalised"))
+    np.testing.assert_array_equal(again.mean, normalizer.mean)
+    np.testing.assert_array_equal(again.scale, normalizer.scale)
+    assert again.clip == 5.0
