@@ -1,13 +1,17 @@
 """Files of other libraries' endings that would import the module `canary`, were anything in them called."""
 
 import io
+import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from saved_policies import BY_FILE
+from saved_policies import BY_FILE, Saved
+
+from kd_agent import KDError, load_teacher
 
 ENDINGS = (".pt", ".pth", ".cleanrl_model", ".msgpack", ".pkl")
 """Endings of other libraries' files."""
@@ -18,6 +22,31 @@ class Payload:
 
     def __reduce__(self) -> Any:
         return __import__, ("canary",)
+
+
+class Marking:
+    """Leaves a mark when it is unpickled.
+
+    Args:
+        mark: The file that is there then.
+    """
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+def outcome(file: Path, saved: Saved) -> str:
+    """Whether a file loads as the teacher that it was, or is refused in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_teacher(str(file), env=saved.env, **saved.said)
+    except KDError as error:
+        return "refused" if "\n" not in str(error) else "refused in several lines"
+    return "loaded"
 
 
 def checkpoints() -> dict[str, bytes]:

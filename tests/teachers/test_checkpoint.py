@@ -1,10 +1,8 @@
 """Files of torch.save as data: the numbers are torch's own, and what claims more than it has is refused."""
 
 import io
-import os
 import pickle
 import tracemalloc
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from saved_policies import BY_FILE, SAVED, Saved
+from forged_checkpoints import Marking, outcome
+from saved_policies import BY_FILE, SAVED
 
 from kd_agent import KDError, load_teacher
 from kd_agent.teachers import _checkpoint
@@ -191,34 +190,15 @@ def test_what_is_held_many_times_or_deep_is_refused(tmp_path: Path) -> None:
     assert "deeper than" in refused(repack(path, tmp_path / "b.pt", {"data.pkl": deep}))
 
 
-class Payload:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
-def outcome(file: Path, saved: Saved) -> str:
-    """Whether a file loads as the teacher that it was, or is refused in one line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load_teacher(str(file), env=saved.env, **saved.said)
-    except KDError as error:
-        return "refused" if "\n" not in str(error) else "refused in several lines"
-    return "loaded"
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_no_code_of_a_file_runs_wherever_it_stands(path: Path, tmp_path: Path) -> None:
     saved = next(saved for saved in SAVED if saved.path == path)
     mark = tmp_path / "mark"
     with zipfile.ZipFile(path) as archive:
         program = next(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
-    payload = pickle.dumps(Payload(mark), 2)[2:-1]
+    payload = pickle.dumps(Marking(mark), 2)[2:-1]
     forged = {
-        "alone": pickle.dumps(Payload(mark), 2),
+        "alone": pickle.dumps(Marking(mark), 2),
         "beside": program[:2] + payload + b"0" + program[2:],
         "within": program[:-1] + payload + b"0.",
     }

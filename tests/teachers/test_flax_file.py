@@ -1,21 +1,20 @@
 """Trees of JAX parameters as data: what is damaged or claims too much is refused, and nothing in a pickle is called."""
 
-import os
 import pickle
 import sys
 import time
 import tracemalloc
-import warnings
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from forged_checkpoints import Marking, outcome
 from safetensors.numpy import save
 from saved_policies import BY_FILE, SAVED, Saved
 
-from kd_agent import KDError, load_teacher
+from kd_agent import KDError
 from kd_agent.teachers._flax_file import is_tree, read_tree
 
 FLAX = [saved for saved in SAVED if saved.file.startswith("flax")]
@@ -111,18 +110,10 @@ def test_hostile_safetensors_are_refused(tmp_path: Path) -> None:
         assert refused(path), what
 
 
-class Payload:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
 def test_a_pickle_of_brax_runs_nothing(tmp_path: Path) -> None:
     mark, path = tmp_path / "mark", tmp_path / "a.pkl"
     raw = BY_FILE["flax/brax_ppo.pkl"].path.read_bytes()
-    payload = pickle.dumps(Payload(mark), 4)[2:-1]
+    payload = pickle.dumps(Marking(mark), 4)[2:-1]
     frame = payload[payload.index(b"\x8c") :]
     for forged in (raw[:-1] + frame + b"0.", raw[:-1] + frame + b".", raw[:2] + frame + b"0" + raw[11:]):
         path.write_bytes(forged)
@@ -133,16 +124,6 @@ def test_a_pickle_of_brax_runs_nothing(tmp_path: Path) -> None:
     assert "deeper" in refused(path)
     path.write_bytes(raw.replace(b"\x8c\x02f4", b"\x8c\x02O8"))
     assert "damaged" in refused(path)
-
-
-def outcome(path: Path, saved: Saved) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load_teacher(str(path), env=saved.env, **saved.said)
-    except KDError as error:
-        return "refused" if "\n" not in str(error) else "refused in several lines"
-    return "loaded"
 
 
 @pytest.mark.parametrize("saved", FLAX, ids=IDS)

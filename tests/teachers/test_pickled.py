@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forged_checkpoints import Marking
 
 from kd_agent import KDError
 from kd_agent.teachers._pickled import MAX_BYTES, Built, Name, read_pickle
@@ -22,16 +23,6 @@ PLAIN: dict[str, Any] = {
 }
 
 
-class Payload:
-    """Leaves a mark when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_plain_values_are_what_pickle_makes_of_them(protocol: int) -> None:
     # Before protocol 3 there were no bytes.
@@ -42,12 +33,12 @@ def test_plain_values_are_what_pickle_makes_of_them(protocol: int) -> None:
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_nothing_is_called_and_what_would_have_been_is_told(protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    found = read_pickle(pickle.dumps({"x": Payload(mark), "y": 1}, protocol), "f")
+    found = read_pickle(pickle.dumps({"x": Marking(mark), "y": 1}, protocol), "f")
     assert not mark.exists()
     assert found["y"] == 1
     assert found["x"] == Built(Name(os.system.__module__, "system"), (f"touch {mark}",))
     # It would have been, by pickle's own reader.
-    pickle.loads(pickle.dumps(Payload(mark), protocol))
+    pickle.loads(pickle.dumps(Marking(mark), protocol))
     assert mark.exists()
 
 
